@@ -1,0 +1,2 @@
+//! What kernel and user space agree on, and the decision itself.
+#![no_std]

@@ -1,0 +1,1 @@
+//! A small certificate authority for people without one.

@@ -1,0 +1,320 @@
+//! The configuration as the program uses it: parsed types only, every value already checked.
+//!
+//! [`file`] is the TOML as it is written, [`validate`] turns it into [`Config`] and reports every
+//! error at once.
+
+use std::{
+    collections::BTreeMap, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use crate::identity::{Expected, SpiffeId, TrustDomain};
+
+pub mod file;
+pub mod validate;
+
+/// A whole configuration, valid by itself. Files that it names are not read yet.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the file was read: relative paths in it are relative to its folder.
+    pub path: PathBuf,
+    /// How the daemon itself runs.
+    pub daemon: Daemon,
+    /// Bounds on what peers and applications can use up.
+    pub limits: Limits,
+    /// The access record and the log.
+    pub log: Log,
+    /// Own identities by name.
+    pub identities: BTreeMap<String, IdentityFiles>,
+    /// Trust bundles by trust domain.
+    pub trust: BTreeMap<TrustDomain, TrustFiles>,
+    /// Selections of workloads by name.
+    pub selects: BTreeMap<String, Select>,
+    /// What is intercepted at all.
+    pub intercept: Intercept,
+    /// Rules for connections that applications of this host make.
+    pub outbound: Vec<OutboundRule>,
+    /// Rules for connections that come to applications of this host.
+    pub inbound: Vec<InboundRule>,
+    /// What is allowed and works but deserves a word; printed by `check`.
+    pub warnings: Vec<String>,
+}
+
+/// `[daemon]`
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    /// Name of this instance: its sockets, cgroups and pins bear it.
+    pub instance: Instance,
+    /// How long live connections may go on after SIGTERM.
+    pub drain: Duration,
+    /// Folder of the control socket.
+    pub runtime_dir: PathBuf,
+    /// Worker threads of the data path; `None` is one for each CPU.
+    pub workers: Option<NonZeroU32>,
+}
+
+/// An instance's name: 1 to 32 of `a-z`, `0-9` and `-`, so that it can be part of any path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Instance(pub(crate) String);
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections relayed at once, both directions together.
+    pub connections: usize,
+    /// TLS handshakes in flight at once.
+    pub handshakes: usize,
+    /// How long an upstream may take to answer a connect.
+    pub connect_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// Close a connection on which no byte moved for this long; `None` is never.
+    pub idle: Option<Duration>,
+    /// TCP keepalive on every socket of ours: idle time before the first probe.
+    pub keepalive: Duration,
+    /// TCP_USER_TIMEOUT on every socket of ours: how long sent data may stay unacknowledged.
+    pub user_timeout: Duration,
+    /// Idle tunnels kept for each peer.
+    pub idle_tunnels_per_peer: usize,
+    /// Idle tunnels kept in all.
+    pub idle_tunnels: usize,
+    /// How long an idle tunnel is kept.
+    pub tunnel_idle: Duration,
+    /// A tunnel older than this is not leased again.
+    pub tunnel_age: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Form of the access record.
+    pub access: RecordFormat,
+    /// Where access records go; `None` is standard output.
+    pub access_file: Option<PathBuf>,
+    /// Form of the daemon's own log on standard error.
+    pub format: RecordFormat,
+    /// tracing filter of the daemon's own log.
+    pub filter: String,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFormat {
+    /// One JSON object a line.
+    Json,
+    /// key=value pairs, one line.
+    Text,
+    /// Nothing.
+    Off,
+}
+
+/// `[identity.NAME]`
+#[derive(Clone, Debug)]
+pub struct IdentityFiles {
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    /// PEM: PKCS#8, SEC1 or PKCS#1.
+    pub private_key: PathBuf,
+}
+
+/// `[trust."DOMAIN"]`
+#[derive(Clone, Debug)]
+pub struct TrustFiles {
+    /// PEM, one or more CA certificates.
+    pub bundle: PathBuf,
+    /// PEM, certificate revocation lists; `None` is no revocation checking.
+    pub crl: Option<PathBuf>,
+}
+
+/// `[select.NAME]`: a workload is selected by any `include` and by no `exclude`.
+#[derive(Clone, Debug)]
+pub struct Select {
+    /// Any of these selects.
+    pub include: Vec<Selector>,
+    /// Any of these excludes, and wins.
+    pub exclude: Vec<Selector>,
+}
+
+/// All conditions of one selector must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Selector {
+    /// A cgroup path below the cgroup2 root, with all cgroups below it. A systemd unit is
+    /// resolved to its cgroup by [`validate`].
+    pub cgroup: Option<String>,
+    /// The user id of the connecting task.
+    pub uid: Option<u32>,
+}
+
+/// `[intercept]`
+#[derive(Clone, Debug)]
+pub struct Intercept {
+    /// The cgroup (path below the cgroup2 root) at which programs are attached. What is not in
+    /// it is neither redirected nor steered to. The root by default.
+    pub cgroup: String,
+    /// Destinations that are never touched.
+    pub exclude_to: Vec<IpNet>,
+    /// Listener sockets for each address family: each carries as many connections as there are
+    /// ephemeral ports (DESIGN decision 3).
+    pub listeners: u32,
+}
+
+/// `[[outbound]]`
+#[derive(Clone, Debug)]
+pub struct OutboundRule {
+    /// Name in records and messages; unique.
+    pub name: String,
+    /// Selection that it holds for; `None` is everything under `intercept.cgroup`.
+    pub select: Option<String>,
+    /// Destination prefixes; the longest of all rules decides.
+    pub to: Vec<IpNet>,
+    /// Destination ports.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// What happens.
+    pub action: OutboundAction,
+    /// When there is no proxy to redirect to.
+    pub fail: FailMode,
+}
+
+/// `action` of an outbound rule.
+#[derive(Clone, Debug)]
+pub enum OutboundAction {
+    /// Mutual TLS to the same address and port.
+    Mtls(Mtls),
+    /// Relayed in plain text, recorded.
+    Passthrough,
+    /// connect() fails with this errno.
+    Deny {
+        /// Positive errno value.
+        errno: i32,
+    },
+    /// Not redirected and not recorded.
+    Ignore,
+}
+
+/// How an mTLS rule connects.
+#[derive(Clone, Debug)]
+pub struct Mtls {
+    /// Framed and reused, or plain TLS.
+    pub wire: Wire,
+    /// Name of the own identity.
+    pub identity: String,
+    /// Whom the peer must prove to be: any of these. Never empty.
+    pub expect: Vec<Expected>,
+    /// Server name to send (SNI); `None` sends the first exact DNS name of `expect`, else none.
+    pub server_name: Option<String>,
+}
+
+/// `wire` of an mTLS rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// ALPN `sidetrack/1`: framed, leased to one connection at a time, reused.
+    Tunnel,
+    /// TLS 1.3 without framing, one connection each.
+    Tls,
+}
+
+/// `fail` of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailMode {
+    /// connect() fails.
+    Block,
+    /// The connection goes direct.
+    Pass,
+}
+
+/// `[[inbound]]`
+#[derive(Clone, Debug)]
+pub struct InboundRule {
+    /// Name in records and messages; unique.
+    pub name: String,
+    /// Selection in which the listening application must be; `None` is any under
+    /// `intercept.cgroup`.
+    pub select: Option<String>,
+    /// Ports that are steered; no port is in two rules.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Name of the own identity; `None` only if `accept` is `plain` alone.
+    pub identity: Option<String>,
+    /// What may come.
+    pub accept: Accept,
+    /// Identities that may connect; empty only if `accept` is `plain` alone.
+    pub allow: Vec<Expected>,
+    /// Prefixes that may connect in plain text although `accept` does not list it.
+    pub plain_from: Vec<IpNet>,
+    /// Source prefixes that an identity may claim for connections it forwards.
+    pub may_claim: BTreeMap<SpiffeId, Vec<IpNet>>,
+    /// How the application learns the client's address.
+    pub source: SourceMode,
+    /// How long to wait for a first byte where plain text is accepted beside TLS; `None` (`off`)
+    /// does not wait: bytes that are already there decide, else it is plain text.
+    pub detect: Option<Duration>,
+}
+
+/// `accept` of an inbound rule; at least one is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accept {
+    /// TLS with our ALPN.
+    pub tunnel: bool,
+    /// TLS with a client certificate, of any other client.
+    pub mtls: bool,
+    /// Anything else, as it is.
+    pub plain: bool,
+}
+
+/// `source` of an inbound rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceMode {
+    /// accept() and getpeername() show it; the packets come from this host.
+    Api,
+    /// A PROXY protocol v2 header precedes the bytes; the application must expect it.
+    ProxyProtocol,
+}
+
+/// Ports as the file writes them, for messages.
+pub fn display_ports(ports: &[RangeInclusive<u16>]) -> String {
+    ports
+        .iter()
+        .map(|range| {
+            if range.start() == range.end() {
+                range.start().to_string()
+            } else {
+                format!("{}-{}", range.start(), range.end())
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Config {
+    /// The inbound rule that names `port`.
+    pub fn inbound_for(&self, port: u16) -> Option<&InboundRule> {
+        self.inbound
+            .iter()
+            .find(|rule| rule.ports.iter().any(|range| range.contains(&port)))
+    }
+}
+
+impl InboundRule {
+    /// Whether a client at `from` may speak plain text.
+    pub fn accepts_plain_from(&self, from: SocketAddr) -> bool {
+        self.accept.plain
+            || self
+                .plain_from
+                .iter()
+                .any(|prefix| prefix.contains(&from.ip().to_canonical()))
+    }
+}
+
+impl Instance {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}

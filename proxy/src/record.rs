@@ -1,0 +1,160 @@
+//! The access record: exactly one for each connection, written when it ends.
+//!
+//! [`Record`] is filled as the connection goes through its phases and writes itself when it is
+//! dropped, so that a cancelled task, a panic or an early return still leaves its line.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    addr::{ClientAddr, OriginalDst, UpstreamAddr},
+    refusal::{Reason, Refusal},
+};
+
+pub mod sink;
+
+pub use sink::RecordSink;
+
+/// Which way a connection goes, seen from this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// An application of this host connected.
+    Outbound,
+    /// An application of this host was connected to.
+    Inbound,
+}
+
+/// Identifies one connection in the records of both ends: random, 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub [u8; 16]);
+
+/// What the TLS layer settled on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `TLSv1.3`.
+    pub version: &'static str,
+    /// Key exchange group, `X25519MLKEM768`.
+    pub group: String,
+    /// Cipher suite, `TLS13_AES_128_GCM_SHA256`.
+    pub suite: String,
+    /// Whether the session was resumed.
+    pub resumed: bool,
+}
+
+/// How the bytes went between the two hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriage {
+    /// Not at all, or not known yet.
+    None,
+    /// As they are.
+    Plain,
+    /// A TLS connection of their own.
+    Tls,
+    /// A tunnel that was made for this connection.
+    TunnelNew,
+    /// A tunnel that had served others before.
+    TunnelReused,
+}
+
+/// The one record of one connection.
+#[derive(Debug)]
+pub struct Record {
+    sink: RecordSink,
+    started: Instant,
+    /// When it was accepted.
+    pub at: SystemTime,
+    /// See [`ConnectionId`].
+    pub id: ConnectionId,
+    /// See [`Direction`].
+    pub direction: Direction,
+    /// The application that connected, as far as it is known.
+    pub source: ClientAddr,
+    /// Where it wanted to go; absent only if that is the reason of the refusal.
+    pub destination: Option<OriginalDst>,
+    /// Where this proxy connected; absent if it did not.
+    pub upstream: Option<UpstreamAddr>,
+    /// Our own identity on the wire; absent in plain text.
+    pub own_identity: Option<Arc<str>>,
+    /// The peer's proven identity; absent in plain text and before it proved one.
+    pub peer_identity: Option<Arc<str>>,
+    /// The rule that decided; absent if none did.
+    pub rule: Option<Arc<str>>,
+    /// See [`Carriage`].
+    pub carriage: Carriage,
+    /// Absent in plain text.
+    pub tls: Option<TlsFacts>,
+    /// Process that connected, where the kernel told.
+    pub pid: Option<u32>,
+    /// Its user id, where the kernel told.
+    pub uid: Option<u32>,
+    /// Bytes from the client to the server.
+    pub bytes_up: u64,
+    /// Bytes from the server to the client.
+    pub bytes_down: u64,
+    /// Why it was refused or cut off; absent if both sides closed cleanly.
+    pub refusal: Option<Refusal>,
+}
+
+impl Record {
+    /// Begins the record of a connection that was accepted just now.
+    pub fn begin(sink: &RecordSink, direction: Direction, source: SocketAddr) -> Self {
+        Self {
+            sink: sink.clone(),
+            started: Instant::now(),
+            at: SystemTime::now(),
+            id: ConnectionId::random(),
+            direction,
+            source: ClientAddr::new(source),
+            destination: None,
+            upstream: None,
+            own_identity: None,
+            peer_identity: None,
+            rule: None,
+            carriage: Carriage::None,
+            tls: None,
+            pid: None,
+            uid: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            refusal: None,
+        }
+    }
+
+    /// Notes the reason, once: the first cause is the true one, what follows are its effects.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusal.get_or_insert(refusal);
+    }
+
+    /// The reason, if it was refused or cut off.
+    pub fn reason(&self) -> Option<Reason> {
+        self.refusal.as_ref().map(|refusal| refusal.reason)
+    }
+
+    /// How long the connection has lasted.
+    pub fn duration(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl ConnectionId {
+    /// A new one.
+    pub fn random() -> Self {
+        Self([0; 16])
+    }
+}
+
+impl std::fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let sink = self.sink.clone();
+        sink.write(self);
+    }
+}

@@ -1,0 +1,156 @@
+//! Why a connection was refused or ended early: one reason each, the same word in the access
+//! record, the metrics and the log.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $label:literal, $likely:literal;)*) => {
+        /// The one reason of a refusal. Its label is stable: people alert on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason, for tables and counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word in records and metrics.
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $label,)*
+                }
+            }
+
+            /// The likely cause and what to do, for a person.
+            pub fn advice(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $likely,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// An accepted socket carries no original destination.
+    NoOriginalDestination = "no-original-destination",
+        "something connected to the proxy's own port; only redirected connections may arrive there";
+    /// A `deny` rule decided.
+    DeniedByRule = "denied-by-rule", "an outbound rule with action = \"deny\" names this destination";
+    /// The kernel found no live listener for a redirected connection.
+    NoListener = "no-listener", "the proxy was stopping or not yet ready";
+    /// No inbound rule names the port that the connection came to.
+    NoInboundRule = "no-inbound-rule", "the rule was removed by a reload while the connection arrived";
+    /// The listening application is not in the rule's selection.
+    NotSelected = "not-selected", "another process listens on a port that an inbound rule reserves for its selection";
+    /// The connection limit is reached.
+    TooManyConnections = "too-many-connections", "raise limits.connections, or look for connections that never end";
+    /// The limit on handshakes in flight is reached.
+    TooManyHandshakes = "too-many-handshakes", "raise limits.handshakes, or look for clients that never finish theirs";
+    /// The daemon is draining.
+    Draining = "draining", "the daemon is stopping and takes no new connections";
+    /// The upstream did not answer in time.
+    ConnectTimeout = "connect-timeout", "the host is down or a firewall drops packets to it";
+    /// The upstream refused the connection.
+    ConnectRefused = "connect-refused", "nothing listens there, or the peer's daemon is not running";
+    /// No route to the upstream.
+    Unreachable = "unreachable", "no route to the host; compare `ip route get`";
+    /// Connecting failed otherwise.
+    ConnectFailed = "connect-failed", "see the record's detail";
+    /// The TLS handshake took too long.
+    HandshakeTimeout = "handshake-timeout", "the peer accepted TCP but does not speak TLS, or is overloaded";
+    /// The peer closed or broke off during the handshake.
+    HandshakeFailed = "handshake-failed", "the peer refused the handshake; its own log says why";
+    /// The peer spoke plain text on a port that does not accept it.
+    Plaintext = "plaintext", "the client is not redirected, or its rule says passthrough; add \"plain\" to accept, or redirect it";
+    /// The peer offers no common protocol version.
+    TlsVersion = "tls-version", "the peer does not speak TLS 1.3";
+    /// TLS of a kind that the rule does not accept.
+    ProtocolNotAccepted = "protocol-not-accepted", "the rule's accept does not list this kind of connection";
+    /// The peer sent no certificate.
+    NoCertificate = "no-certificate", "the peer has no client certificate configured";
+    /// The certificate is signed by nobody that we trust.
+    UnknownIssuer = "unknown-issuer", "the peer's certificate is not signed by the bundle of its trust domain";
+    /// The certificate has expired.
+    CertificateExpired = "certificate-expired", "renew the peer's certificate, or compare the clocks";
+    /// The certificate is not valid yet.
+    CertificateNotYetValid = "certificate-not-yet-valid", "compare the clocks of both hosts";
+    /// The certificate was revoked.
+    CertificateRevoked = "certificate-revoked", "the bundle's revocation list names this certificate";
+    /// The certificate cannot be used.
+    BadCertificate = "bad-certificate", "the certificate is malformed, or of a kind that is not for TLS peers";
+    /// The certificate's trust domain is not configured.
+    UnknownTrustDomain = "unknown-trust-domain", "add [trust.\"…\"] for the peer's trust domain";
+    /// The peer is not whom the rule expects.
+    WrongIdentity = "wrong-identity", "the peer's identity is not among the rule's expect";
+    /// The peer is not allowed to connect here.
+    NotAllowed = "not-allowed", "the peer's identity is not among the rule's allow";
+    /// The peer's OPEN named a destination that is not this host's end of the tunnel.
+    WrongDestination = "wrong-destination", "the peer asked for another address than it connected to";
+    /// The peer claimed a source that was not granted to it.
+    SourceNotGranted = "source-not-granted", "grant the prefix in the rule's may_claim if the peer may speak for it";
+    /// The peer broke the tunnel's format.
+    TunnelProtocol = "tunnel-protocol", "the peer's version is not compatible, or its stream is damaged";
+    /// The tunnel broke while the connection was on it.
+    TunnelLost = "tunnel-lost", "the peer's daemon or the network between died";
+    /// The peer could not reach the application for this connection.
+    PeerRefused = "peer-refused", "the peer's record of the same connection id says why";
+    /// A side of the connection was reset.
+    Reset = "reset", "one of the applications closed with a reset";
+    /// No byte moved for the configured idle time.
+    IdleTimeout = "idle-timeout", "limits.idle is set; the connection was idle for longer";
+    /// The drain deadline passed.
+    DrainDeadline = "drain-deadline", "the connection outlived daemon.drain";
+    /// The certificate or policy changed under the connection.
+    PolicyChanged = "policy-changed", "a reload refused what was allowed before";
+    /// Relaying failed for a reason of this host.
+    Internal = "internal", "see the record's detail and the daemon's log";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.label())
+    }
+}
+
+/// A refusal: the reason, and what exactly was seen.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Refusal {
+    /// The one reason.
+    pub reason: Reason,
+    /// What was seen: the identity that came, the address that did not answer.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal with what was seen.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_label_of_its_own() {
+        let labels: HashSet<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+        assert_eq!(labels.len(), Reason::ALL.len());
+    }
+}

@@ -1,0 +1,1 @@
+//! The tunnel between two sidetracks.

@@ -1,0 +1,1 @@
+//! Guards and peers for tests against the real kernel.
