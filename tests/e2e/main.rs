@@ -10,5 +10,13 @@
 
 mod addresses;
 mod baseline;
+mod bytes;
+mod exec;
+mod inbound;
+mod interop;
+mod lifecycle;
+mod many;
+mod misuse;
+mod records;
 mod redirect;
 mod refused;

@@ -52,6 +52,7 @@ fn a_non_blocking_connect_reaches_the_address_it_asked_for() {
     let steps = mesh.world.a.script(&steps).all_ok();
     assert_eq!(steps.ok("names")["getpeername"], to.to_string());
     assert_eq!(steps.answer(0)["getsockname"], to.to_string());
+    mesh.a.wait_records(1);
 }
 
 #[test]
@@ -155,6 +156,7 @@ fn a_socket_taken_apart_by_af_unspec_reaches_its_second_destination() {
     assert_eq!(steps.answer(0)["getsockname"], b.at(7000).to_string());
     assert_eq!(steps.answer(1)["getsockname"], b.at(7001).to_string());
     assert_eq!(steps.ok("names")["getpeername"], b.at(7001).to_string());
+    mesh.a.wait_records(2);
 }
 
 #[test]
