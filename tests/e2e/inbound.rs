@@ -112,10 +112,7 @@ fn an_applications_own_tls_passes_where_plain_text_is_accepted() {
     ));
     // Of an authority that the daemon does not know: if it judged this, it would refuse.
     let own = guarded.world.pki.credential('b', Flaw::WrongCa);
-    let mut server = guarded
-        .world
-        .b
-        .openssl_server(7000, &own, &["-quiet", "-tls1_2"]);
+    let mut server = guarded.world.b.openssl_server(7000, &own, &["-tls1_2"]);
     let to = guarded.world.b.at(7000);
     let client = guarded
         .world
@@ -180,6 +177,7 @@ fn greets(rule: &str, limit: Duration, greeted: impl FnOnce(&Guarded) -> String)
     let took = started.elapsed();
     assert!(answered(&said), "no greeting came: {said}");
     assert!(took < limit, "the greeting took {took:?}");
+    guarded.b.wait_records(1);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn sigterm_lets_a_live_connection_end_and_exits_0() {
         "the connection was cut: {ended}"
     );
     assert_eq!(daemon.wait_end(), 0, "drained");
-    let records = daemon.records();
+    let records = daemon.wait_records(1);
     assert!(
         records.iter().all(|record| record.reason().is_empty()),
         "{records:#?}"

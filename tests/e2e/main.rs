@@ -14,6 +14,7 @@ mod bytes;
 mod exec;
 mod inbound;
 mod interop;
+mod languages;
 mod lifecycle;
 mod many;
 mod misuse;
