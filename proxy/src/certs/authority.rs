@@ -91,8 +91,12 @@ pub struct LeafRequest {
 pub struct Issued {
     certificate: Certificate,
     key: KeyPair,
-    serial: SerialNumber,
+    serial: Serial,
 }
+
+/// The serial number by which a revocation list names a certificate.
+#[derive(Clone, Debug)]
+pub struct Serial(SerialNumber);
 
 /// A certificate authority that can sign.
 #[derive(Debug)]
@@ -275,7 +279,7 @@ impl Authority {
         Ok(Issued {
             certificate,
             key,
-            serial,
+            serial: Serial(serial),
         })
     }
 
@@ -285,13 +289,13 @@ impl Authority {
     /// If signing fails.
     pub fn revocation_list<'a>(
         &self,
-        revoked: impl IntoIterator<Item = &'a Issued>,
+        revoked: impl IntoIterator<Item = &'a Serial>,
         validity: Validity,
     ) -> Result<String, CertsError> {
         let revoked_certs = revoked
             .into_iter()
-            .map(|issued| RevokedCertParams {
-                serial_number: issued.serial.clone(),
+            .map(|Serial(serial)| RevokedCertParams {
+                serial_number: serial.clone(),
                 revocation_time: validity.not_before,
                 reason_code: Some(RevocationReason::KeyCompromise),
                 invalidity_date: None,
@@ -316,6 +320,11 @@ impl Authority {
 }
 
 impl Issued {
+    /// What a revocation list needs to name it.
+    pub fn revocation(&self) -> Serial {
+        self.serial.clone()
+    }
+
     /// The certificate, PEM.
     pub fn certificate_pem(&self) -> String {
         self.certificate.pem()

@@ -87,6 +87,7 @@ pub fn write(
     for (name, profile) in &profiles.authority {
         authorities.insert(name.as_str(), (authority(name, profile)?, Vec::new()));
     }
+    let mut leaves = Vec::new();
     for (name, profile) in &profiles.leaf {
         let Some((authority, revoked)) = authorities.get_mut(profile.issuer.as_str()) else {
             return Err(wrong(
@@ -95,24 +96,32 @@ pub fn write(
             ));
         };
         let issued = leaf(authority, name, profile)?;
-        issued.write(&place(name, "crt"), &place(name, "key"), existing)?;
         if profile.revoked {
-            revoked.push(issued);
+            revoked.push(issued.revocation());
         }
+        leaves.push((name, issued));
     }
+    let mut lists = Vec::new();
     for (name, (authority, revoked)) in &authorities {
-        authority.write(&place(name, "crt"), &place(name, "key"), existing)?;
         let days = profiles
             .authority
             .get(*name)
             .map_or(1, |profile| profile.days);
-        let list = authority.revocation_list(revoked, validity_days(days)?)?;
-        files::write(
-            &place(name, "crl"),
-            list.as_bytes(),
-            Secrecy::Public,
-            existing,
-        )?;
+        lists.push((
+            name,
+            authority.revocation_list(revoked, validity_days(days)?)?,
+        ));
+    }
+
+    for (name, issued) in leaves {
+        issued.write(&place(name, "crt"), &place(name, "key"), existing)?;
+    }
+    for (name, (authority, _)) in &authorities {
+        authority.write(&place(name, "crt"), &place(name, "key"), existing)?;
+    }
+    for (name, list) in lists {
+        let path = place(name, "crl");
+        files::write(&path, list.as_bytes(), Secrecy::Public, existing)?;
     }
     Ok(paths)
 }
