@@ -25,6 +25,8 @@ pub mod material;
 pub mod server;
 mod verifier;
 
+pub(crate) use leaf::{address, system_time};
+
 /// ALPN of the tunnel between two sidetracks.
 pub const TUNNEL_ALPN: &[u8] = b"sidetrack/1";
 

@@ -94,7 +94,7 @@ fn common_name(leaf: &X509Certificate<'_>) -> Option<String> {
 }
 
 /// An address as RFC 5280 section 4.2.1.6 writes it: 4 or 16 bytes in network order.
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Some(v4.into());
     }
