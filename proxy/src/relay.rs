@@ -10,6 +10,8 @@ use tokio::time::sleep;
 use crate::refusal::{Reason, Refusal};
 
 pub(crate) mod buffer;
+#[cfg(test)]
+pub(crate) mod loopback;
 mod pump;
 mod transport;
 pub(crate) mod vigil;
