@@ -1,0 +1,3 @@
+//! All that we ask of the kernel.
+
+pub mod preflight;
