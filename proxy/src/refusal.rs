@@ -42,6 +42,8 @@ reasons! {
     DeniedByRule = "denied-by-rule", "an outbound rule with action = \"deny\" names this destination";
     /// The kernel found no live listener for a redirected connection.
     NoListener = "no-listener", "the proxy was stopping or not yet ready";
+    /// The application's socket is bound to a network interface.
+    DeviceBound = "device-bound", "exclude the destination or the application: SO_BINDTODEVICE and redirection exclude each other";
     /// No inbound rule names the port that the connection came to.
     NoInboundRule = "no-inbound-rule", "the rule was removed by a reload while the connection arrived";
     /// The listening application is not in the rule's selection.
