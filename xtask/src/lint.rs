@@ -70,29 +70,34 @@ fn documentation() -> Result<()> {
 }
 
 fn dependencies() -> Result<()> {
-    let deny = || -> Result<Command> {
-        let mut command = Command::new(setup::cargo_deny::path()?);
-        command.current_dir(cmd::root()).args([
-            "--locked",
-            "check",
-            "--config",
-            ".deny.toml",
-            "--hide-inclusion-graph",
-        ]);
-        Ok(command)
-    };
-    cmd::exec(deny()?.args(["bans", "licenses", "sources"]))?;
+    cmd::exec(deny()?.args([
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]))?;
     // Its database comes from the network, which a build machine need not have.
-    let fetched = Command::new(setup::cargo_deny::path()?)
-        .current_dir(cmd::root())
-        .args(["--locked", "fetch", "--config", ".deny.toml", "db"])
+    let fetched = deny()?
+        .args(["fetch", "db"])
         .output()
-        .context("starting cargo-deny fetch")?;
+        .context("starting cargo-deny")?;
     if fetched.status.success() {
-        return cmd::exec(deny()?.args(["--disable-fetch", "advisories"]));
+        return cmd::exec(deny()?.args([
+            "--offline",
+            "check",
+            "--hide-inclusion-graph",
+            "advisories",
+        ]));
     }
     println!("NOT CHECKED: advisories; their database could not be fetched");
     Ok(())
+}
+
+fn deny() -> Result<Command> {
+    let mut command = Command::new(setup::cargo_deny::path()?);
+    command.current_dir(cmd::root()).arg("--locked");
+    Ok(command)
 }
 
 fn shell() -> Result<()> {

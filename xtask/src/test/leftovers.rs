@@ -71,8 +71,18 @@ fn collect(folder: &Path, within_ours: bool, found: &mut BTreeSet<PathBuf>) -> i
     Ok(())
 }
 
+/// Names that tests, demos and daemons give. The process id in the first two tells whose it is:
+/// what belongs to a process that still runs is not left behind.
 fn is_ours(name: &str) -> bool {
-    name.starts_with("st-") || name.starts_with("sidetrack")
+    for prefix in ["sdt", "st-"] {
+        if let Some(rest) = name.strip_prefix(prefix) {
+            let owner = rest
+                .split(|c: char| !c.is_ascii_digit())
+                .find(|digits| !digits.is_empty());
+            return owner.is_none_or(|pid| !Path::new("/proc").join(pid).exists());
+        }
+    }
+    name.starts_with("sidetrack")
 }
 
 #[cfg(test)]
