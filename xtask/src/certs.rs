@@ -18,5 +18,6 @@ pub(crate) fn run() -> Result<()> {
         "certs/profiles.toml",
         "--dir",
         "certs/dev",
+        "--force",
     ]))
 }

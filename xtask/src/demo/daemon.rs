@@ -67,23 +67,19 @@ impl<'a> Daemon<'a> {
         ask
     }
 
-    /// The first access record in which all of `parts` occur; records come when connections end.
-    pub(super) fn record(&self, parts: &[&str]) -> Result<Value> {
-        let found = poll(Duration::from_secs(5), || {
-            self.running
-                .output()
+    /// The first access record that `is_it`; records come when connections end.
+    pub(super) fn record(&self, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+        poll(Duration::from_secs(5), || {
+            let output = self.running.output();
+            let records = output
                 .lines()
-                .filter(|line| parts.iter().all(|part| line.contains(part)))
-                .find_map(|line| serde_json::from_str(line).ok())
-        });
-        let Some(record) = found else {
-            bail!(
-                "no access record with {} in {}",
-                parts.join(" and "),
-                self.running.log.with_extension("out").display()
-            );
-        };
-        Ok(record)
+                .filter_map(|line| serde_json::from_str(line).ok());
+            records.into_iter().find(&is_it)
+        })
+        .with_context(|| {
+            let log = self.running.log.with_extension("out");
+            format!("no such access record in {}", log.display())
+        })
     }
 }
 

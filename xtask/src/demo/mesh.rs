@@ -135,7 +135,7 @@ fn certificates(stage: &Stage) -> Result<()> {
     };
     cmd::output(sidetrack().args(["init", "--dir", ".", "--trust-domain", "example.org"]))?;
     for (name, id) in [("front", CLIENT_ID), ("web", SERVER_ID)] {
-        cmd::output(sidetrack().args(["issue", "--dir", ".", "--name", name, "--spiffe", id]))?;
+        cmd::output(sidetrack().args(["issue", "--dir", ".", name, "--spiffe", id]))?;
     }
     Ok(())
 }

@@ -15,10 +15,16 @@ const CAPABILITIES: [(&str, u32); 3] = [
 
 /// Refuses (exit 77) unless daemons, cgroups and network namespaces can be made here.
 pub(crate) fn privileged() -> Result<()> {
-    let mut missing = Vec::new();
+    // Without it the rest is missing too, which would only hide the cause.
     if !nix::unistd::geteuid().is_root() {
-        missing.push("root: run it as root, with rustup in root's PATH".to_owned());
+        return Err(Missing(
+            "this needs root: network namespaces, cgroups and BPF programs are made. Run it as root, \
+             with rustup in root's PATH"
+                .to_owned(),
+        )
+        .into());
     }
+    let mut missing = Vec::new();
     let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
     let effective = effective_capabilities(&status);
     for (name, bit) in CAPABILITIES {

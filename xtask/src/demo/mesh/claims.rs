@@ -3,6 +3,8 @@
 
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 use crate::{
     cmd,
     demo::{
@@ -122,16 +124,50 @@ impl Mesh<'_> {
     }
 
     pub(super) fn records(&self) -> Verdict {
-        let parts = [CLIENT_ID, SERVER_ID, SERVER, "10.77.0.1"];
-        let mut seen = Vec::new();
-        for (letter, daemon) in [("A", self.client), ("B", self.server)] {
-            let record = daemon
-                .record(&parts)
-                .map_err(|error| format!("{error:#}"))?;
-            seen.push(format!("{letter} {record}"));
+        let client = self
+            .client
+            .record(|record| names(record, CLIENT_ID, SERVER_ID))
+            .map_err(|error| format!("host A: expected {CLIENT_ID} to {SERVER_ID}: {error:#}"))?;
+        let id = client.get("id");
+        let server = self
+            .server
+            .record(|record| names(record, SERVER_ID, CLIENT_ID) && record.get("id") == id)
+            .map_err(|error| {
+                format!("host B: expected the connection {id:?} of host A: {error:#}")
+            })?;
+        for (record, key, expected) in [
+            (&client, "destination", SERVER),
+            (&server, "destination", SERVER),
+            (&server, "source", "10.77.0.1:"),
+        ] {
+            let seen = record.get(key).and_then(Value::as_str).unwrap_or_default();
+            if !seen.starts_with(expected) {
+                return Err(format!("expected the {key} {expected}, saw {record}"));
+            }
         }
-        Ok(seen.join("\n    "))
+        Ok(format!(
+            "A {}\n    B {}",
+            shorten(&client),
+            shorten(&server)
+        ))
     }
+}
+
+fn names(record: &Value, own: &str, peer: &str) -> bool {
+    record.get("identity").is_some_and(|id| id == own)
+        && record.get("peer_identity").is_some_and(|id| id == peer)
+        && record.get("reason").is_none()
+}
+
+/// A record without what a screen has no room for.
+fn shorten(record: &Value) -> String {
+    let mut shown = record.clone();
+    if let Some(fields) = shown.as_object_mut() {
+        for key in ["time", "direction", "upstream", "pid", "uid", "duration_ms"] {
+            fields.shift_remove(key);
+        }
+    }
+    shown.to_string()
 }
 
 /// One request as a person would make it.
