@@ -17,6 +17,7 @@ pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod identity;
+pub mod kernel;
 pub mod record;
 pub mod refusal;
 pub mod relay;

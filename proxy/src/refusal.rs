@@ -42,6 +42,8 @@ reasons! {
     DeniedByRule = "denied-by-rule", "an outbound rule with action = \"deny\" names this destination";
     /// The kernel found no live listener for a redirected connection.
     NoListener = "no-listener", "the proxy was stopping or not yet ready";
+    /// The application's socket is bound to a network interface.
+    DeviceBound = "device-bound", "exclude the destination or the application: SO_BINDTODEVICE and redirection exclude each other";
     /// No inbound rule names the port that the connection came to.
     NoInboundRule = "no-inbound-rule", "the rule was removed by a reload while the connection arrived";
     /// The listening application is not in the rule's selection.
@@ -80,6 +82,8 @@ reasons! {
     CertificateNotYetValid = "certificate-not-yet-valid", "compare the clocks of both hosts";
     /// The certificate was revoked.
     CertificateRevoked = "certificate-revoked", "the bundle's revocation list names this certificate";
+    /// Revocation is configured, but nothing valid says whether the certificate was revoked.
+    RevocationUnknown = "revocation-unknown", "the crl of the trust bundle has expired or lacks the issuer's list; renew it";
     /// The certificate cannot be used.
     BadCertificate = "bad-certificate", "the certificate is malformed, or of a kind that is not for TLS peers";
     /// The certificate's trust domain is not configured.

@@ -1,0 +1,23 @@
+//! The kernel side, by hook.
+//!
+//! ```text
+//! app connect()        connect     policy; destination into CLIENT; address rewritten
+//!   SYN leaves         sockops/connecting   CLIENT -> PENDING
+//!   proxy's accept     sockops/accepted     PENDING -> ACCEPTED
+//! SYN from outside     lookup      steered to the inbound listener
+//!   proxy's hop        sockops/connecting   OWN -> FORWARD
+//!   app's accept       sockops/accepted     FORWARD -> SERVED
+//! app getpeername()    peername    CLIENT or SERVED
+//! app getsockname()    sockname    the routed source address
+//! ```
+//!
+//! Only UAPI contexts and helpers are used, no kernel structure is read: no relocation is needed.
+
+mod connect;
+mod ctx;
+mod lookup;
+mod maps;
+mod peername;
+mod sockname;
+mod sockops;
+mod sockopt;

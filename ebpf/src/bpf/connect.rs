@@ -1,0 +1,255 @@
+//! cgroup/connect4 and connect6: the decision, and the address that connect() really uses.
+//!
+//! The hook runs before the source port is chosen (`__inet_stream_connect()` calls `pre_connect`
+//! and then `connect`, net/ipv4/af_inet.c), so that the flow cannot be noted here: the socket
+//! remembers its destination and `sockops/connecting` makes the note.
+
+use aya_ebpf::{
+    helpers::generated as helpers, macros::cgroup_sock_addr, programs::SockAddrContext,
+};
+use sidetrack_abi::{
+    Address, Endpoint, ListenerKey, Query, Redirected, Verdict,
+    counter::Counter,
+    decide,
+    event::{EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, Refused},
+    flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
+    rules::{ANY_USER, CGROUP_DEPTH, FAIL_PASS, Rule, SELECTION_NONE, UserKey},
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS, Settings},
+};
+
+use super::{
+    ctx::{IPPROTO_TCP, Sock, SockAddr},
+    maps::{self, Listener, RuleSet},
+};
+
+/// The hook's return value for "go on".
+const ALLOW: i32 = 1;
+/// The hook's return value for "fail".
+const REJECT: i32 = 0;
+
+const ENOMEM: u32 = 12;
+const ENODEV: u32 = 19;
+const EHOSTDOWN: u32 = 112;
+
+/// Selection class of everybody, where a command's own cgroup is all that is governed.
+const SELECTION_ALL: u32 = 1;
+
+/// What becomes of one connect().
+enum Outcome {
+    Pass,
+    Fail,
+    /// To a listener of ours, at this port in network order.
+    Redirect(u16),
+}
+
+#[cgroup_sock_addr(connect4)]
+fn st_connect4(ctx: SockAddrContext) -> i32 {
+    let addr = SockAddr::new(&ctx);
+    let mut asked = addr.v4();
+    if asked.address().is_unspecified() {
+        // connect() takes 0.0.0.0 for the loopback address, after this hook.
+        asked = Endpoint::from_be(
+            Address::from_v4_word(0x7f00_0001_u32.to_be()),
+            asked.port_be(),
+        );
+    }
+    match outcome(&ctx, asked, FAMILY_V4) {
+        Outcome::Pass => ALLOW,
+        Outcome::Fail => REJECT,
+        Outcome::Redirect(port) => {
+            addr.set_v4(0x7f00_0001_u32.to_be());
+            addr.set_port(port);
+            ALLOW
+        }
+    }
+}
+
+#[cgroup_sock_addr(connect6)]
+fn st_connect6(ctx: SockAddrContext) -> i32 {
+    let addr = SockAddr::new(&ctx);
+    let mut asked = addr.v6();
+    if asked.address().is_unspecified() {
+        asked = Endpoint::from_be(
+            Address::from_words([0, 0, 0, 1_u32.to_be()]),
+            asked.port_be(),
+        );
+    }
+    // A mapped destination runs this hook and never connect4. It must stay mapped: the socket
+    // would connect to ::1 over IPv6 although its application speaks IPv4.
+    let mapped = asked.address().v4_word().is_some();
+    match outcome(&ctx, asked, if mapped { FAMILY_V4 } else { FAMILY_V6 }) {
+        Outcome::Pass => ALLOW,
+        Outcome::Fail => REJECT,
+        Outcome::Redirect(port) => {
+            if mapped {
+                addr.set_v6([0, 0, 0xffff_u32.to_be(), 0x7f00_0001_u32.to_be()]);
+            } else {
+                addr.set_v6([0, 0, 0, 1_u32.to_be()]);
+            }
+            addr.set_port(port);
+            ALLOW
+        }
+    }
+}
+
+#[inline(always)]
+fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
+    let addr = SockAddr::new(ctx);
+    let (Some(settings), Some(sock)) = (maps::settings(), addr.sock()) else {
+        return Outcome::Pass;
+    };
+    // SAFETY: a helper without arguments.
+    let cgroup = unsafe { helpers::bpf_get_current_cgroup_id() };
+    if cgroup == settings.own_cgroup || maps::own(sock).is_some() {
+        return Outcome::Pass;
+    }
+    let set = RuleSet::active(settings);
+    let selection = selection(settings, set);
+    let verdict = decide(
+        &set,
+        &Query {
+            destination: asked,
+            selection,
+        },
+    );
+    if addr.protocol() != IPPROTO_TCP {
+        if !matches!(verdict, Verdict::Unmatched | Verdict::Ignore(_)) {
+            maps::count(Counter::OtherProtocol);
+        }
+        return Outcome::Pass;
+    }
+    let rule = match verdict {
+        Verdict::Redirect(rule) | Verdict::Deny(rule) => rule,
+        Verdict::Unmatched => {
+            // A socket that was redirected before and now goes elsewhere must not be taken for
+            // redirected.
+            maps::forget_client(sock);
+            return Outcome::Pass;
+        }
+        Verdict::Ignore(_) => {
+            maps::count(Counter::Ignored);
+            maps::forget_client(sock);
+            return Outcome::Pass;
+        }
+    };
+    let connection = describe(settings, sock, asked, family, &rule, selection, cgroup);
+    if matches!(verdict, Verdict::Deny(_)) {
+        maps::count(Counter::Denied);
+        return fail(sock, connection, EVENT_DENIED, u32::from(rule.errno));
+    }
+    if connection.device != 0 {
+        // Its SYN would leave by the device instead of reaching the loopback listener.
+        maps::count(Counter::DeviceBound);
+        return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
+    }
+    let Some(port) = listener_port(addr, settings, family) else {
+        if rule.fail == FAIL_PASS {
+            maps::count(Counter::NoListenerPassed);
+            maps::forget_client(sock);
+            return Outcome::Pass;
+        }
+        maps::count(Counter::NoListenerBlocked);
+        return fail(sock, connection, EVENT_NO_LISTENER, EHOSTDOWN);
+    };
+    if !maps::set_client(sock, &connection) {
+        maps::count(Counter::NoMemory);
+        return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
+    }
+    maps::count(Counter::Redirected);
+    Outcome::Redirect(port.to_be())
+}
+
+/// The selections that the connecting task is in: its deepest named cgroup, then its user.
+#[inline(always)]
+fn selection(settings: &Settings, set: RuleSet) -> u32 {
+    if settings.flags & SETTING_SELECT_ALL != 0 {
+        return SELECTION_ALL;
+    }
+    let mut class = SELECTION_NONE;
+    if settings.flags & SETTING_CGROUPS != 0 {
+        let mut level = CGROUP_DEPTH as i32;
+        while level >= 0 {
+            // SAFETY: a helper that takes any level; deeper than the task is, it gives 0.
+            let cgroup = unsafe { helpers::bpf_get_current_ancestor_cgroup_id(level) };
+            if cgroup != 0
+                && let Some(found) = set.cgroup_class(cgroup)
+            {
+                class = found;
+                break;
+            }
+            level -= 1;
+        }
+    }
+    if settings.flags & SETTING_USERS != 0 {
+        // SAFETY: a helper without arguments; the user id is the lower half.
+        let uid = unsafe { helpers::bpf_get_current_uid_gid() } as u32;
+        let of = |uid| {
+            set.user_class(&UserKey {
+                cgroup_class: class,
+                uid,
+            })
+        };
+        class = of(uid).or_else(|| of(ANY_USER)).unwrap_or(SELECTION_NONE);
+    }
+    class
+}
+
+#[inline(always)]
+fn describe(
+    settings: &Settings,
+    sock: Sock,
+    destination: Endpoint,
+    family: u32,
+    rule: &Rule,
+    selection: u32,
+    cgroup: u64,
+) -> Redirected {
+    // bind() shows in the address that the socket would receive at. An IPv6 socket that was
+    // bound to a mapped address shows it in both.
+    let bound = sock.has_source_v4() || (family == FAMILY_V6 && sock.has_source_v6());
+    Redirected {
+        destination,
+        selection,
+        rule: rule.index,
+        generation: settings.generation,
+        // SAFETY: helpers without arguments.
+        uid: unsafe { helpers::bpf_get_current_uid_gid() } as u32,
+        // SAFETY: as above; the process id is the upper half.
+        pid: (unsafe { helpers::bpf_get_current_pid_tgid() } >> 32) as u32,
+        mark: sock.mark(),
+        device: sock.bound_device(),
+        cgroup,
+        flags: if bound { FLAG_BOUND_SOURCE } else { 0 },
+        zero: 0,
+    }
+}
+
+/// Spreads over the listeners by the socket's cookie: one address and port serves only as many
+/// connections as there are ephemeral ports.
+#[inline(always)]
+fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16> {
+    let slots = settings.slots;
+    if slots == 0 {
+        return None;
+    }
+    let slot = addr.socket_cookie() as u32 % slots;
+    let key = ListenerKey {
+        netns: addr.netns_cookie(),
+        family,
+        slot,
+    };
+    Listener::outbound(&key).map(|listener| listener.port())
+}
+
+#[inline(always)]
+fn fail(sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
+    maps::forget_client(sock);
+    maps::tell(&Refused {
+        kind,
+        errno,
+        connection,
+    });
+    // SAFETY: a helper of this program type; a value between -4095 and 0.
+    let _ = unsafe { helpers::bpf_set_retval(-((errno & 0xfff) as i32)) };
+    Outcome::Fail
+}

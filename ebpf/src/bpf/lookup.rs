@@ -1,0 +1,101 @@
+//! sk_lookup: connections from outside to a governed port go to the proxy.
+//!
+//! Runs once for each SYN that no established socket takes. The program type has no helper for
+//! the namespace's cookie, so that one instance is loaded for each namespace, with its cookie as
+//! a constant.
+
+use aya_ebpf::{
+    bindings::sk_action::{SK_DROP, SK_PASS},
+    macros::sk_lookup,
+    programs::SkLookupContext,
+};
+use sidetrack_abi::{
+    Address, Endpoint, FlowKey, ListenerKey,
+    counter::Counter,
+    flow::{FAMILY_V4, FAMILY_V6},
+    inbound::{ListeningKey, LocalKey, PORT_ACCEPTS_PLAIN},
+};
+
+use super::{
+    ctx::{IPPROTO_TCP, Lookup},
+    maps::{self, Listener, RuleSet},
+};
+
+/// Cookie of the network namespace that this instance is attached to; set when it is loaded.
+#[unsafe(no_mangle)]
+static NETNS_COOKIE: u64 = 0;
+
+#[sk_lookup]
+fn st_sk_lookup(ctx: SkLookupContext) -> u32 {
+    steer(Lookup::new(&ctx))
+}
+
+#[inline(always)]
+fn steer(lookup: Lookup) -> u32 {
+    let Some(settings) = maps::settings() else {
+        return SK_PASS;
+    };
+    if lookup.protocol() != IPPROTO_TCP {
+        return SK_PASS;
+    }
+    let Some(port) = RuleSet::active(settings).inbound_port(lookup.local_port()) else {
+        return SK_PASS;
+    };
+    // SAFETY: read-only data that the loader sets before the program is verified; volatile, or
+    // the compiler would take the zero above for its value.
+    let netns = unsafe { core::ptr::read_volatile(&raw const NETNS_COOKIE) };
+    let (local, remote) = (lookup.local(), lookup.remote());
+    if is_from_this_host(netns, local, remote) {
+        return SK_PASS;
+    }
+    let plain = port.flags & PORT_ACCEPTS_PLAIN != 0;
+    if !is_listening(netns, local, lookup.is_v4()) {
+        maps::count(Counter::NotListening);
+        // For a port that takes no plain text there is no way past the proxy, also not in the
+        // moment in which an application starts to listen. To the client this is a closed port.
+        return if plain { SK_PASS } else { SK_DROP };
+    }
+    let family = if lookup.is_v4() { FAMILY_V4 } else { FAMILY_V6 };
+    let slot = u32::from(remote.port()) % settings.slots.max(1);
+    let Some(listener) = Listener::inbound(&ListenerKey {
+        netns,
+        family,
+        slot,
+    }) else {
+        maps::count(Counter::InboundNoListener);
+        return if plain { SK_PASS } else { SK_DROP };
+    };
+    if lookup.assign(listener.as_ptr()) {
+        maps::count(Counter::Steered);
+        SK_PASS
+    } else {
+        maps::count(Counter::InboundNoListener);
+        SK_DROP
+    }
+}
+
+/// The interface does not tell: a connection of this host to its own address is seen on the
+/// device that has the address, not on lo (`ip_route_output_key_hash_rcu()`, net/ipv4/route.c).
+/// The source does: nobody else can finish a handshake from an address of ours.
+#[inline(always)]
+fn is_from_this_host(netns: u64, local: Endpoint, remote: Endpoint) -> bool {
+    remote.address().is_loopback()
+        || maps::is_local(&LocalKey { netns, address: remote.address() })
+        // The proxy's own hop, with a source that is not of this host.
+        || maps::is_forward(&FlowKey { netns, source: remote, destination: local })
+}
+
+/// Whether a socket would take it: bound to the address, to all of the family, or, for IPv4, to
+/// `::`.
+#[inline(always)]
+fn is_listening(netns: u64, local: Endpoint, v4: bool) -> bool {
+    let at = |address| {
+        let endpoint = Endpoint::from_be(address, local.port_be());
+        maps::is_listening(&ListeningKey {
+            netns,
+            endpoint,
+            zero: 0,
+        })
+    };
+    at(local.address()) || (v4 && at(Address::from_v4_word(0))) || at(Address::from_words([0; 4]))
+}

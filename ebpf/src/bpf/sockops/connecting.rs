@@ -1,0 +1,39 @@
+//! TCP_CONNECT_CB: the source port is chosen and the SYN not yet built, the only such moment
+//! (the first statement of `tcp_connect()`, net/ipv4/tcp_output.c).
+
+use sidetrack_abi::{counter::Counter, flow::OWN_FORWARD};
+
+use super::{SockOps, outgoing, watch_states};
+use crate::bpf::maps;
+
+#[inline(always)]
+pub(super) fn connecting(ops: SockOps) {
+    let Some(sock) = ops.sock() else {
+        return;
+    };
+    if let Some(redirected) = maps::client(sock) {
+        if maps::note_pending(&outgoing(ops), &redirected) {
+            maps::count(Counter::Pending);
+            watch_states(ops);
+        } else {
+            maps::count(Counter::PendingFailed);
+        }
+        return;
+    }
+    if let Some(own) = maps::own(sock) {
+        if own.kind == OWN_FORWARD {
+            if maps::note_forward(&outgoing(ops), &own.client) {
+                watch_states(ops);
+            } else {
+                maps::count(Counter::PendingFailed);
+            }
+        }
+        return;
+    }
+    // Somebody connects to the proxy's port himself and may have a source port of before: what
+    // was noted for that one is not his. Listeners are on the loopback address, so that
+    // everybody else is spared the look-up.
+    if ops.remote().address().is_loopback() {
+        maps::forget_pending(&outgoing(ops));
+    }
+}

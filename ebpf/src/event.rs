@@ -1,0 +1,27 @@
+//! What the programs tell user space as it happens.
+
+use crate::flow::Redirected;
+
+/// A `deny` rule failed a connect().
+pub const EVENT_DENIED: u32 = 1;
+/// A connect() failed because no listener was alive.
+pub const EVENT_NO_LISTENER: u32 = 2;
+/// A connect() was refused because the socket is bound to a device.
+pub const EVENT_DEVICE_BOUND: u32 = 3;
+
+/// A connection that the kernel refused; user space writes its record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// `EVENT_*`.
+    pub kind: u32,
+    /// The errno that connect() returned, positive.
+    pub errno: u32,
+    /// Who wanted what.
+    pub connection: Redirected,
+}
+
+const _: () = assert!(size_of::<Refused>() == 72);
+
+/// Bytes of the ring buffer.
+pub const EVENT_BUFFER: usize = 256 * 1024;

@@ -1,0 +1,122 @@
+//! Names of programs and maps, and the capacities of maps.
+
+/// Names of the programs in the object.
+pub mod program {
+    /// cgroup/connect4
+    pub const CONNECT4: &str = "st_connect4";
+    /// cgroup/connect6
+    pub const CONNECT6: &str = "st_connect6";
+    /// cgroup/getpeername4
+    pub const GETPEERNAME4: &str = "st_getpeername4";
+    /// cgroup/getpeername6
+    pub const GETPEERNAME6: &str = "st_getpeername6";
+    /// cgroup/getsockname4
+    pub const GETSOCKNAME4: &str = "st_getsockname4";
+    /// cgroup/getsockname6
+    pub const GETSOCKNAME6: &str = "st_getsockname6";
+    /// cgroup/getsockopt
+    pub const GETSOCKOPT: &str = "st_getsockopt";
+    /// sockops
+    pub const SOCKOPS: &str = "st_sockops";
+    /// sk_lookup
+    pub const SK_LOOKUP: &str = "st_sk_lookup";
+
+    /// All of them.
+    pub const ALL: [&str; 9] = [
+        CONNECT4,
+        CONNECT6,
+        GETPEERNAME4,
+        GETPEERNAME6,
+        GETSOCKNAME4,
+        GETSOCKNAME6,
+        GETSOCKOPT,
+        SOCKOPS,
+        SK_LOOKUP,
+    ];
+}
+
+/// Names of the maps in the object.
+pub mod map {
+    /// Array of one [`crate::settings::Settings`].
+    pub const SETTINGS: &str = "SETTINGS";
+    /// Per-CPU array of `u64`, by [`crate::counter::Counter`].
+    pub const COUNTERS: &str = "COUNTERS";
+    /// Ring buffer of [`crate::event::Refused`].
+    pub const EVENTS: &str = "EVENTS";
+    /// Socket hash: [`crate::flow::ListenerKey`] to the outbound listener.
+    pub const LISTENERS: &str = "LISTENERS";
+    /// Socket hash: [`crate::flow::ListenerKey`] to the inbound listener.
+    pub const INBOUND_LISTENERS: &str = "INBOUND_LISTENERS";
+    /// LRU: [`crate::flow::FlowKey`] to [`crate::flow::Redirected`], from SYN to accept.
+    pub const PENDING: &str = "PENDING";
+    /// LRU: [`crate::flow::FlowKey`] to the client's [`crate::addr::Endpoint`].
+    pub const FORWARD: &str = "FORWARD";
+    /// sk_storage of redirected client sockets: [`crate::flow::Redirected`].
+    pub const CLIENT: &str = "CLIENT";
+    /// sk_storage of the proxy's accepted sockets: [`crate::flow::Redirected`].
+    pub const ACCEPTED: &str = "ACCEPTED";
+    /// sk_storage of the proxy's connecting sockets: [`crate::flow::OwnSocket`].
+    pub const OWN: &str = "OWN";
+    /// sk_storage of applications' accepted sockets: the client's [`crate::addr::Endpoint`].
+    pub const SERVED: &str = "SERVED";
+    /// Rule sets: cgroup id to cgroup class.
+    pub const CGROUPS: &str = "CGROUPS";
+    /// Rule sets: [`crate::rules::UserKey`] to selection class.
+    pub const USERS: &str = "USERS";
+    /// Rule sets: trie of [`crate::rules::DestinationKey`] to destination class.
+    pub const DESTINATIONS: &str = "DESTINATIONS";
+    /// Rule sets: trie of [`crate::rules::RuleKey`] to [`crate::rules::Rule`].
+    pub const RULES: &str = "RULES";
+    /// Rule sets: port to [`crate::inbound::InboundPort`].
+    pub const PORTS: &str = "PORTS";
+    /// [`crate::inbound::ListeningKey`] to the number of listening sockets.
+    pub const LISTENING: &str = "LISTENING";
+    /// [`crate::inbound::LocalKey`] to anything.
+    pub const LOCAL: &str = "LOCAL";
+    /// Trie of destination prefixes to the source address that the host would use.
+    pub const SOURCES: &str = "SOURCES";
+
+    /// All of them.
+    pub const ALL: [&str; 19] = [
+        SETTINGS,
+        COUNTERS,
+        EVENTS,
+        LISTENERS,
+        INBOUND_LISTENERS,
+        PENDING,
+        FORWARD,
+        CLIENT,
+        ACCEPTED,
+        OWN,
+        SERVED,
+        CGROUPS,
+        USERS,
+        DESTINATIONS,
+        RULES,
+        PORTS,
+        LISTENING,
+        LOCAL,
+        SOURCES,
+    ];
+}
+
+/// Handshakes to the proxy in flight: longer than any accept queue, times the listeners.
+pub const PENDING_ENTRIES: usize = 65_536;
+/// Listeners in a registry.
+pub const LISTENER_ENTRIES: usize = 4_096;
+/// Cgroups that a rule set can name.
+pub const CGROUP_ENTRIES: usize = 16_384;
+/// Users that a rule set can name, times its cgroup classes.
+pub const USER_ENTRIES: usize = 16_384;
+/// Destination prefixes in a rule set.
+pub const DESTINATION_ENTRIES: usize = 65_536;
+/// Entries of the rule trie in a rule set.
+pub const RULE_ENTRIES: usize = 1_048_576;
+/// Governed ports in a rule set.
+pub const PORT_ENTRIES: usize = 65_536;
+/// Listening endpoints that are counted.
+pub const LISTENING_ENTRIES: usize = 65_536;
+/// Own addresses.
+pub const LOCAL_ENTRIES: usize = 16_384;
+/// Routes that give a source address.
+pub const SOURCE_ENTRIES: usize = 16_384;

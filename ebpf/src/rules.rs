@@ -1,0 +1,106 @@
+//! Outbound rules as the kernel looks them up.
+//!
+//! User space compiles the rules into three tables, so that a decision costs the same with ten
+//! rules and with ten thousand:
+//!
+//! 1. the task's cgroup and user give a *selection class*: the set of selections it is in;
+//! 2. the destination's longest configured prefix gives a *destination class*;
+//! 3. (destination class, selection class, port) gives the rule, by a trie whose ports are
+//!    prefixes of 16 bits, so that a range is a handful of entries.
+//!
+//! The rule of a destination class already takes shorter prefixes into account: where no rule of
+//! the longest prefix matches port and selection, the next shorter one's does.
+
+use crate::addr::Address;
+
+/// Number of rule sets that the kernel holds: the active one and the one being filled.
+pub const RULE_SETS: u32 = 2;
+
+/// Selection class of a task that no selection includes.
+pub const SELECTION_NONE: u32 = 0;
+
+/// User id in [`UserKey`] that stands for every user without an entry.
+pub const ANY_USER: u32 = u32::MAX;
+
+/// Depth of cgroups below the root that the programs look through, deepest first.
+pub const CGROUP_DEPTH: u32 = 12;
+
+/// Key of the table of user classes: the class of a cgroup and a user id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct UserKey {
+    /// Class that the cgroup gave.
+    pub cgroup_class: u32,
+    /// User id, or [`ANY_USER`].
+    pub uid: u32,
+}
+
+/// Data of the destination trie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct DestinationKey {
+    /// The destination.
+    pub address: Address,
+}
+
+/// Data of the rule trie; all big-endian, since a trie compares bits from the first byte.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct RuleKey {
+    /// Destination class.
+    pub destination: u32,
+    /// Selection class.
+    pub selection: u32,
+    /// Destination port.
+    pub port: u16,
+    /// Zero.
+    pub zero: u16,
+}
+
+const _: () = assert!(size_of::<RuleKey>() == 12);
+
+impl RuleKey {
+    /// Bits before the port.
+    pub const PORT_OFFSET: u32 = 64;
+    /// Bits of a key that names one port.
+    pub const BITS: u32 = 96;
+
+    /// A key for `port` in network order; the classes in host order.
+    #[inline(always)]
+    pub const fn new(destination: u32, selection: u32, port_be: u16) -> Self {
+        Self {
+            destination: destination.to_be(),
+            selection: selection.to_be(),
+            port: port_be,
+            zero: 0,
+        }
+    }
+}
+
+/// Leave the connection alone and count nothing.
+pub const ACTION_IGNORE: u8 = 0;
+/// connect() fails.
+pub const ACTION_DENY: u8 = 1;
+/// To our proxy, which does what the rule says.
+pub const ACTION_PROXY: u8 = 2;
+
+/// Without a listener, connect() fails.
+pub const FAIL_BLOCK: u8 = 0;
+/// Without a listener, the connection goes direct.
+pub const FAIL_PASS: u8 = 1;
+
+/// Value of the rule trie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Rule {
+    /// Index in the configuration.
+    pub index: u32,
+    /// `ACTION_*`.
+    pub action: u8,
+    /// `FAIL_*`.
+    pub fail: u8,
+    /// Positive errno of a denial.
+    pub errno: u16,
+}
+
+const _: () = assert!(size_of::<Rule>() == 8);

@@ -1,0 +1,26 @@
+//! What the programs are told.
+
+/// The one entry of the settings table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Cgroup of the proxy itself: its sockets are never redirected.
+    pub own_cgroup: u64,
+    /// Which rule set is active: 0 or 1.
+    pub active: u32,
+    /// Generation of the active rules.
+    pub generation: u32,
+    /// Listeners of each family; a connection takes one by its socket's cookie.
+    pub slots: u32,
+    /// `SETTING_*`.
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<Settings>() == 24);
+
+/// Some selection depends on the user id.
+pub const SETTING_USERS: u32 = 1;
+/// Some selection depends on the cgroup.
+pub const SETTING_CGROUPS: u32 = 2;
+/// The command's own cgroup is governed and nothing else: every task that gets here is selected.
+pub const SETTING_SELECT_ALL: u32 = 4;

@@ -1,0 +1,259 @@
+//! The kernel side, as the rest of the proxy may ask of it.
+//!
+//! [`Redirector`] owns the programs, maps and links. It is made in the order that protects:
+//! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. Dropping
+//! it detaches all.
+
+use std::{net::SocketAddr, os::fd::AsRawFd, sync::Arc};
+
+use parking_lot::Mutex;
+use sidetrack_abi::{
+    Endpoint, ListenerKey, OwnSocket, Redirected,
+    flow::{OWN_EXEMPT, OWN_FORWARD},
+};
+
+pub mod attach;
+pub mod cgroup;
+pub mod events;
+pub mod listening;
+pub mod load;
+pub mod local;
+pub mod maps;
+pub mod object;
+pub mod preflight;
+pub mod rules;
+pub mod sockdiag;
+pub mod sys;
+
+pub use attach::Attachment;
+pub use load::LoadError;
+use maps::Maps;
+use rules::RuleTables;
+
+/// Something that was asked of the kernel and failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {source}; {advice}")]
+pub struct KernelError {
+    doing: String,
+    advice: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl KernelError {
+    pub(crate) fn new(
+        doing: impl Into<String>,
+        advice: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            doing: doing.into(),
+            advice,
+            source: source.into(),
+        }
+    }
+}
+
+/// Address family of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// 127.0.0.1
+    V4,
+    /// ::1
+    V6,
+}
+
+/// The data path's view of the kernel: cheap to clone, no lock on the per-connection path.
+#[derive(Clone)]
+pub struct FlowTable {
+    maps: Arc<maps::FlowMaps>,
+}
+
+impl FlowTable {
+    /// What the client of an accepted socket asked for, by the socket itself.
+    ///
+    /// # Errors
+    /// [`maps::NoOriginal`] if the socket was not redirected here: its connection must be closed.
+    pub fn original(&self, accepted: &impl AsRawFd) -> Result<Redirected, maps::NoOriginal> {
+        self.maps.original(accepted)
+    }
+
+    /// Notes, before connect(), that a socket of ours is not to be redirected.
+    pub fn exempt(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
+        self.maps.note_own(
+            socket,
+            &OwnSocket {
+                kind: OWN_EXEMPT,
+                client: Endpoint::default(),
+            },
+        )
+    }
+
+    /// Notes, before connect(), that a socket of ours connects to an application for `client`,
+    /// whom accept() and getpeername() are to show there.
+    pub fn forward(&self, socket: &impl AsRawFd, client: SocketAddr) -> Result<(), KernelError> {
+        self.maps.note_own(
+            socket,
+            &OwnSocket {
+                kind: OWN_FORWARD,
+                client: client.into(),
+            },
+        )
+    }
+}
+
+/// Programs, maps and links of one daemon.
+pub struct Redirector {
+    netns: u64,
+    own_cgroup: u64,
+    slots: u32,
+    maps: Mutex<Maps>,
+    flows: FlowTable,
+    programs: Mutex<load::Programs>,
+    links: Mutex<Option<Attachment>>,
+    tables: arc_swap::ArcSwap<RuleTables>,
+}
+
+impl Redirector {
+    /// Loads programs and maps; attaches nothing.
+    ///
+    /// `own_cgroup` is the id of the cgroup that only this proxy's processes are in, 0 if there
+    /// is none. `slots` is the number of listeners for each family.
+    ///
+    /// # Errors
+    /// [`LoadError`] with the verifier's words if the kernel rejects a program.
+    pub fn load(own_cgroup: u64, slots: u32) -> Result<Self, LoadError> {
+        let netns = sys::netns_cookie().map_err(LoadError::Netns)?;
+        let (programs, maps) = load::load(netns)?;
+        let flows = FlowTable {
+            maps: maps.flows.clone(),
+        };
+        Ok(Self {
+            netns,
+            own_cgroup,
+            slots,
+            maps: Mutex::new(maps),
+            flows,
+            programs: Mutex::new(programs),
+            links: Mutex::new(None),
+            tables: arc_swap::ArcSwap::from_pointee(RuleTables::default()),
+        })
+    }
+
+    /// Cookie of the namespace that is served.
+    pub fn netns(&self) -> u64 {
+        self.netns
+    }
+
+    /// The per-connection part.
+    pub fn flows(&self) -> FlowTable {
+        self.flows.clone()
+    }
+
+    /// The rules that are active in the kernel.
+    pub fn tables(&self) -> Arc<RuleTables> {
+        self.tables.load_full()
+    }
+
+    /// Registers a listener for applications' connections. The kernel removes the entry when the
+    /// listener is closed.
+    pub fn register_outbound(
+        &self,
+        listener: &impl AsRawFd,
+        family: Family,
+        slot: u32,
+    ) -> Result<(), KernelError> {
+        self.maps
+            .lock()
+            .register_outbound(&self.listener_key(family, slot), listener)
+    }
+
+    /// Registers a listener for connections from outside.
+    pub fn register_inbound(
+        &self,
+        listener: &impl AsRawFd,
+        family: Family,
+        slot: u32,
+    ) -> Result<(), KernelError> {
+        self.maps
+            .lock()
+            .register_inbound(&self.listener_key(family, slot), listener)
+    }
+
+    fn listener_key(&self, family: Family, slot: u32) -> ListenerKey {
+        let family = match family {
+            Family::V4 => sidetrack_abi::flow::FAMILY_V4,
+            Family::V6 => sidetrack_abi::flow::FAMILY_V6,
+        };
+        ListenerKey {
+            netns: self.netns,
+            family,
+            slot,
+        }
+    }
+
+    /// Makes `tables` the active rules, all at once.
+    pub fn activate(&self, tables: RuleTables) -> Result<(), KernelError> {
+        let mut maps = self.maps.lock();
+        maps.activate(&tables, self.own_cgroup, self.slots)?;
+        self.tables.store(Arc::new(tables));
+        Ok(())
+    }
+
+    /// Looks again which named cgroups exist, and tells the kernel of new ones.
+    pub fn refresh_cgroups(&self) -> Result<(), KernelError> {
+        self.maps.lock().refresh_cgroups(&self.tables.load())
+    }
+
+    /// Tells the kernel which addresses are this host's own and which source it would use where.
+    pub fn refresh_addresses(&self) -> Result<(), KernelError> {
+        let own = local::own_addresses()?;
+        let sources = local::routed_sources();
+        self.maps.lock().set_addresses(self.netns, &own, &sources)
+    }
+
+    /// Compares the counted listening sockets with the kernel's own list and mends the counts.
+    pub fn reconcile_listening(&self) -> Result<(), KernelError> {
+        let truth = listening::listening_sockets()?;
+        self.maps.lock().reconcile_listening(self.netns, &truth)
+    }
+
+    /// Attaches everything: from here on connections are redirected.
+    ///
+    /// # Errors
+    /// Nothing stays attached if any part fails.
+    pub fn attach(&self, points: &attach::Points) -> Result<(), KernelError> {
+        let attachment = self.programs.lock().attach(points)?;
+        *self.links.lock() = Some(attachment);
+        Ok(())
+    }
+
+    /// Detaches everything; connections go where their applications send them.
+    pub fn detach(&self) {
+        self.links.lock().take();
+    }
+
+    /// What the kernel says is attached and effective.
+    pub fn effective(&self) -> Vec<attach::Effective> {
+        let programs = self.programs.lock();
+        self.links
+            .lock()
+            .as_ref()
+            .map(|links| links.effective(&programs))
+            .unwrap_or_default()
+    }
+
+    /// Counters of the programs, summed over the CPUs.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.maps.lock().counters()
+    }
+
+    /// Entries in the maps that hold connections in the making, for leak checks.
+    pub fn occupancy(&self) -> maps::Occupancy {
+        self.maps.lock().occupancy()
+    }
+
+    /// The ring buffer of refusals, once.
+    pub fn take_events(&self) -> Option<events::RefusedEvents> {
+        self.maps.lock().take_events()
+    }
+}

@@ -1,0 +1,95 @@
+//! Loading the programs: verified by the kernel, attached nowhere.
+
+use std::{io, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{CgroupSockAddr, CgroupSockopt, Program, ProgramError, SkLookup, SockOps},
+};
+use sidetrack_abi::names::program;
+
+use super::{maps::Maps, object};
+
+/// Why the kernel side could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// See [`object::Missing`].
+    #[error(transparent)]
+    NoObject(#[from] object::Missing),
+    /// The namespace has no cookie.
+    #[error(
+        "reading the cookie of the network namespace: {0}; it needs Linux 5.14 and an IPv4 \
+         loopback address (`ip link set lo up`)"
+    )]
+    Netns(io::Error),
+    /// No cgroup2 hierarchy.
+    #[error("{0}")]
+    Cgroup2(String),
+    /// The object or its maps.
+    #[error(
+        "loading the BPF object: {0}; it needs Linux 5.15, CAP_BPF and CAP_NET_ADMIN \
+         (`sidetrack doctor` tells which is missing)"
+    )]
+    Object(#[source] Box<aya::EbpfError>),
+    /// A map of the object.
+    #[error("the BPF object's maps: {0}; the object and this binary are of different builds")]
+    Maps(#[from] aya::maps::MapError),
+    /// A program was rejected.
+    #[error(
+        "the kernel rejected the program {name}: {source}; it needs Linux 5.15, CAP_BPF and \
+         CAP_NET_ADMIN (`sidetrack doctor` tells which is missing)"
+    )]
+    Program {
+        /// The program.
+        name: &'static str,
+        /// With the verifier's words.
+        source: Box<ProgramError>,
+    },
+    /// The object lacks a program.
+    #[error(
+        "the BPF object has no program {0}; the object and this binary are of different builds"
+    )]
+    NoProgram(&'static str),
+}
+
+/// The loaded programs.
+pub(super) struct Programs {
+    pub(super) bpf: Ebpf,
+}
+
+pub(super) fn load(netns: u64) -> Result<(Programs, Maps), LoadError> {
+    let object = object::embedded()?;
+    let mut loader = EbpfLoader::new();
+    // No relocation is needed, and a kernel without its BTF is served as well.
+    loader
+        .btf(None)
+        .override_global("NETNS_COOKIE", &netns, true);
+    let mut bpf = loader
+        .load(object)
+        .map_err(|error| LoadError::Object(Box::new(error)))?;
+    for name in program::ALL {
+        let loaded = match bpf.program_mut(name).ok_or(LoadError::NoProgram(name))? {
+            Program::CgroupSockAddr(program) => CgroupSockAddr::load(program),
+            Program::CgroupSockopt(program) => CgroupSockopt::load(program),
+            Program::SockOps(program) => SockOps::load(program),
+            Program::SkLookup(program) => SkLookup::load(program),
+            _ => return Err(LoadError::NoProgram(name)),
+        };
+        loaded.map_err(|source| LoadError::Program {
+            name,
+            source: Box::new(source),
+        })?;
+    }
+    let mount = cgroup2_mount()?;
+    let maps = Maps::take(&mut bpf, mount)?;
+    tracing::info!(
+        sha256 = object::SHA256,
+        bytes = object.len(),
+        "BPF object loaded"
+    );
+    Ok((Programs { bpf }, maps))
+}
+
+fn cgroup2_mount() -> Result<PathBuf, LoadError> {
+    super::preflight::cgroup2_mount().map_err(|error| LoadError::Cgroup2(error.to_string()))
+}

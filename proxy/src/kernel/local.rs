@@ -1,0 +1,121 @@
+//! This host's own addresses, and the source address that it would use towards each destination.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nix::ifaddrs::getifaddrs;
+
+use super::KernelError;
+
+/// Addresses of all interfaces of this network namespace.
+pub fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
+    let interfaces = getifaddrs().map_err(|error| {
+        KernelError::new(
+            "listing this host's addresses",
+            "netlink is not available",
+            error,
+        )
+    })?;
+    let mut own: Vec<IpAddr> = interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            if let Some(v4) = address.as_sockaddr_in() {
+                Some(IpAddr::V4(v4.ip()))
+            } else {
+                address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()))
+            }
+        })
+        .collect();
+    own.sort();
+    own.dedup();
+    Ok(own)
+}
+
+/// For each route of the main table, the source address that the kernel chooses there.
+///
+/// The kernel is asked by connecting a datagram socket, which sends nothing: it alone knows how
+/// preferred sources, scopes and address selection work out.
+pub fn routed_sources() -> Vec<(IpNet, IpAddr)> {
+    let v4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
+    let mut nets: Vec<IpNet> = routes_v4(&v4).chain(routes_v6(&v6)).collect();
+    nets.sort();
+    nets.dedup();
+    nets.into_iter()
+        .filter_map(|net| Some((net, source_towards(net)?)))
+        .collect()
+}
+
+fn source_towards(net: IpNet) -> Option<IpAddr> {
+    // The network's own address may be refused as a broadcast; the next one is a host.
+    let (any, to): (IpAddr, IpAddr) = match net {
+        IpNet::V4(net) if net.prefix_len() == 32 => {
+            (Ipv4Addr::UNSPECIFIED.into(), net.addr().into())
+        }
+        IpNet::V4(net) => (
+            Ipv4Addr::UNSPECIFIED.into(),
+            Ipv4Addr::from(u32::from(net.network()).wrapping_add(1)).into(),
+        ),
+        IpNet::V6(net) if net.prefix_len() == 128 => {
+            (Ipv6Addr::UNSPECIFIED.into(), net.addr().into())
+        }
+        IpNet::V6(net) => (
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::from(u128::from(net.network()).wrapping_add(1)).into(),
+        ),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    // Any port: nothing is sent.
+    socket.connect((to, 9)).ok()?;
+    let source = socket.local_addr().ok()?.ip();
+    (!source.is_loopback() && !source.is_unspecified()).then_some(source)
+}
+
+/// `/proc/net/route`: interface, destination and gateway as hexadecimal words in network order
+/// read on this host, …, mask in the eighth column.
+fn routes_v4(text: &str) -> impl Iterator<Item = IpNet> + '_ {
+    text.lines().skip(1).filter_map(|line| {
+        let mut columns = line.split_ascii_whitespace();
+        let destination = u32::from_str_radix(columns.nth(1)?, 16).ok()?;
+        let mask = u32::from_str_radix(columns.nth(5)?, 16).ok()?;
+        let network = Ipv4Addr::from(destination.to_ne_bytes());
+        let prefix = Ipv4Addr::from(mask.to_ne_bytes());
+        Some(Ipv4Net::with_netmask(network, prefix).ok()?.trunc().into())
+    })
+}
+
+/// `/proc/net/ipv6_route`: destination as 32 hexadecimal digits, prefix length in hexadecimal.
+fn routes_v6(text: &str) -> impl Iterator<Item = IpNet> + '_ {
+    text.lines().filter_map(|line| {
+        let mut columns = line.split_ascii_whitespace();
+        let network = Ipv6Addr::from(u128::from_str_radix(columns.next()?, 16).ok()?);
+        let length = u8::from_str_radix(columns.next()?, 16).ok()?;
+        let local =
+            network.is_multicast() || network.is_loopback() || network.is_unicast_link_local();
+        let net = Ipv6Net::new(network, length).ok()?.trunc();
+        (!local).then_some(net.into())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_route_tables_are_read() {
+        let v4 = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                  eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                  eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let nets: Vec<String> = routes_v4(v4).map(|net| net.to_string()).collect();
+        assert_eq!(nets, ["0.0.0.0/0", "10.0.0.0/24"]);
+        let v6 = "fd770000000000000000000000000000 40 00000000000000000000000000000000 00 \
+                  00000000000000000000000000000000 00000100 00000001 00000000 00000001 v0\n\
+                  fe800000000000000000000000000000 40 00000000000000000000000000000000 00 \
+                  00000000000000000000000000000000 00000100 00000001 00000000 00000001 v0\n";
+        let nets: Vec<String> = routes_v6(v6).map(|net| net.to_string()).collect();
+        assert_eq!(nets, ["fd77::/64"]);
+    }
+}

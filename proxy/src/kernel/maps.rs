@@ -1,0 +1,389 @@
+//! Typed handles of the maps.
+
+use std::{
+    collections::HashMap as StdHashMap, io, net::IpAddr, os::fd::AsRawFd, path::PathBuf, sync::Arc,
+};
+
+use aya::{
+    Ebpf,
+    maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf,
+        SkStorage, SockHash, lpm_trie::Key,
+    },
+};
+use ipnet::IpNet;
+use sidetrack_abi::{
+    Address, Endpoint, FlowKey, ListenerKey, OwnSocket, Redirected,
+    counter::Counter,
+    inbound::{InboundPort, ListeningKey, LocalKey},
+    names::{CGROUP_ENTRIES, DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
+    rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
+    settings::Settings,
+};
+
+use super::{
+    KernelError, cgroup,
+    events::RefusedEvents,
+    listening,
+    rules::{RuleTables, port_prefixes},
+};
+
+/// `BPF_F_NO_PREALLOC`: memory only for what is there.
+const NO_PREALLOC: u32 = 1;
+
+/// Why an accepted socket has no original destination.
+#[derive(Debug, thiserror::Error)]
+pub enum NoOriginal {
+    /// It was not redirected: somebody connected to the proxy's own port.
+    #[error("the connection was not redirected")]
+    NotRedirected,
+    /// The kernel could not be asked.
+    #[error("reading the original destination: {0}")]
+    Unreadable(#[from] MapError),
+}
+
+/// The maps of the per-connection path: only looked up and written by file descriptor.
+pub(super) struct FlowMaps {
+    accepted: SkStorage<MapData, Redirected>,
+    own: parking_lot::Mutex<SkStorage<MapData, OwnSocket>>,
+}
+
+impl FlowMaps {
+    pub(super) fn original(&self, accepted: &impl AsRawFd) -> Result<Redirected, NoOriginal> {
+        match self.accepted.get(accepted, 0) {
+            Ok(redirected) => Ok(redirected),
+            Err(MapError::KeyNotFound) => Err(NoOriginal::NotRedirected),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn note_own(
+        &self,
+        socket: &impl AsRawFd,
+        own: &OwnSocket,
+    ) -> Result<(), KernelError> {
+        // The lock is for aya's `&mut`; it is held for one system call.
+        self.own.lock().insert(socket, own, 0).map_err(|error| {
+            KernelError::new(
+                "noting a socket as the proxy's own",
+                "the kernel is out of memory",
+                error,
+            )
+        })
+    }
+}
+
+/// How many connections in the making the maps hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Occupancy {
+    /// Redirected and not yet accepted by the proxy.
+    pub pending: usize,
+    /// Hops to applications that have not accepted yet.
+    pub forward: usize,
+}
+
+type Sets<M> = ArrayOfMaps<MapData, M>;
+
+pub(super) struct Maps {
+    pub(super) flows: Arc<FlowMaps>,
+    mount: PathBuf,
+    settings: Array<MapData, Settings>,
+    counters: PerCpuArray<MapData, u64>,
+    listeners: SockHash<MapData, ListenerKey>,
+    inbound_listeners: SockHash<MapData, ListenerKey>,
+    pending: HashMap<MapData, FlowKey, Redirected>,
+    forward: HashMap<MapData, FlowKey, Endpoint>,
+    listening: HashMap<MapData, ListeningKey, u64>,
+    local: HashMap<MapData, LocalKey, u32>,
+    sources: LpmTrie<MapData, DestinationKey, Address>,
+    cgroups: Sets<HashMap<MapData, u64, u32>>,
+    users: Sets<HashMap<MapData, UserKey, u32>>,
+    destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
+    rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
+    ports: Sets<HashMap<MapData, u32, InboundPort>>,
+    /// Cgroups of the active set, to which those that appear later are added.
+    active_cgroups: Option<HashMap<MapData, u64, u32>>,
+    known_cgroups: StdHashMap<u64, u32>,
+    active: u32,
+    events: Option<RingBuf<MapData>>,
+}
+
+fn filling(error: MapError) -> KernelError {
+    KernelError::new(
+        "filling the kernel's rule tables",
+        "more rules, prefixes or cgroups than the tables hold, or no memory",
+        error,
+    )
+}
+
+impl Maps {
+    pub(super) fn take(bpf: &mut Ebpf, mount: PathBuf) -> Result<Self, MapError> {
+        fn taken<T: TryFrom<Map, Error = MapError>>(
+            bpf: &mut Ebpf,
+            name: &str,
+        ) -> Result<T, MapError> {
+            bpf.take_map(name)
+                .ok_or_else(|| MapError::InvalidName { name: name.into() })?
+                .try_into()
+        }
+        Ok(Self {
+            flows: Arc::new(FlowMaps {
+                accepted: taken(bpf, map::ACCEPTED)?,
+                own: parking_lot::Mutex::new(taken(bpf, map::OWN)?),
+            }),
+            mount,
+            settings: taken(bpf, map::SETTINGS)?,
+            counters: taken(bpf, map::COUNTERS)?,
+            listeners: taken(bpf, map::LISTENERS)?,
+            inbound_listeners: taken(bpf, map::INBOUND_LISTENERS)?,
+            pending: taken(bpf, map::PENDING)?,
+            forward: taken(bpf, map::FORWARD)?,
+            listening: taken(bpf, map::LISTENING)?,
+            local: taken(bpf, map::LOCAL)?,
+            sources: taken(bpf, map::SOURCES)?,
+            cgroups: taken(bpf, map::CGROUPS)?,
+            users: taken(bpf, map::USERS)?,
+            destinations: taken(bpf, map::DESTINATIONS)?,
+            rules: taken(bpf, map::RULES)?,
+            ports: taken(bpf, map::PORTS)?,
+            active_cgroups: None,
+            known_cgroups: StdHashMap::new(),
+            active: 0,
+            events: Some(taken(bpf, map::EVENTS)?),
+        })
+    }
+
+    pub(super) fn register_outbound(
+        &mut self,
+        key: &ListenerKey,
+        listener: &impl AsRawFd,
+    ) -> Result<(), KernelError> {
+        register(&mut self.listeners, key, listener)
+    }
+
+    pub(super) fn register_inbound(
+        &mut self,
+        key: &ListenerKey,
+        listener: &impl AsRawFd,
+    ) -> Result<(), KernelError> {
+        register(&mut self.inbound_listeners, key, listener)
+    }
+
+    /// Fills the inactive rule set and then switches to it: a program that is running keeps the
+    /// set that it began with.
+    pub(super) fn activate(
+        &mut self,
+        tables: &RuleTables,
+        own_cgroup: u64,
+        slots: u32,
+    ) -> Result<(), KernelError> {
+        let next = (self.active + 1) % RULE_SETS;
+        let mut cgroups = HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
+        self.known_cgroups.clear();
+        self.add_cgroups(tables, &mut cgroups)?;
+        self.cgroups.set(next, &cgroups, 0).map_err(filling)?;
+
+        let mut users = HashMap::create(USER_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
+        for (key, class) in &tables.users {
+            users.insert(key, class, 0).map_err(filling)?;
+        }
+        self.users.set(next, &users, 0).map_err(filling)?;
+
+        let mut destinations =
+            LpmTrie::create(DESTINATION_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
+        for (net, class) in &tables.destinations {
+            destinations
+                .insert(&destination_key(*net), class, 0)
+                .map_err(filling)?;
+        }
+        self.destinations
+            .set(next, &destinations, 0)
+            .map_err(filling)?;
+
+        let mut rules = LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
+        for ((destination, selection), ranges) in &tables.rules {
+            for range in ranges {
+                for (port, length) in port_prefixes(range.first, range.last) {
+                    let key = RuleKey::new(*destination, *selection, port.to_be());
+                    let key = Key::new(RuleKey::PORT_OFFSET + length, key);
+                    rules.insert(&key, range.rule, 0).map_err(filling)?;
+                }
+            }
+        }
+        self.rules.set(next, &rules, 0).map_err(filling)?;
+
+        let mut ports = HashMap::create(PORT_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
+        for (port, value) in &tables.ports {
+            ports.insert(u32::from(*port), value, 0).map_err(filling)?;
+        }
+        self.ports.set(next, &ports, 0).map_err(filling)?;
+
+        let settings = Settings {
+            own_cgroup,
+            active: next,
+            generation: tables.generation,
+            slots,
+            flags: tables.flags,
+        };
+        self.settings.set(0, settings, 0).map_err(filling)?;
+        self.active = next;
+        self.active_cgroups = Some(cgroups);
+        Ok(())
+    }
+
+    /// Adds cgroups that have appeared since.
+    pub(super) fn refresh_cgroups(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
+        let Some(mut active) = self.active_cgroups.take() else {
+            return Ok(());
+        };
+        let result = self.add_cgroups(tables, &mut active);
+        self.active_cgroups = Some(active);
+        result
+    }
+
+    fn add_cgroups(
+        &mut self,
+        tables: &RuleTables,
+        into: &mut HashMap<MapData, u64, u32>,
+    ) -> Result<(), KernelError> {
+        for (path, class) in &tables.cgroups {
+            let folder = cgroup::folder(&self.mount, path);
+            let id = match cgroup::id(&folder) {
+                Ok(id) => id,
+                // A service that is not running has none; it is looked for again.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    return Err(KernelError::new(
+                        format!("looking up the cgroup {}", folder.display()),
+                        "the cgroup2 hierarchy must be readable",
+                        error,
+                    ));
+                }
+            };
+            if self.known_cgroups.get(&id) != Some(class) {
+                into.insert(id, class, 0).map_err(filling)?;
+                self.known_cgroups.insert(id, *class);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_addresses(
+        &mut self,
+        netns: u64,
+        own: &[IpAddr],
+        sources: &[(IpNet, IpAddr)],
+    ) -> Result<(), KernelError> {
+        let wanted: Vec<LocalKey> = own
+            .iter()
+            .map(|ip| LocalKey {
+                netns,
+                address: (*ip).into(),
+            })
+            .collect();
+        // First what is new, then what is gone: an own address is never missing meanwhile.
+        for key in &wanted {
+            self.local.insert(key, 1, 0).map_err(filling)?;
+        }
+        let gone: Vec<LocalKey> = self
+            .local
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| key.netns == netns && !wanted.contains(key))
+            .collect();
+        for key in gone {
+            let _ = self.local.remove(&key);
+        }
+        let wanted: Vec<(Key<DestinationKey>, Address)> = sources
+            .iter()
+            .map(|(net, ip)| (destination_key(*net), (*ip).into()))
+            .collect();
+        for (key, source) in &wanted {
+            self.sources.insert(key, source, 0).map_err(filling)?;
+        }
+        let same = |a: &Key<DestinationKey>, b: &Key<DestinationKey>| {
+            a.prefix_len() == b.prefix_len() && a.data() == b.data()
+        };
+        let gone: Vec<Key<DestinationKey>> = self
+            .sources
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| !wanted.iter().any(|(wanted, _)| same(key, wanted)))
+            .collect();
+        for key in gone {
+            let _ = self.sources.remove(&key);
+        }
+        Ok(())
+    }
+
+    pub(super) fn reconcile_listening(
+        &mut self,
+        netns: u64,
+        truth: &listening::Counts,
+    ) -> Result<(), KernelError> {
+        let counted: StdHashMap<ListeningKey, u64> =
+            self.listening.iter().filter_map(Result::ok).collect();
+        for (key, count) in listening::corrections(netns, &counted, truth) {
+            match count {
+                Some(count) => self.listening.insert(key, count, 0).map_err(filling)?,
+                None => {
+                    let _ = self.listening.remove(&key);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        Counter::ALL
+            .iter()
+            .map(|counter| {
+                let sum = self
+                    .counters
+                    .get(&(*counter as u32), 0)
+                    .map(|values| values.iter().sum())
+                    .unwrap_or_default();
+                (counter.label(), sum)
+            })
+            .collect()
+    }
+
+    pub(super) fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            pending: self.pending.keys().filter(Result::is_ok).count(),
+            forward: self.forward.keys().filter(Result::is_ok).count(),
+        }
+    }
+
+    pub(super) fn take_events(&mut self) -> Option<RefusedEvents> {
+        self.events.take().map(|ring| RefusedEvents { ring })
+    }
+}
+
+/// An IPv4 prefix lies 96 bits deeper, where the mapped addresses are.
+fn destination_key(net: IpNet) -> Key<DestinationKey> {
+    let length = match net {
+        IpNet::V4(net) => 96 + u32::from(net.prefix_len()),
+        IpNet::V6(net) => u32::from(net.prefix_len()),
+    };
+    Key::new(
+        length,
+        DestinationKey {
+            address: net.network().into(),
+        },
+    )
+}
+
+fn register(
+    map: &mut SockHash<MapData, ListenerKey>,
+    key: &ListenerKey,
+    listener: &impl AsRawFd,
+) -> Result<(), KernelError> {
+    map.insert(key, listener.as_raw_fd(), 0).map_err(|error| {
+        KernelError::new(
+            "registering a listener",
+            "the kernel refused it as a map entry",
+            error,
+        )
+    })
+}

@@ -1,0 +1,305 @@
+//! From rules as people write them to tables of constant depth.
+
+#[cfg(test)]
+use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use sidetrack_abi::{
+    inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
+    rules::{
+        ACTION_DENY, ACTION_IGNORE, ACTION_PROXY, ANY_USER, FAIL_BLOCK, FAIL_PASS, Rule,
+        SELECTION_NONE, UserKey,
+    },
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS},
+};
+
+use super::{PortRule, RuleTables, Scope};
+use crate::config::{Config, FailMode, OutboundAction, OutboundRule, Select, Selector};
+
+/// Selection class of everything, if that is the scope; the programs use the same number.
+const SELECTION_ALL: u32 = 1;
+
+/// Which selections a class stands for.
+type Selected = BTreeSet<String>;
+
+pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTables {
+    let mut tables = RuleTables {
+        generation,
+        ..RuleTables::default()
+    };
+    let classes = match scope {
+        Scope::Selections => selections(config, &mut tables),
+        Scope::Everything => {
+            tables.flags = SETTING_SELECT_ALL;
+            let all = config.selects.keys().cloned().collect();
+            BTreeMap::from([(all, SELECTION_ALL)])
+        }
+    };
+    destinations(config, &mut tables);
+    for (net, class) in &tables.destinations {
+        let chain = rules_for(config, *net);
+        for (selected, selection) in &classes {
+            let ranges = merge(chain.iter().copied().filter(|(_, rule)| {
+                rule.select
+                    .as_ref()
+                    .is_none_or(|select| selected.contains(select))
+            }));
+            if !ranges.is_empty() {
+                tables.rules.insert((*class, *selection), ranges);
+            }
+        }
+    }
+    for (index, rule) in config.inbound.iter().enumerate() {
+        // Prefixes that may speak plain text do not open the port: the proxy must look first.
+        let flags = if rule.accept.plain {
+            PORT_ACCEPTS_PLAIN
+        } else {
+            0
+        };
+        for port in rule.ports.iter().flat_map(|range| range.clone()) {
+            tables.ports.insert(
+                port,
+                InboundPort {
+                    rule: index as u32,
+                    flags,
+                },
+            );
+        }
+    }
+    tables
+}
+
+/// Fills the tables of cgroups and users and gives the selection classes that can occur.
+fn selections(config: &Config, tables: &mut RuleTables) -> BTreeMap<Selected, u32> {
+    let selectors = || {
+        config
+            .selects
+            .values()
+            .flat_map(|select| select.include.iter().chain(&select.exclude))
+    };
+    let paths: BTreeSet<&str> = selectors().filter_map(|s| s.cgroup.as_deref()).collect();
+    let users: BTreeSet<u32> = selectors().filter_map(|s| s.uid).collect();
+
+    let mut classes = BTreeMap::from([(Selected::new(), SELECTION_NONE)]);
+    let mut class_of = |selected: Selected| {
+        let next = classes.len() as u32;
+        *classes.entry(selected).or_insert(next)
+    };
+    let selected_by = |within: &[&str], uid: Option<u32>| -> Selected {
+        config
+            .selects
+            .iter()
+            .filter(|(_, select)| selects(select, within, uid))
+            .map(|(name, _)| name.clone())
+            .collect()
+    };
+
+    if !paths.is_empty() {
+        tables.flags |= SETTING_CGROUPS;
+    }
+    if !users.is_empty() {
+        tables.flags |= SETTING_USERS;
+    }
+    // Class 0 of cgroups is "in none that is named".
+    let named = std::iter::once(None).chain(paths.iter().copied().map(Some));
+    for (cgroup_class, path) in named.enumerate() {
+        let cgroup_class = cgroup_class as u32;
+        let within: Vec<&str> = paths
+            .iter()
+            .copied()
+            .filter(|other| path.is_some_and(|p| is_below(p, other)))
+            .collect();
+        if users.is_empty() {
+            let class = class_of(selected_by(&within, None));
+            if let Some(path) = path {
+                tables.cgroups.insert(path.to_owned(), class);
+            }
+            continue;
+        }
+        if let Some(path) = path {
+            tables.cgroups.insert(path.to_owned(), cgroup_class);
+        }
+        for uid in users.iter().copied().map(Some).chain([None]) {
+            let class = class_of(selected_by(&within, uid));
+            tables.users.insert(
+                UserKey {
+                    cgroup_class,
+                    uid: uid.unwrap_or(ANY_USER),
+                },
+                class,
+            );
+        }
+    }
+    classes
+}
+
+fn selects(select: &Select, within: &[&str], uid: Option<u32>) -> bool {
+    let matches = |selector: &Selector| {
+        selector
+            .cgroup
+            .as_deref()
+            .is_none_or(|path| within.contains(&path))
+            && selector.uid.is_none_or(|wanted| uid == Some(wanted))
+    };
+    select.include.iter().any(matches) && !select.exclude.iter().any(matches)
+}
+
+/// Whether `path` is `ancestor` or below it.
+fn is_below(path: &str, ancestor: &str) -> bool {
+    let ancestor = ancestor.trim_end_matches('/');
+    path.strip_prefix(ancestor)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Every prefix that a rule or an exclusion names gets a class of its own.
+fn destinations(config: &Config, tables: &mut RuleTables) {
+    let excluded = &config.intercept.exclude_to;
+    let ruled = config.outbound.iter().flat_map(|rule| &rule.to);
+    for net in excluded.iter().chain(ruled) {
+        let next = tables.destinations.len() as u32 + 1;
+        tables.destinations.entry(net.trunc()).or_insert(next);
+    }
+}
+
+/// The rules that can decide for destinations whose longest prefix is `net`, in their order.
+fn rules_for(config: &Config, net: IpNet) -> Vec<(u32, &OutboundRule)> {
+    if config
+        .intercept
+        .exclude_to
+        .iter()
+        .any(|excluded| excluded.contains(&net))
+    {
+        return Vec::new();
+    }
+    let mut chain: Vec<(u8, bool, usize, &OutboundRule)> = config
+        .outbound
+        .iter()
+        .enumerate()
+        .filter_map(|(index, rule)| {
+            let longest = rule
+                .to
+                .iter()
+                .filter(|to| to.contains(&net))
+                .map(IpNet::prefix_len)
+                .max()?;
+            Some((longest, rule.select.is_some(), index, rule))
+        })
+        .collect();
+    chain.sort_by_key(|(length, selective, index, _)| {
+        (std::cmp::Reverse(*length), !selective, *index)
+    });
+    chain
+        .into_iter()
+        .map(|(_, _, index, rule)| (index as u32, rule))
+        .collect()
+}
+
+/// Port ranges of rules in their order: what an earlier rule covers, a later one does not.
+fn merge<'a>(rules: impl Iterator<Item = (u32, &'a OutboundRule)>) -> Vec<PortRule> {
+    let mut covered: Vec<PortRule> = Vec::new();
+    for (index, rule) in rules {
+        let rule_value = value(index, rule);
+        for range in &rule.ports {
+            let mut next = u32::from(*range.start());
+            let last = u32::from(*range.end());
+            let mut found = Vec::new();
+            for taken in &covered {
+                let (first_taken, last_taken) = (u32::from(taken.first), u32::from(taken.last));
+                if last_taken < next || first_taken > last {
+                    continue;
+                }
+                if first_taken > next {
+                    found.push((next, first_taken - 1));
+                }
+                next = last_taken + 1;
+            }
+            if next <= last {
+                found.push((next, last));
+            }
+            covered.extend(found.into_iter().filter_map(|(first, last)| {
+                let (first, last) = (u16::try_from(first).ok()?, u16::try_from(last).ok()?);
+                Some(PortRule {
+                    first,
+                    last,
+                    rule: rule_value,
+                })
+            }));
+            covered.sort_by_key(|range| range.first);
+        }
+    }
+    covered
+}
+
+fn value(index: u32, rule: &OutboundRule) -> Rule {
+    let fail = match rule.fail {
+        FailMode::Block => FAIL_BLOCK,
+        FailMode::Pass => FAIL_PASS,
+    };
+    let (action, errno) = match &rule.action {
+        OutboundAction::Mtls(_) | OutboundAction::Passthrough => (ACTION_PROXY, 0),
+        OutboundAction::Deny { errno } => (ACTION_DENY, u16::try_from(*errno).unwrap_or(1)),
+        OutboundAction::Ignore => (ACTION_IGNORE, 0),
+    };
+    Rule {
+        index,
+        action,
+        fail,
+        errno,
+    }
+}
+
+/// Kept beside `compile` for the tests: the same answer, found the slow way.
+#[cfg(test)]
+pub(super) fn naive<'a>(
+    config: &'a Config,
+    destination: std::net::SocketAddr,
+    selected: &Selected,
+) -> Option<(u32, &'a OutboundRule)> {
+    let ip = destination.ip().to_canonical();
+    if config
+        .intercept
+        .exclude_to
+        .iter()
+        .any(|net| net.contains(&ip))
+    {
+        return None;
+    }
+    let mut candidates: Vec<_> = config
+        .outbound
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| {
+            rule.ports
+                .iter()
+                .any(|range| range.contains(&destination.port()))
+        })
+        .filter(|(_, rule)| rule.select.as_ref().is_none_or(|s| selected.contains(s)))
+        .filter_map(|(index, rule)| {
+            let longest = rule
+                .to
+                .iter()
+                .filter(|net| net.contains(&ip))
+                .map(IpNet::prefix_len)
+                .max()?;
+            Some((
+                std::cmp::Reverse(longest),
+                rule.select.is_none(),
+                index,
+                rule,
+            ))
+        })
+        .collect();
+    candidates.sort_by_key(|(length, unselective, index, _)| (*length, *unselective, *index));
+    candidates
+        .first()
+        .map(|(_, _, index, rule)| (*index as u32, *rule))
+}
+
+/// Selections by the class of their set, for the tests.
+#[cfg(test)]
+pub(super) fn classes(config: &Config) -> HashMap<Selected, u32> {
+    selections(config, &mut RuleTables::default())
+        .into_iter()
+        .collect()
+}

@@ -1,0 +1,255 @@
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+
+use proptest::prelude::*;
+use sidetrack_abi::rules::ANY_USER;
+
+use super::{
+    compile::{classes, naive},
+    *,
+};
+use crate::config::{
+    Daemon, FailMode, Instance, Intercept, Limits, Log, OutboundAction, OutboundRule, RecordFormat,
+    Select, Selector,
+};
+
+fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&str]) -> Config {
+    Config {
+        path: PathBuf::new(),
+        daemon: Daemon {
+            instance: Instance("test".into()),
+            drain: Duration::ZERO,
+            runtime_dir: PathBuf::new(),
+            workers: None,
+        },
+        limits: Limits {
+            connections: 1,
+            handshakes: 1,
+            connect_timeout: Duration::ZERO,
+            handshake_timeout: Duration::ZERO,
+            idle: None,
+            keepalive: Duration::ZERO,
+            user_timeout: Duration::ZERO,
+            idle_tunnels_per_peer: 1,
+            idle_tunnels: 1,
+            tunnel_idle: Duration::ZERO,
+            tunnel_age: Duration::ZERO,
+        },
+        log: Log {
+            access: RecordFormat::Off,
+            access_file: None,
+            format: RecordFormat::Text,
+            filter: String::new(),
+        },
+        identities: Default::default(),
+        trust: Default::default(),
+        selects: selects
+            .iter()
+            .map(|(name, s)| ((*name).to_owned(), s.clone()))
+            .collect(),
+        intercept: Intercept {
+            cgroup: "/".into(),
+            exclude_to: exclude.iter().map(|net| net.parse().unwrap()).collect(),
+            listeners: 1,
+        },
+        outbound,
+        inbound: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn rule(
+    select: Option<&str>,
+    to: &[&str],
+    ports: &[std::ops::RangeInclusive<u16>],
+) -> OutboundRule {
+    OutboundRule {
+        name: String::new(),
+        select: select.map(str::to_owned),
+        to: to.iter().map(|net| net.parse().unwrap()).collect(),
+        ports: ports.to_vec(),
+        action: OutboundAction::Passthrough,
+        fail: FailMode::Block,
+    }
+}
+
+fn cgroup(path: &str) -> Selector {
+    Selector {
+        cgroup: Some(path.into()),
+        uid: None,
+    }
+}
+
+fn user(uid: u32) -> Selector {
+    Selector {
+        cgroup: None,
+        uid: Some(uid),
+    }
+}
+
+fn decides(tables: &RuleTables, to: &str, selection: u32) -> Option<u32> {
+    let to: SocketAddr = to.parse().unwrap();
+    match tables.decide(OriginalDst::new(to), selection) {
+        Verdict::Redirect(rule) => Some(rule.index),
+        Verdict::Unmatched => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_longest_prefix_decides_and_shorter_ones_fill_its_gaps() {
+    let config = config(
+        vec![
+            rule(None, &["10.0.0.0/8"], &[1..=65535]),
+            rule(None, &["10.1.0.0/16"], &[80..=80, 9000..=9100]),
+            rule(None, &["fd00::/8"], &[443..=443]),
+        ],
+        &[],
+        &["10.2.0.0/16"],
+    );
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    assert_eq!(decides(&tables, "10.1.2.3:80", 0), Some(1));
+    assert_eq!(decides(&tables, "10.1.2.3:9050", 0), Some(1));
+    assert_eq!(decides(&tables, "10.1.2.3:81", 0), Some(0));
+    assert_eq!(decides(&tables, "10.3.2.3:80", 0), Some(0));
+    assert_eq!(decides(&tables, "10.2.2.3:80", 0), None, "exclusions win");
+    assert_eq!(decides(&tables, "11.0.0.1:80", 0), None);
+    assert_eq!(decides(&tables, "[fd00::1]:443", 0), Some(2));
+    assert_eq!(decides(&tables, "[fd00::1]:444", 0), None);
+    assert_eq!(
+        decides(&tables, "[::ffff:10.1.2.3]:80", 0),
+        Some(1),
+        "mapped is IPv4"
+    );
+}
+
+#[test]
+fn a_rule_for_a_selection_precedes_one_for_everybody() {
+    let web = Select {
+        include: vec![cgroup("/web")],
+        exclude: vec![user(0)],
+    };
+    let config = config(
+        vec![
+            rule(None, &["10.0.0.0/8"], &[80..=80]),
+            rule(Some("web"), &["10.0.0.0/8"], &[80..=80]),
+        ],
+        &[("web", web)],
+        &[],
+    );
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    let in_web = tables.cgroups["/web"];
+    let class = |cgroup_class, uid| tables.users[&UserKey { cgroup_class, uid }];
+    assert_eq!(
+        decides(&tables, "10.0.0.1:80", class(in_web, ANY_USER)),
+        Some(1)
+    );
+    assert_eq!(
+        decides(&tables, "10.0.0.1:80", class(in_web, 0)),
+        Some(0),
+        "root is excluded"
+    );
+    assert_eq!(decides(&tables, "10.0.0.1:80", class(0, ANY_USER)), Some(0));
+}
+
+#[test]
+fn a_cgroup_below_a_selected_one_is_selected_by_both() {
+    let config = config(
+        vec![
+            rule(Some("a"), &["10.0.0.0/8"], &[80..=80]),
+            rule(Some("b"), &["10.0.0.0/8"], &[81..=81]),
+        ],
+        &[
+            (
+                "a",
+                Select {
+                    include: vec![cgroup("/a")],
+                    exclude: vec![],
+                },
+            ),
+            (
+                "b",
+                Select {
+                    include: vec![cgroup("/a/b")],
+                    exclude: vec![],
+                },
+            ),
+        ],
+        &[],
+    );
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    let (a, b) = (tables.cgroups["/a"], tables.cgroups["/a/b"]);
+    assert_eq!(decides(&tables, "10.0.0.1:80", b), Some(0));
+    assert_eq!(decides(&tables, "10.0.0.1:81", b), Some(1));
+    assert_eq!(decides(&tables, "10.0.0.1:81", a), None);
+    assert_eq!(decides(&tables, "10.0.0.1:80", 0), None);
+}
+
+#[test]
+fn a_commands_own_cgroup_is_in_every_selection() {
+    let config = config(
+        vec![rule(Some("web"), &["10.0.0.0/8"], &[80..=80])],
+        &[(
+            "web",
+            Select {
+                include: vec![cgroup("/web")],
+                exclude: vec![],
+            },
+        )],
+        &[],
+    );
+    let tables = RuleTables::compile(&config, Scope::Everything, 1);
+    assert_eq!(decides(&tables, "10.0.0.1:80", 1), Some(0));
+}
+
+fn any_net() -> impl Strategy<Value = IpNet> {
+    // Few bits, so that prefixes nest and collide.
+    (
+        0_u8..4,
+        0_u8..4,
+        prop::sample::select(vec![6_u8, 8, 14, 16, 24, 32]),
+    )
+        .prop_map(|(a, b, len)| {
+            let addr = std::net::Ipv4Addr::new(8 + a, b, 0, 0);
+            IpNet::new(addr.into(), len).unwrap().trunc()
+        })
+}
+
+fn any_rule() -> impl Strategy<Value = OutboundRule> {
+    let ports = prop::collection::vec((1_u16..40, 0_u16..12).prop_map(|(a, n)| a..=a + n), 1..3);
+    let select = prop::option::of(prop::sample::select(vec!["a", "b"]));
+    (select, prop::collection::vec(any_net(), 1..3), ports).prop_map(|(select, to, ports)| {
+        OutboundRule {
+            to,
+            ports,
+            ..rule(select, &[], &[])
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn tables_decide_as_the_rules_read(
+        rules in prop::collection::vec(any_rule(), 1..8),
+        exclude in prop::collection::vec(any_net(), 0..2),
+        probes in prop::collection::vec((0_u8..4, 0_u8..4, 0_u8..2, 1_u16..60), 20),
+    ) {
+        let mut config = config(
+            rules,
+            &[
+                ("a", Select { include: vec![cgroup("/a")], exclude: vec![] }),
+                ("b", Select { include: vec![cgroup("/a/b"), user(7)], exclude: vec![] }),
+            ],
+            &[],
+        );
+        config.intercept.exclude_to = exclude;
+        let tables = RuleTables::compile(&config, Scope::Selections, 1);
+        for (selected, class) in classes(&config) {
+            let selected: BTreeSet<String> = selected;
+            for (a, b, c, port) in &probes {
+                let to = SocketAddr::from(([8 + a, *b, 0, *c], *port));
+                let expected = naive(&config, to, &selected).map(|(index, _)| index);
+                prop_assert_eq!(decides(&tables, &to.to_string(), class), expected);
+            }
+        }
+    }
+}

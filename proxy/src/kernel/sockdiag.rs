@@ -1,0 +1,114 @@
+//! The kernel's list of listening TCP sockets, by netlink sock_diag.
+
+use std::{io, net::SocketAddr};
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, nlas::Nla},
+};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+
+/// `INET_DIAG_SKV6ONLY`, include/uapi/linux/inet_diag.h: one byte.
+const SKV6ONLY: u16 = 11;
+/// `INET_DIAG_CGROUP_ID`, include/uapi/linux/inet_diag.h, since Linux 5.9: eight bytes.
+const CGROUP_ID: u16 = 21;
+/// Larger than the kernel makes one datagram of a dump.
+const RECEIVE: usize = 64 * 1024;
+
+/// One listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Where; not canonical, since `::` and `0.0.0.0` differ.
+    pub at: SocketAddr,
+    /// An IPv6 socket that takes no IPv4.
+    pub v6_only: bool,
+    /// The cgroup that it was made in; 0 if the kernel does not tell.
+    pub cgroup: u64,
+}
+
+/// All listening TCP sockets of this network namespace.
+pub fn listening() -> io::Result<Vec<Listening>> {
+    let mut found = dump(AF_INET)?;
+    found.extend(dump(AF_INET6)?);
+    Ok(found)
+}
+
+fn dump(family: u8) -> io::Result<Vec<Listening>> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let socket_id = if family == AF_INET {
+        SocketId::new_v4()
+    } else {
+        SocketId::new_v6()
+    };
+    let mut request = NetlinkMessage::new(
+        header,
+        SockDiagMessage::InetRequest(InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::LISTEN,
+            socket_id,
+        })
+        .into(),
+    );
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+
+    let mut found = Vec::new();
+    let mut buffer = vec![0; RECEIVE];
+    loop {
+        let size = socket.recv(&mut &mut buffer[..], 0)?;
+        let mut rest = buffer.get(..size).unwrap_or_default();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            let length = (message.header.length as usize).next_multiple_of(4);
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(found),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    let id = &response.header.socket_id;
+                    let mut listening = Listening {
+                        at: SocketAddr::new(id.source_address, id.source_port),
+                        v6_only: false,
+                        cgroup: 0,
+                    };
+                    for nla in &response.nlas {
+                        let Nla::Other(other) = nla else { continue };
+                        read_attribute(other, &mut listening);
+                    }
+                    found.push(listening);
+                }
+                _ => {}
+            }
+            if length == 0 {
+                break;
+            }
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
+}
+
+fn read_attribute(attribute: &impl netlink_packet_utils::nla::Nla, listening: &mut Listening) {
+    let mut value = [0_u8; 8];
+    let length = attribute.value_len();
+    let Some(room) = value.get_mut(..length) else {
+        return;
+    };
+    attribute.emit_value(room);
+    match (attribute.kind(), length) {
+        (SKV6ONLY, 1) => listening.v6_only = value.first() == Some(&1),
+        (CGROUP_ID, 8) => listening.cgroup = u64::from_ne_bytes(value),
+        _ => {}
+    }
+}

@@ -1,0 +1,115 @@
+//! The system calls that no crate wraps.
+#![expect(unsafe_code, reason = "raw system calls, one function each")]
+
+use std::{
+    io,
+    mem::{size_of, size_of_val},
+    net::TcpListener,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+use aya::maps::{MapData, RingBuf};
+use sidetrack_abi::event::Refused;
+use tokio::io::unix::AsyncFd;
+
+/// include/uapi/asm-generic/socket.h, since Linux 5.14.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+/// `enum bpf_cmd`, include/uapi/linux/bpf.h.
+const BPF_PROG_QUERY: libc::c_long = 16;
+/// Asks for what takes effect and not only for what is attached at the very place.
+const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+/// More programs than the kernel allows at one place (BPF_CGROUP_MAX_PROGS is 64).
+const MAX_PROGRAMS: usize = 128;
+
+/// Cookie of this thread's network namespace, as `bpf_get_netns_cookie()` gives it.
+///
+/// # Errors
+/// ENOPROTOOPT before Linux 5.14.
+pub fn netns_cookie() -> io::Result<u64> {
+    // Any socket will do: the option tells of its namespace.
+    let socket = TcpListener::bind(("127.0.0.1", 0))?;
+    let mut cookie = 0_u64;
+    let mut length = size_of_val(&cookie) as libc::socklen_t;
+    // SAFETY: the pointers are to a u64 and to its length, both live through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The members of `union bpf_attr` for BPF_PROG_QUERY, up to the last one that is used.
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttr {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_count: u32,
+    zero: u32,
+}
+
+/// Ids of the programs that take effect at a cgroup (or are attached to a network namespace), in
+/// the order in which they run.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN; EINVAL for an attach type that the kernel does not have.
+pub fn query_programs(
+    target: BorrowedFd<'_>,
+    attach_type: u32,
+    cgroup: bool,
+) -> io::Result<Vec<u32>> {
+    let mut ids = [0_u32; MAX_PROGRAMS];
+    let mut attr = QueryAttr {
+        target_fd: target.as_raw_fd() as u32,
+        attach_type,
+        query_flags: if cgroup { BPF_F_QUERY_EFFECTIVE } else { 0 },
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_count: MAX_PROGRAMS as u32,
+        ..QueryAttr::default()
+    };
+    // SAFETY: `attr` is laid out as the kernel reads it, its size is passed, and `prog_ids`
+    // points to `prog_count` words that live through the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut attr,
+            size_of::<QueryAttr>(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(ids.into_iter().take(attr.prog_count as usize).collect())
+}
+
+/// Copies a refusal out of a ring buffer record; absent if the record is shorter.
+pub fn read_refused(record: &[u8]) -> Option<Refused> {
+    if record.len() < size_of::<Refused>() {
+        return None;
+    }
+    // SAFETY: long enough, every bit pattern is a valid value, and the read needs no alignment.
+    Some(unsafe { record.as_ptr().cast::<Refused>().read_unaligned() })
+}
+
+/// Waits for a ring buffer with the runtime of this task.
+///
+/// # Errors
+/// If the runtime cannot register the descriptor.
+pub fn watch_ring(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
+    // SAFETY: the ring buffer owns its descriptor, never replaces it, and closes it only when it
+    // is dropped, which AsyncFd does after it has deregistered it.
+    unsafe { AsyncFd::register(ring) }.map_err(Into::into)
+}

@@ -1,0 +1,67 @@
+//! `demo [NAME]`: set-ups that prove what they show, one for each folder of scripts/examples/.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::{build, cmd, ebpf, setup, test::preflight};
+
+mod capture;
+mod daemon;
+mod host;
+pub(crate) mod latency;
+mod mesh;
+mod proof;
+mod stage;
+mod wire;
+
+use proof::Proofs;
+use stage::Stage;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Which set-up
+    #[arg(value_enum, default_value_t = Name::Mesh)]
+    name: Name,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    /// Two hosts, an unmodified HTTP server and curl, mutual TLS on the wire
+    Mesh,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    preflight::privileged()?;
+    setup::ensure(setup::Purpose::Demo)?;
+    println!("Building Sidetrack; the first time takes some minutes.");
+    let features = ebpf::Options::default();
+    let binary = build::daemon(&ebpf::build(&features)?, &features)?;
+
+    let stage = Stage::open(binary)?;
+    let mut proofs = Proofs::default();
+    let played = match options.name {
+        Name::Mesh => mesh::play(&stage, &mut proofs),
+    };
+    if let Err(error) = played {
+        proofs.judge("the demo ran to its end", Err(format!("{error:#}")));
+    }
+    if proofs.failed() == 0 {
+        stage.strike()?;
+        println!("\nEverything above was checked, and nothing is left behind.");
+        return Ok(());
+    }
+    let logs: PathBuf = stage.strike_but_logs()?;
+    bail!(
+        "{} of {} proofs failed; the logs of all parts are in {} until the next `cargo xtask demo`",
+        proofs.failed(),
+        proofs.total(),
+        logs.display()
+    );
+}
+
+/// The folder of an example, in the workspace.
+fn example(name: &str) -> PathBuf {
+    cmd::root().join("scripts/examples").join(name)
+}

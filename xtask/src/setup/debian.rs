@@ -1,0 +1,117 @@
+//! Debian packages: only those whose program is missing.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{Purpose, announce, missing};
+use crate::cmd;
+
+struct Package {
+    name: &'static str,
+    /// Having this program is having the package, wherever it came from.
+    program: &'static str,
+    why: &'static str,
+    used_by: &'static [Purpose],
+}
+
+const BOTH: &[Purpose] = &[Purpose::Demo, Purpose::Test];
+const TEST: &[Purpose] = &[Purpose::Test];
+
+#[rustfmt::skip]
+const PACKAGES: [Package; 12] = [
+    Package { name: "iproute2", program: "ip", why: "network namespaces", used_by: BOTH },
+    Package { name: "curl", program: "curl", why: "the unmodified client", used_by: BOTH },
+    Package { name: "python3", program: "python3", why: "the unmodified server", used_by: BOTH },
+    Package { name: "tcpdump", program: "tcpdump", why: "captures the wire", used_by: BOTH },
+    Package { name: "nftables", program: "nft", why: "proves that no rule exists", used_by: BOTH },
+    Package { name: "iptables", program: "iptables-save", why: "proves that no rule exists", used_by: BOTH },
+    Package { name: "openssl", program: "openssl", why: "makes and judges certificates", used_by: TEST },
+    Package { name: "haproxy", program: "haproxy", why: "a peer of other make", used_by: TEST },
+    Package { name: "nginx-light", program: "nginx", why: "a peer of other make", used_by: TEST },
+    Package { name: "golang-go", program: "go", why: "a client in Go", used_by: TEST },
+    Package { name: "default-jdk-headless", program: "javac", why: "a client in Java", used_by: TEST },
+    Package { name: "nodejs", program: "node", why: "a client in Node", used_by: TEST },
+];
+
+pub(super) fn ensure(purpose: Purpose) -> Result<()> {
+    let wanted: Vec<&Package> = PACKAGES
+        .iter()
+        .filter(|package| package.used_by.contains(&purpose))
+        .filter(|package| cmd::which(package.program).is_none())
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = wanted.iter().map(|package| package.name).collect();
+    if !nix::unistd::geteuid().is_root() || cmd::which("apt-get").is_none() {
+        let list: Vec<String> = wanted
+            .iter()
+            .map(|package| format!("  {} ({}): {}", package.program, package.name, package.why))
+            .collect();
+        return Err(missing(format!(
+            "programs are missing, and installing them takes root and apt-get:\n{}\n\
+             install them by hand: apt-get install {}",
+            list.join("\n"),
+            names.join(" ")
+        )));
+    }
+    for package in &wanted {
+        announce(&format!("Debian package {}", package.name), package.why);
+    }
+    // A package's list may be absent or too old to fetch from; only then is it worth an update.
+    if install(&names).is_err() {
+        println!("setup: updating the lists of packages: installing with the present ones failed");
+        cmd::exec(apt_get().args(["update", "--quiet=2"]))?;
+        install(&names)?;
+    }
+    Ok(())
+}
+
+fn install(names: &[&str]) -> Result<()> {
+    let _no_services = NoServices::forbid()?;
+    cmd::exec(
+        apt_get()
+            .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+            .args(names),
+    )
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// While this lives, installed packages start no services: HAProxy and NGINX would take ports.
+/// policy-rc.d is Debian's interface for that. One that is already there is left as it is.
+struct NoServices(Option<PathBuf>);
+
+impl NoServices {
+    fn forbid() -> Result<Self> {
+        let policy = Path::new("/usr/sbin/policy-rc.d");
+        if policy.exists() {
+            return Ok(Self(None));
+        }
+        let context = || format!("forbidding package services by {}", policy.display());
+        fs::write(policy, "#!/bin/sh\nexit 101\n").with_context(context)?;
+        let guard = Self(Some(policy.to_path_buf()));
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).with_context(context)?;
+        Ok(guard)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = &self.0
+            && let Err(error) = fs::remove_file(policy)
+        {
+            eprintln!("setup: remove {} by hand: {error}", policy.display());
+        }
+    }
+}
