@@ -12,12 +12,11 @@ fn exec(host: &Host, options: &[&str], command: &[&str]) -> Running {
     )
 }
 
-/// Lines that name `destination` and are not the client's own: the records.
+/// Records of connections to `destination`; standard output is the command's alone.
 fn records(ended: &Finished, destination: &str) -> usize {
-    let lines = ended.stdout.lines().chain(ended.stderr.lines());
-    lines
-        .filter(|line| line.contains(destination) && !line.starts_with("{\"step\""))
-        .count()
+    let wanted = format!("destination={destination} ");
+    let lines = ended.stderr.lines();
+    lines.filter(|line| line.contains(&wanted)).count()
 }
 
 #[test]
@@ -63,10 +62,13 @@ fn with_a_configuration_its_rules_hold_for_the_command() {
     let peer = peer::binary().display().to_string();
     let connect = format!("connect={}", world.b.at(7000));
     let steps = [&peer, "script", &connect, "send=hello", "line"];
-    let ended = exec(&world.a, &["--config", &config], &steps)
-        .finish()
-        .expect_code(0);
+    let log = world.a.dir().join("exec-records").display().to_string();
+    let options = ["--config", &config, "--records", &log, "--format", "json"];
+    let ended = exec(&world.a, &options, &steps).finish().expect_code(0);
     assert!(ended.stdout.contains("getsockname"), "{ended}");
+    let lines = std::fs::read_to_string(&log).unwrap();
+    let record = harness::Record::parse(&lines);
+    assert_eq!(record.peer_identity(), "spiffe://example.org/b", "{record}");
     assert_eq!(b.only_record().peer_identity(), "spiffe://example.org/a");
 }
 

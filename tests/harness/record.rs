@@ -39,7 +39,7 @@ impl Record {
 
     /// The own identity on the wire; empty in plain text.
     pub fn own_identity(&self) -> &str {
-        self.text("/own_identity")
+        self.text("/identity")
     }
 
     /// The proven identity of the peer; empty if it proved none.

@@ -10,6 +10,8 @@ use std::{fs, path::Path, process::Command};
 
 use harness::{Finished, Flaw, Running, pki::Pki, sidetrack_bin};
 
+mod certificates;
+
 const COMMANDS: [&str; 8] = [
     "run",
     "exec",
