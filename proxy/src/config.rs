@@ -64,7 +64,7 @@ pub struct Daemon {
 pub struct Instance(pub(crate) String);
 
 /// `[limits]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections relayed at once, both directions together.
     pub connections: usize,
@@ -91,7 +91,7 @@ pub struct Limits {
 }
 
 /// `[log]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Form of the access record.
     pub access: RecordFormat,

@@ -9,6 +9,7 @@ use rustls::{
     sign::SingleCertAndKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
 };
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
@@ -107,6 +108,35 @@ impl Terminator {
             verifier,
             kind,
         })
+    }
+
+    /// Judges an identity again that a handshake proved before: trust and policy of now may say
+    /// otherwise than those of then.
+    ///
+    /// # Errors
+    /// [`Reason::NotAllowed`], [`Reason::CertificateExpired`].
+    pub fn admit(&self, peer: &PeerIdentity, from: SocketAddr) -> Result<(), Refusal> {
+        if peer.not_after <= std::time::SystemTime::now() {
+            return Err(Refusal::new(
+                Reason::CertificateExpired,
+                format!("the certificate of {peer} has expired since its handshake"),
+            ));
+        }
+        self.verifier.admit(peer, from.ip().to_canonical())
+    }
+
+    /// Judges the certificates again that a handshake under another policy accepted: trust,
+    /// revocation and identity of now.
+    ///
+    /// # Errors
+    /// The one reason why they are not accepted any more.
+    pub fn judge_again(
+        &self,
+        chain: &[CertificateDer<'_>],
+        from: SocketAddr,
+    ) -> Result<PeerIdentity, Refusal> {
+        self.verifier
+            .judge_chain(chain, from.ip().to_canonical(), UnixTime::now())
     }
 
     /// Runs the rest of the handshake with the client at `peer`. The caller bounds its time.
