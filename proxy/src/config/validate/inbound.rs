@@ -1,6 +1,9 @@
 //! `[[inbound]]`
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -22,11 +25,13 @@ const DETECT: Duration = Duration::from_millis(200);
 /// All rules in the order of the file, without those that cannot be used.
 pub(super) fn rules(problems: &mut Problems, file: &[file::Inbound]) -> Vec<InboundRule> {
     let mut rules: Vec<InboundRule> = Vec::with_capacity(file.len());
+    let mut names = BTreeSet::new();
     for (index, written) in file.iter().enumerate() {
         let key = rule_key("inbound", index, written.name.as_deref());
         let Some(rule) = rule(problems, &key, written) else {
             continue;
         };
+        references::unique(problems, &key, &mut names, &rule.name);
         for other in &rules {
             compare(problems, &key, &rule, other);
         }
@@ -285,7 +290,6 @@ fn detect(
 }
 
 fn compare(problems: &mut Problems, key: &str, rule: &InboundRule, other: &InboundRule) {
-    references::unique(problems, key, &rule.name, &other.name);
     if let Some(shared) = values::shared_port(&rule.ports, &other.ports) {
         problems.missing(
             &format!("{key}.ports"),

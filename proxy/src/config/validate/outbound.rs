@@ -1,5 +1,7 @@
 //! `[[outbound]]`
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 use rustls_pki_types::DnsName;
@@ -39,17 +41,21 @@ const ERRNOS: [(&str, Errno); 6] = [
     ("ETIMEDOUT", Errno::ETIMEDOUT),
 ];
 
+/// Which rules name a prefix for a selection; by their place in the list of rules.
+type ByPrefix = BTreeMap<(Option<String>, IpNet), Vec<usize>>;
+
 /// All rules in the order of the file, without those that cannot be used.
 pub(super) fn rules(problems: &mut Problems, file: &[file::Outbound]) -> Vec<OutboundRule> {
     let mut rules: Vec<OutboundRule> = Vec::with_capacity(file.len());
+    let mut names = BTreeSet::new();
+    let mut by_prefix = ByPrefix::new();
     for (index, written) in file.iter().enumerate() {
         let key = rule_key("outbound", index, written.name.as_deref());
         let Some(rule) = rule(problems, &key, written) else {
             continue;
         };
-        for other in &rules {
-            compare(problems, &key, &rule, other);
-        }
+        references::unique(problems, &key, &mut names, &rule.name);
+        ambiguous(problems, &key, &rule, &rules, &mut by_prefix);
         rules.push(rule);
     }
     rules
@@ -217,24 +223,36 @@ fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: 
 }
 
 /// Two rules that say different things of the same connection: neither would be the one that
-/// decides.
-fn compare(problems: &mut Problems, key: &str, rule: &OutboundRule, other: &OutboundRule) {
-    references::unique(problems, key, &rule.name, &other.name);
-    if rule.select != other.select {
-        return;
-    }
-    let shared_to: Option<&IpNet> = rule.to.iter().find(|net| other.to.contains(net));
-    let shared_ports = values::shared_port(&rule.ports, &other.ports);
-    if let (Some(to), Some(ports)) = (shared_to, shared_ports) {
-        problems.missing(
-            key,
-            format!(
-                "the outbound rules {:?} and {:?} both decide {to} port {}, for the same selection",
-                other.name,
-                rule.name,
-                display_ports(&[ports])
-            ),
-            "take the ports or the prefix out of one of them; a longer prefix wins over a shorter",
-        );
+/// decides. One error for each rule is enough.
+fn ambiguous(
+    problems: &mut Problems,
+    key: &str,
+    rule: &OutboundRule,
+    rules: &[OutboundRule],
+    by_prefix: &mut ByPrefix,
+) {
+    let mut reported = false;
+    for net in &rule.to {
+        let same = by_prefix.entry((rule.select.clone(), *net)).or_default();
+        for other in same.iter().filter_map(|index| rules.get(*index)) {
+            if let Some(ports) = values::shared_port(&rule.ports, &other.ports)
+                && !reported
+            {
+                reported = true;
+                problems.missing(
+                    key,
+                    format!(
+                        "the outbound rules {:?} and {:?} both decide {net} port {}, for the \
+                         same selection",
+                        other.name,
+                        rule.name,
+                        display_ports(&[ports])
+                    ),
+                    "take the ports or the prefix out of one of them; a longer prefix wins over \
+                     a shorter",
+                );
+            }
+        }
+        same.push(rules.len());
     }
 }

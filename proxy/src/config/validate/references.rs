@@ -1,5 +1,7 @@
 //! What one part of a file says of another: names that must exist, names that must differ.
 
+use std::collections::BTreeSet;
+
 use super::values;
 use crate::config::{
     errors::Problems,
@@ -20,9 +22,9 @@ pub(super) fn rule_name(problems: &mut Problems, key: &str, name: Option<&str>) 
     values::name(problems, &name_key, name).then(|| name.into())
 }
 
-/// Two rules of one direction.
-pub(super) fn unique(problems: &mut Problems, key: &str, name: &str, other: &str) {
-    if name == other {
+/// Notes a rule's name among those of its direction.
+pub(super) fn unique(problems: &mut Problems, key: &str, names: &mut BTreeSet<String>, name: &str) {
+    if !names.insert(name.into()) {
         problems.bad(
             &format!("{key}.name"),
             name,
@@ -56,7 +58,11 @@ pub(super) fn identity(problems: &mut Problems, key: &str, name: Option<&str>) -
 
 /// TLS with client certificates verifies nobody without a bundle.
 pub(super) fn any_trust(problems: &mut Problems, key: &str, what_for: &str) {
-    if !problems.lines.keys().any(|key| key.starts_with("trust.")) {
+    let mut from_trust = problems.lines.range("trust.".to_owned()..);
+    if !from_trust
+        .next()
+        .is_some_and(|(key, _)| key.starts_with("trust."))
+    {
         problems.missing(
             key,
             format!("the rule needs a trust bundle, and the file has none: {what_for}"),
