@@ -2,7 +2,7 @@
 //!
 //! Values stay texts and numbers here, so that [`super::validate`] can say what is wrong with
 //! each of them in one go. The JSON schema that `sidetrack check --schema` prints comes from
-//! these types, and [`super::shape`] checks a file's keys and value types against it.
+//! these types, and the shape check in `shape.rs` holds a file's keys and value types against it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -1,6 +1,9 @@
 //! `[[outbound]]`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
@@ -41,28 +44,33 @@ const ERRNOS: [(&str, Errno); 6] = [
     ("ETIMEDOUT", Errno::ETIMEDOUT),
 ];
 
-/// Which rules name a prefix for a selection; by their place in the list of rules.
-type ByPrefix = BTreeMap<(Option<String>, IpNet), Vec<usize>>;
+/// What the rules before this one say, also those that cannot be used: errors between rules
+/// are reported together with the errors within them.
+#[derive(Default)]
+struct Seen<'a> {
+    names: BTreeSet<String>,
+    by_prefix: BTreeMap<(Option<&'a str>, IpNet), Vec<(&'a str, Ports)>>,
+}
+
+type Ports = Vec<RangeInclusive<u16>>;
 
 /// All rules in the order of the file, without those that cannot be used.
 pub(super) fn rules(problems: &mut Problems, file: &[file::Outbound]) -> Vec<OutboundRule> {
-    let mut rules: Vec<OutboundRule> = Vec::with_capacity(file.len());
-    let mut names = BTreeSet::new();
-    let mut by_prefix = ByPrefix::new();
-    for (index, written) in file.iter().enumerate() {
+    let mut seen = Seen::default();
+    let rules = file.iter().enumerate().filter_map(|(index, written)| {
         let key = rule_key("outbound", index, written.name.as_deref());
-        let Some(rule) = rule(problems, &key, written) else {
-            continue;
-        };
-        references::unique(problems, &key, &mut names, &rule.name);
-        ambiguous(problems, &key, &rule, &rules, &mut by_prefix);
-        rules.push(rule);
-    }
-    rules
+        rule(problems, &key, written, &mut seen)
+    });
+    rules.collect()
 }
 
-fn rule(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<OutboundRule> {
-    let name = references::rule_name(problems, key, file.name.as_deref());
+fn rule<'a>(
+    problems: &mut Problems,
+    key: &str,
+    file: &'a file::Outbound,
+    seen: &mut Seen<'a>,
+) -> Option<OutboundRule> {
+    let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
     references::select(problems, key, file.select.as_deref());
     let to_key = format!("{key}.to");
     let ports_key = format!("{key}.ports");
@@ -78,6 +86,7 @@ fn rule(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<Out
     } else {
         values::ports(problems, &ports_key, &file.ports)
     };
+    ambiguous(problems, key, file, &to, &ports, seen);
     let action_key = format!("{key}.action");
     let Some(action) = &file.action else {
         problems.missing(
@@ -224,35 +233,38 @@ fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: 
 
 /// Two rules that say different things of the same connection: neither would be the one that
 /// decides. One error for each rule is enough.
-fn ambiguous(
+fn ambiguous<'a>(
     problems: &mut Problems,
     key: &str,
-    rule: &OutboundRule,
-    rules: &[OutboundRule],
-    by_prefix: &mut ByPrefix,
+    file: &'a file::Outbound,
+    to: &[IpNet],
+    ports: &Ports,
+    seen: &mut Seen<'a>,
 ) {
+    let name = file.name.as_deref().unwrap_or_default();
     let mut reported = false;
-    for net in &rule.to {
-        let same = by_prefix.entry((rule.select.clone(), *net)).or_default();
-        for other in same.iter().filter_map(|index| rules.get(*index)) {
-            if let Some(ports) = values::shared_port(&rule.ports, &other.ports)
+    for net in to {
+        let same = seen
+            .by_prefix
+            .entry((file.select.as_deref(), *net))
+            .or_default();
+        for (other, theirs) in same.iter() {
+            if let Some(shared) = values::shared_port(ports, theirs)
                 && !reported
             {
                 reported = true;
+                let shared = display_ports(&[shared]);
                 problems.missing(
                     key,
                     format!(
-                        "the outbound rules {:?} and {:?} both decide {net} port {}, for the \
-                         same selection",
-                        other.name,
-                        rule.name,
-                        display_ports(&[ports])
+                        "the outbound rules {other:?} and {name:?} both decide {net} port \
+                         {shared}, for the same selection"
                     ),
                     "take the ports or the prefix out of one of them; a longer prefix wins over \
                      a shorter",
                 );
             }
         }
-        same.push(rules.len());
+        same.push((name, ports.clone()));
     }
 }

@@ -8,8 +8,13 @@ use crate::config::{
     shape::{closest, join},
 };
 
-/// The name of a rule.
-pub(super) fn rule_name(problems: &mut Problems, key: &str, name: Option<&str>) -> Option<String> {
+/// The name of a rule, which no rule before it in `names` may have.
+pub(super) fn rule_name(
+    problems: &mut Problems,
+    key: &str,
+    name: Option<&str>,
+    names: &mut BTreeSet<String>,
+) -> Option<String> {
     let name_key = format!("{key}.name");
     let Some(name) = name else {
         problems.missing(
@@ -19,19 +24,15 @@ pub(super) fn rule_name(problems: &mut Problems, key: &str, name: Option<&str>) 
         );
         return None;
     };
-    values::name(problems, &name_key, name).then(|| name.into())
-}
-
-/// Notes a rule's name among those of its direction.
-pub(super) fn unique(problems: &mut Problems, key: &str, names: &mut BTreeSet<String>, name: &str) {
     if !names.insert(name.into()) {
         problems.bad(
-            &format!("{key}.name"),
+            &name_key,
             name,
             "another rule above has the same name, so records would not tell them apart",
             "give each rule a name of its own",
         );
     }
+    values::name(problems, &name_key, name).then(|| name.into())
 }
 
 /// The selection that a rule names.
