@@ -49,8 +49,11 @@ const ERRNOS: [(&str, Errno); 6] = [
 #[derive(Default)]
 struct Seen<'a> {
     names: BTreeSet<String>,
-    by_prefix: BTreeMap<(Option<&'a str>, IpNet), Vec<(&'a str, Ports)>>,
+    by_prefix: BTreeMap<Claim<'a>, Vec<(&'a str, Ports)>>,
 }
+
+/// A prefix, for a selection.
+type Claim<'a> = (Option<&'a str>, IpNet);
 
 type Ports = Vec<RangeInclusive<u16>>;
 
