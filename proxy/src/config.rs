@@ -1,6 +1,6 @@
 //! The configuration as the program uses it: parsed types only, every value already checked.
 //!
-//! [`file`] is the TOML as it is written, [`validate`] turns it into [`Config`] and reports every
+//! [`mod@file`] is the TOML as it is written, [`validate`] turns it into [`Config`] and reports every
 //! error at once.
 
 use std::{
