@@ -37,8 +37,15 @@ impl Validity {
     /// From a little before now ([`BACKDATED`]) until `lifetime` after now.
     ///
     /// # Errors
-    /// If that lies beyond the year 9999.
+    /// If `lifetime` is nothing, or the end lies beyond the year 9999.
     pub fn starting_now(lifetime: Duration) -> Result<Self, CertsError> {
+        if lifetime.is_zero() {
+            return Err(CertsError::Request {
+                asked: "a lifetime of nothing".into(),
+                problem: "the certificate would be refused from the start".into(),
+                fix: "choose at least an hour".into(),
+            });
+        }
         Self::offset(
             -(BACKDATED.as_secs().cast_signed()),
             lifetime.as_secs().cast_signed(),
