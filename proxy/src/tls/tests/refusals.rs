@@ -172,25 +172,6 @@ async fn an_identity_of_another_trust_domain_needs_that_domains_bundle() {
     refused(&bad, &both, &ca, [Reason::UnknownIssuer; 2], "unknown_ca").await;
 }
 
-#[tokio::test]
-async fn a_certificate_with_two_spiffe_ids_is_refused() {
-    let ca = authority();
-    let mut request = leaf("spiffe://example.org/client", -HOUR, HOUR);
-    request
-        .spiffe
-        .push("spiffe://example.org/else".parse().unwrap());
-    let bad = ca.issue(&request).unwrap();
-    let trusts = [Trusted("example.org", &ca, None)];
-    refused(
-        &bad,
-        &trusts,
-        &ca,
-        [Reason::BadCertificate; 2],
-        "bad_certificate",
-    )
-    .await;
-}
-
 /// A client of somebody else, without a certificate.
 fn stranger(
     ca: &Authority,
