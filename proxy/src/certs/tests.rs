@@ -166,15 +166,14 @@ fn the_daemon_loads_what_openssl_made_in_every_form_of_key() {
             ),
         );
         let identity = IdentityFiles {
-            certificate: format!("{key}.crt").into(),
-            private_key: format!("{key}.key").into(),
+            certificate: dir.join(format!("{key}.crt")),
+            private_key: dir.join(format!("{key}.key")),
         };
         let trust = TrustFiles {
-            bundle: "ca.crt".into(),
+            bundle: dir.join("ca.crt"),
             crl: None,
         };
         let material = Material::load_files(
-            dir,
             &BTreeMap::from([("own".to_owned(), identity)]),
             &BTreeMap::from([("example.org".parse().unwrap(), trust)]),
         )

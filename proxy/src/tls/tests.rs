@@ -84,8 +84,8 @@ fn host(own: &Issued, trusted: &[Trusted<'_>]) -> Material {
     let identities = BTreeMap::from([(
         "own".to_owned(),
         IdentityFiles {
-            certificate: "own.crt".into(),
-            private_key: "own.key".into(),
+            certificate: path("own.crt"),
+            private_key: path("own.key"),
         },
     )]);
     let trust = trusted
@@ -103,7 +103,7 @@ fn host(own: &Issued, trusted: &[Trusted<'_>]) -> Material {
             (domain.parse().unwrap(), TrustFiles { bundle, crl })
         })
         .collect();
-    Material::load_files(dir.path(), &identities, &trust).unwrap()
+    Material::load_files(&identities, &trust).unwrap()
 }
 
 fn expecting(entries: &[&str]) -> Arc<[Expected]> {
@@ -138,7 +138,7 @@ fn originator(host: &Material, expect: &[&str], wire: Wire, clock: &Arc<Clock>) 
         expecting(expect),
         wire,
         None,
-        Arc::clone(clock) as _,
+        clock.clone(),
     )
     .unwrap()
 }
@@ -149,7 +149,7 @@ fn terminator(host: &Material, allow: &[&str], wire: Wire, clock: &Arc<Clock>) -
         &host.trust,
         expecting(allow),
         wire,
-        Arc::clone(clock) as _,
+        clock.clone(),
     )
     .unwrap()
 }
@@ -161,7 +161,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-async fn read_hello(tcp: TcpStream) -> Result<ClientHelloRead, Refusal> {
+async fn read_hello(tcp: TcpStream) -> Result<Box<ClientHelloRead>, Refusal> {
     match first_bytes(tcp, PlainText::Refused).await? {
         FirstBytes::Tls(hello) => Ok(hello),
         FirstBytes::Plain { .. } => panic!("plain text was let through"),

@@ -46,15 +46,14 @@ fn load(
     bundle: &str,
 ) -> Result<Material, MaterialErrors> {
     let identity = IdentityFiles {
-        certificate: certificate.into(),
-        private_key: key.into(),
+        certificate: dir.path().join(certificate),
+        private_key: dir.path().join(key),
     };
     let trust = TrustFiles {
-        bundle: bundle.into(),
+        bundle: dir.path().join(bundle),
         crl: None,
     };
     Material::load_files(
-        dir.path(),
         &BTreeMap::from([("web".to_owned(), identity)]),
         &BTreeMap::from([("example.org".parse().unwrap(), trust)]),
     )
