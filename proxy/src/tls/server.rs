@@ -87,7 +87,7 @@ impl Terminator {
         let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), clock)
             .with_protocol_versions(VERSIONS)
             .map_err(fail)?
-            .with_client_cert_verifier(Arc::clone(&verifier) as _)
+            .with_client_cert_verifier(verifier.clone())
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(
                 &own.certified_key,
             ))));
@@ -149,7 +149,7 @@ impl Terminator {
     /// where TLS has no alert to give (a resumed session).
     pub async fn terminate(
         &self,
-        hello: ClientHelloRead,
+        hello: Box<ClientHelloRead>,
         peer: SocketAddr,
     ) -> Result<Terminated, Refusal> {
         let address = peer.ip().to_canonical();
@@ -158,7 +158,7 @@ impl Terminator {
             tcp,
             overrun,
             ..
-        } = hello;
+        } = *hello;
         if overrun {
             reset(tcp);
             return Err(Refusal::new(
