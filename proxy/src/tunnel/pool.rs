@@ -214,3 +214,6 @@ impl<T: Transport> Shelves<T> {
         oldest.map(|shelved| shelved.tunnel)
     }
 }
+
+#[cfg(test)]
+mod tests;
