@@ -125,7 +125,7 @@ impl Buffer {
 
     /// Forgets the first `count` bytes: they were passed on.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.start = self.end.min(self.start + count);
+        self.start = self.end.min(self.start.saturating_add(count));
     }
 
     /// Bytes that may still be appended. Takes a buffer if none is held.

@@ -1,9 +1,9 @@
 //! Both ends of a tunnel over loopback, between real sockets of two applications.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -26,9 +26,10 @@ mod leases;
 /// How one lease ended at the server.
 type Ended = (Moved, Result<(), Refusal>);
 
-/// Connects each lease to the application that listens at `app`.
+/// Connects each lease to an application of the test.
+#[derive(Clone)]
 struct Dialer {
-    app: SocketAddr,
+    apps: mpsc::UnboundedSender<(ConnectionId, TcpStream)>,
     ended: mpsc::UnboundedSender<Ended>,
     answer: Answer,
 }
@@ -52,14 +53,14 @@ impl LeaseHandler for Dialer {
     type App = TcpStream;
     type Guard = Guard;
 
-    async fn open(&self, _open: Open) -> Result<Admitted<TcpStream, Guard>, Refusal> {
+    async fn open(&self, open: Open) -> Result<Admitted<TcpStream, Guard>, Refusal> {
         match self.answer {
             Answer::Dial => {}
             Answer::Refuse => return Err(Refusal::new(Reason::NotAllowed, "test")),
             Answer::Hang => std::future::pending().await,
         }
-        let app = TcpStream::connect(self.app).await.unwrap();
-        app.set_nodelay(true).unwrap();
+        let (app, far) = pair().await;
+        self.apps.send((open.id, far)).unwrap();
         Ok(Admitted {
             app,
             guard: Guard(self.ended.clone()),
@@ -67,9 +68,10 @@ impl LeaseHandler for Dialer {
     }
 }
 
-/// The server's host: an application that listens, and a daemon that serves tunnels to it.
+/// The server's host: applications, and a daemon that serves tunnels to them.
 struct Host {
-    listener: TcpListener,
+    accepted: mpsc::UnboundedReceiver<(ConnectionId, TcpStream)>,
+    apps: mpsc::UnboundedSender<(ConnectionId, TcpStream)>,
     ends: mpsc::UnboundedReceiver<Ended>,
     told: mpsc::UnboundedSender<Ended>,
     answer: Answer,
@@ -82,10 +84,12 @@ struct Serving {
 }
 
 impl Host {
-    async fn new(answer: Answer) -> Self {
+    fn new(answer: Answer) -> Self {
         let (told, ends) = mpsc::unbounded_channel();
+        let (apps, accepted) = mpsc::unbounded_channel();
         Self {
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            accepted,
+            apps,
             ends,
             told,
             answer,
@@ -94,31 +98,14 @@ impl Host {
 
     fn dialer(&self) -> Dialer {
         Dialer {
-            app: self.listener.local_addr().unwrap(),
+            apps: self.apps.clone(),
             ended: self.told.clone(),
             answer: self.answer,
         }
     }
 
-    /// A connection on which the server serves; its client's end is for the test to use.
     async fn connection(&self) -> (TcpStream, Serving) {
-        let (near, far) = pair().await;
-        let dialer = self.dialer();
-        let (stop, stopped) = oneshot::channel();
-        let options = Options {
-            idle: Duration::from_secs(60),
-            lease_idle: None,
-        };
-        let task = tokio::spawn(async move {
-            let stopped = async {
-                if stopped.await.is_err() {
-                    std::future::pending().await
-                }
-            };
-            serve(far, &dialer, options, stopped).await
-        });
-        let stop = Some(stop);
-        (near, Serving { stop, task })
+        serving(self.dialer()).await
     }
 
     async fn tunnel(&self) -> (Tunnel<TcpStream>, Serving) {
@@ -126,13 +113,33 @@ impl Host {
         (Tunnel::new(near), serving)
     }
 
-    async fn accept(&self) -> TcpStream {
-        soon(self.listener.accept()).await.unwrap().0
+    async fn accept(&mut self) -> TcpStream {
+        soon(self.accepted.recv()).await.unwrap().1
     }
 
     async fn ended(&mut self) -> Ended {
         soon(self.ends.recv()).await.unwrap()
     }
+}
+
+/// A connection on which a server serves; its client's end is for the test to use.
+async fn serving(dialer: Dialer) -> (TcpStream, Serving) {
+    let (near, far) = pair().await;
+    let (stop, stopped) = oneshot::channel();
+    let options = Options {
+        idle: Duration::from_secs(60),
+        lease_idle: None,
+    };
+    let task = tokio::spawn(async move {
+        let stopped = async {
+            if stopped.await.is_err() {
+                std::future::pending().await
+            }
+        };
+        serve(far, &dialer, options, stopped).await
+    });
+    let stop = Some(stop);
+    (near, Serving { stop, task })
 }
 
 /// A client's application and the lease that carries it.
@@ -141,9 +148,11 @@ struct Carried {
     task: JoinHandle<(LeaseEnd<TcpStream, TcpStream>, Moved)>,
 }
 
-fn open() -> Open {
+fn open(id: u64) -> Open {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&id.to_be_bytes());
     Open {
-        id: ConnectionId([1; 16]),
+        id: ConnectionId(bytes),
         source: ClientAddr::new("10.0.0.1:40000".parse().unwrap()),
         destination: OriginalDst::new("10.0.0.2:80".parse().unwrap()),
     }
@@ -151,7 +160,7 @@ fn open() -> Open {
 
 async fn carry(tunnel: Tunnel<TcpStream>) -> Carried {
     let (app, near) = pair().await;
-    let task = carry_from(tunnel, near, Opening::default());
+    let task = carry_from(tunnel, near, Opening::default(), 0);
     Carried { app, task }
 }
 
@@ -159,10 +168,11 @@ fn carry_from(
     tunnel: Tunnel<TcpStream>,
     near: TcpStream,
     first: Opening,
+    id: u64,
 ) -> JoinHandle<(LeaseEnd<TcpStream, TcpStream>, Moved)> {
     tokio::spawn(async move {
         let mut moved = Moved::default();
-        let end = tunnel.lease(&open(), near, first, None, &mut moved).await;
+        let end = tunnel.lease(&open(id), near, first, None, &mut moved).await;
         (end, moved)
     })
 }

@@ -9,7 +9,7 @@ use crate::relay::loopback::{drain, fill, reset};
 
 #[tokio::test]
 async fn a_server_that_speaks_first_is_heard_without_a_byte_of_the_client() {
-    let host = Host::new(Answer::Dial).await;
+    let mut host = Host::new(Answer::Dial);
     let (tunnel, _serving) = host.tunnel().await;
     let mut carried = carry(tunnel).await;
     let mut server = host.accept().await;
@@ -21,7 +21,7 @@ async fn a_server_that_speaks_first_is_heard_without_a_byte_of_the_client() {
 
 #[tokio::test]
 async fn a_half_close_passes_each_way_and_the_tunnel_is_used_again() {
-    let mut host = Host::new(Answer::Dial).await;
+    let mut host = Host::new(Answer::Dial);
     let (mut tunnel, _serving) = host.tunnel().await;
     for client_first in [true, false] {
         let carried = carry(tunnel).await;
@@ -56,7 +56,7 @@ async fn a_half_close_passes_each_way_and_the_tunnel_is_used_again() {
 
 #[tokio::test]
 async fn a_reset_of_either_application_is_a_reset_at_the_other_and_spares_the_tunnel() {
-    let mut host = Host::new(Answer::Dial).await;
+    let mut host = Host::new(Answer::Dial);
     let (mut tunnel, _serving) = host.tunnel().await;
     for of_client in [true, false] {
         let mut carried = carry(tunnel).await;
@@ -81,7 +81,7 @@ async fn a_reset_of_either_application_is_a_reset_at_the_other_and_spares_the_tu
 #[tokio::test]
 async fn a_reset_is_noticed_while_both_applications_are_stalled() {
     for of_client in [true, false] {
-        let mut host = Host::new(Answer::Dial).await;
+        let mut host = Host::new(Answer::Dial);
         let (tunnel, serving) = host.tunnel().await;
         let mut carried = carry(tunnel).await;
         let mut server = host.accept().await;
@@ -118,7 +118,7 @@ async fn a_reset_is_noticed_while_both_applications_are_stalled() {
 #[tokio::test]
 async fn a_tunnel_cut_off_without_close_resets_both_applications() {
     for from_server in [true, false] {
-        let mut host = Host::new(Answer::Dial).await;
+        let mut host = Host::new(Answer::Dial);
         let (tunnel, serving) = host.tunnel().await;
         let mut carried = carry(tunnel).await;
         carried.app.write_all(b"x").await.unwrap();
@@ -148,7 +148,7 @@ async fn a_tunnel_cut_off_without_close_resets_both_applications() {
 
 #[tokio::test]
 async fn a_refused_lease_resets_the_application_and_spares_the_tunnel() {
-    let host = Host::new(Answer::Refuse).await;
+    let mut host = Host::new(Answer::Refuse);
     let (mut tunnel, _serving) = host.tunnel().await;
     for _ in 0..3 {
         let mut carried = carry(tunnel).await;
@@ -163,7 +163,7 @@ async fn a_refused_lease_resets_the_application_and_spares_the_tunnel() {
 
 #[tokio::test]
 async fn a_client_that_gives_up_during_a_dial_that_hangs_is_free_at_once() {
-    let host = Host::new(Answer::Hang).await;
+    let mut host = Host::new(Answer::Hang);
     let (tunnel, _serving) = host.tunnel().await;
     let mut carried = carry(tunnel).await;
     let taken = fill(&mut carried.app).await;
@@ -176,7 +176,7 @@ async fn a_client_that_gives_up_during_a_dial_that_hangs_is_free_at_once() {
 
 #[tokio::test]
 async fn a_drain_lets_the_lease_end_and_then_closes_the_tunnel() {
-    let mut host = Host::new(Answer::Dial).await;
+    let mut host = Host::new(Answer::Dial);
     let (tunnel, mut serving) = host.tunnel().await;
     let mut carried = carry(tunnel).await;
     let mut server = host.accept().await;

@@ -69,7 +69,7 @@ impl Part {
 }
 
 async fn run(seed: u64, leases: u64) -> u32 {
-    let mut host = Host::new(Answer::Dial).await;
+    let mut host = Host::new(Answer::Dial);
     let mut dice = Dice(seed);
     let mut tunnel = None;
     let mut tunnels = 0;
@@ -83,18 +83,17 @@ async fn run(seed: u64, leases: u64) -> u32 {
         };
         let client = Part::new(seed << 32 | lease << 1 | 1, &mut dice);
         let server = Part::new(seed << 32 | lease << 1 | 2 << 24, &mut dice);
-        let carried = carry(ready).await;
-        let client_app = tokio::spawn(client.play(carried.app));
+        let (app, near) = pair().await;
+        let task = carry_from(ready, near, Opening::default(), lease);
+        let client_app = tokio::spawn(client.play(app));
+        let task = tokio::spawn(async move { end_of(task).await });
         // A client that resets at once may be gone before the server dials.
-        let accepted = async {
-            tokio::select! {
-                accepted = host.listener.accept() => Some(server.play(accepted.unwrap().0).await),
-                () = gone(&carried.task, &host.ends) => None,
-            }
+        let at_server = match host.accept_or_over(lease, &task).await {
+            Some(app) => Some(soon(server.play(app)).await),
+            None => None,
         };
-        let at_server = soon(accepted).await;
         let (at_client, client_clean) = soon(client_app).await.unwrap();
-        let (end, _) = soon(carried.task).await.unwrap();
+        let end = soon(task).await.unwrap();
         assert!(client.bytes().len() == client.sends);
         assert!(
             server.bytes().starts_with(&at_client),
@@ -118,20 +117,27 @@ async fn run(seed: u64, leases: u64) -> u32 {
                 assert_eq!((got.len(), at_client.len()), (client.sends, server.sends));
                 assert!(end.tunnel.is_some());
             }
-            host.ended().await;
         }
         tunnel = end.tunnel;
     }
     tunnels
 }
 
-/// Ready when the lease ended although the server's application was never connected.
-async fn gone<T>(task: &JoinHandle<T>, ends: &mpsc::UnboundedReceiver<Ended>) {
-    while !task.is_finished() || !ends.is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+impl Host {
+    /// The server's end of a lease, unless the lease is over without one.
+    async fn accept_or_over<T>(&mut self, id: u64, lease: &JoinHandle<T>) -> Option<TcpStream> {
+        soon(async {
+            loop {
+                match self.accepted.try_recv() {
+                    Ok((got, app)) if got == open(id).id => return Some(app),
+                    Ok(_) => {}
+                    Err(_) if lease.is_finished() => return None,
+                    Err(_) => tokio::time::sleep(Duration::from_micros(200)).await,
+                }
+            }
+        })
+        .await
     }
-    // A connection that was made nevertheless is in the listener's queue by now.
-    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,17 +151,17 @@ async fn no_byte_of_one_lease_reaches_another_and_none_is_lost() {
 
 #[tokio::test]
 async fn a_lease_that_meets_the_servers_close_is_carried_by_another_tunnel() {
-    let host = Host::new(Answer::Dial).await;
+    let mut host = Host::new(Answer::Dial);
     let mut replayed = 0;
     for round in 0..1000u32 {
         let message = round.to_be_bytes();
-        let (tunnel, mut serving) = host.tunnel().await;
+        let (tunnel, mut server) = host.tunnel().await;
         let (mut app, near) = pair().await;
         app.write_all(&message).await.unwrap();
         if round % 3 == 0 {
             app.shutdown().await.unwrap();
         }
-        let stop = serving.stop.take().unwrap();
+        let stop = server.stop.take().unwrap();
         if round % 2 == 0 {
             stop.send(()).unwrap();
         } else {
@@ -164,7 +170,8 @@ async fn a_lease_that_meets_the_servers_close_is_carried_by_another_tunnel() {
         if round % 5 == 0 {
             tokio::task::yield_now().await;
         }
-        let mut task = carry_from(tunnel, near, Opening::default());
+        let mut task = carry_from(tunnel, near, Opening::default(), round.into());
+        let apps = host.dialer();
         let answer = async {
             let mut server = host.accept().await;
             let mut got = [0; 4];
@@ -186,8 +193,8 @@ async fn a_lease_that_meets_the_servers_close_is_carried_by_another_tunnel() {
                     match end.outcome {
                         Outcome::NotAccepted { app, replay } => {
                             replayed += 1;
-                            let (next, _) = host.tunnel().await;
-                            task = carry_from(next, app, replay);
+                            let (next, _) = serving(apps.clone()).await;
+                            task = carry_from(Tunnel::new(next), app, replay, round.into());
                         }
                         other => panic!("round {round}: {other:?}"),
                     }
