@@ -15,7 +15,7 @@ use crate::{
     refusal::{Reason, Refusal},
     relay::{
         Moved,
-        loopback::{pair, soon},
+        loopback::{Io, pair, soon, tls_pair},
     },
 };
 
@@ -108,9 +108,15 @@ impl Host {
         serving(self.dialer()).await
     }
 
-    async fn tunnel(&self) -> (Tunnel<TcpStream>, Serving) {
+    async fn tunnel(&self) -> (Tunnel<Io>, Serving) {
         let (near, serving) = self.connection().await;
-        (Tunnel::new(near), serving)
+        (Tunnel::new(Box::new(near)), serving)
+    }
+
+    async fn tls_tunnel(&self) -> (Tunnel<Io>, Serving) {
+        let (near, far) = tls_pair().await;
+        let serving = serving_on(Box::new(far), self.dialer());
+        (Tunnel::new(Box::new(near)), serving)
     }
 
     async fn accept(&mut self) -> TcpStream {
@@ -125,6 +131,10 @@ impl Host {
 /// A connection on which a server serves; its client's end is for the test to use.
 async fn serving(dialer: Dialer) -> (TcpStream, Serving) {
     let (near, far) = pair().await;
+    (near, serving_on(Box::new(far), dialer))
+}
+
+fn serving_on(far: Io, dialer: Dialer) -> Serving {
     let (stop, stopped) = oneshot::channel();
     let options = Options {
         idle: Duration::from_secs(60),
@@ -133,19 +143,19 @@ async fn serving(dialer: Dialer) -> (TcpStream, Serving) {
     let task = tokio::spawn(async move {
         let stopped = async {
             if stopped.await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         serve(far, &dialer, options, stopped).await
     });
     let stop = Some(stop);
-    (near, Serving { stop, task })
+    Serving { stop, task }
 }
 
 /// A client's application and the lease that carries it.
 struct Carried {
     app: TcpStream,
-    task: JoinHandle<(LeaseEnd<TcpStream, TcpStream>, Moved)>,
+    task: JoinHandle<(LeaseEnd<Io, TcpStream>, Moved)>,
 }
 
 fn open(id: u64) -> Open {
@@ -158,18 +168,18 @@ fn open(id: u64) -> Open {
     }
 }
 
-async fn carry(tunnel: Tunnel<TcpStream>) -> Carried {
+async fn carry(tunnel: Tunnel<Io>) -> Carried {
     let (app, near) = pair().await;
     let task = carry_from(tunnel, near, Opening::default(), 0);
     Carried { app, task }
 }
 
 fn carry_from(
-    tunnel: Tunnel<TcpStream>,
+    tunnel: Tunnel<Io>,
     near: TcpStream,
     first: Opening,
     id: u64,
-) -> JoinHandle<(LeaseEnd<TcpStream, TcpStream>, Moved)> {
+) -> JoinHandle<(LeaseEnd<Io, TcpStream>, Moved)> {
     tokio::spawn(async move {
         let mut moved = Moved::default();
         let end = tunnel.lease(&open(id), near, first, None, &mut moved).await;
@@ -177,9 +187,7 @@ fn carry_from(
     })
 }
 
-async fn end_of(
-    task: JoinHandle<(LeaseEnd<TcpStream, TcpStream>, Moved)>,
-) -> LeaseEnd<TcpStream, TcpStream> {
+async fn end_of(task: JoinHandle<(LeaseEnd<Io, TcpStream>, Moved)>) -> LeaseEnd<Io, TcpStream> {
     soon(task).await.unwrap().0
 }
 

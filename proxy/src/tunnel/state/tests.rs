@@ -36,16 +36,17 @@ impl End {
                     self.send(Event::Data(count));
                 }
             }
-            2 if self.lease.role == Role::Server => {
-                // The dial ended, one way or the other, unless the client has gone meanwhile.
-                if !self.lease.opened && self.lease.sent == Half::Open && self.lease.send_opened() {
-                    self.send(Event::Opened(NUMBER));
-                }
+            // The dial ended, unless the client has gone meanwhile.
+            2 if self.lease.role == Role::Server
+                && self.lease.sent == Half::Open
+                && self.lease.send_opened() =>
+            {
+                self.send(Event::Opened(NUMBER));
             }
-            3 if self.lease.role == Role::Client || self.lease.opened => {
-                if self.lease.send_eof() {
-                    self.send(Event::Eof(NUMBER));
-                }
+            3 if (self.lease.role == Role::Client || self.lease.opened)
+                && self.lease.send_eof() =>
+            {
+                self.send(Event::Eof(NUMBER));
             }
             4 => self.reset(),
             _ => {}

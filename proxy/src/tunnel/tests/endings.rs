@@ -148,7 +148,7 @@ async fn a_tunnel_cut_off_without_close_resets_both_applications() {
 
 #[tokio::test]
 async fn a_refused_lease_resets_the_application_and_spares_the_tunnel() {
-    let mut host = Host::new(Answer::Refuse);
+    let host = Host::new(Answer::Refuse);
     let (mut tunnel, _serving) = host.tunnel().await;
     for _ in 0..3 {
         let mut carried = carry(tunnel).await;
@@ -163,7 +163,7 @@ async fn a_refused_lease_resets_the_application_and_spares_the_tunnel() {
 
 #[tokio::test]
 async fn a_client_that_gives_up_during_a_dial_that_hangs_is_free_at_once() {
-    let mut host = Host::new(Answer::Hang);
+    let host = Host::new(Answer::Hang);
     let (tunnel, _serving) = host.tunnel().await;
     let mut carried = carry(tunnel).await;
     let taken = fill(&mut carried.app).await;

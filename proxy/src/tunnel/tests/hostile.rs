@@ -48,7 +48,7 @@ async fn a_server_resets_a_tunnel_whose_client_breaks_the_format() {
         ("DATA after EOF", with_open(&[eof, data(b"x")].concat())),
         ("an unknown frame in a lease", with_open(&[0, 0, 0, 0])),
     ] {
-        let mut host = Host::new(Answer::Dial);
+        let host = Host::new(Answer::Dial);
         let (mut raw, serving) = host.connection().await;
         raw.write_all(&bytes).await.unwrap();
         let (_, end) = drain(&mut raw).await;
@@ -60,7 +60,7 @@ async fn a_server_resets_a_tunnel_whose_client_breaks_the_format() {
 
 #[tokio::test]
 async fn a_server_takes_no_more_during_a_dial_than_a_client_may_send() {
-    let mut host = Host::new(Answer::Hang);
+    let host = Host::new(Answer::Hang);
     let (mut raw, serving) = host.connection().await;
     raw.write_all(&opening(1)).await.unwrap();
     let _ = raw.write_all(&data(&vec![0; REPLAY_LIMIT + 1])).await;
@@ -71,7 +71,7 @@ async fn a_server_takes_no_more_during_a_dial_than_a_client_may_send() {
 /// A client's lease against a server that the test plays.
 async fn against() -> (TcpStream, Carried) {
     let (near, mut raw) = pair().await;
-    let carried = carry(Tunnel::new(near)).await;
+    let carried = carry(Tunnel::new(Box::new(near))).await;
     let mut open = vec![0; opening(1).len()];
     soon(raw.read_exact(&mut open)).await.unwrap();
     (raw, carried)
@@ -172,7 +172,7 @@ async fn what_was_sent_before_the_answer_is_all_in_the_replay() {
     };
     app.write_all(&[b'b'; 5000]).await.unwrap();
     app.shutdown().await.unwrap();
-    let task = carry_from(Tunnel::new(near), to_lease, first, 0);
+    let task = carry_from(Tunnel::new(Box::new(near)), to_lease, first, 0);
     let mut start = vec![0; opening(1).len() + 4000];
     soon(raw.read_exact(&mut start)).await.unwrap();
     raw.write_all(&numbered(Kind::Close, LeaseNumber(0)))
@@ -197,7 +197,7 @@ async fn what_was_sent_before_the_answer_is_all_in_the_replay() {
 
 #[tokio::test]
 async fn a_client_that_stalls_in_the_middle_of_a_frame_does_not_outlive_the_idle_time() {
-    let mut host = Host::new(Answer::Dial);
+    let host = Host::new(Answer::Dial);
     let (mut near, far) = pair().await;
     near.write_all(&opening(1)[..20]).await.unwrap();
     let options = Options {
