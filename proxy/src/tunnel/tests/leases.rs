@@ -217,7 +217,6 @@ async fn a_lease_that_meets_the_servers_close_is_carried_by_another_tunnel() {
             end.outcome
         );
     }
-    eprintln!("replayed {replayed}");
     assert!(
         (1..1000).contains(&replayed),
         "no race: {replayed} of 1000 leases met a CLOSE"
