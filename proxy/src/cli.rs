@@ -1,1 +1,267 @@
 //! What people type.
+//!
+//! Nouns read, verbs change. Each command is a module with its arguments and a
+//! `run(arguments) -> Result<Exit, Failure>`; `main` prints the failure and exits with its code.
+
+use std::{
+    error::Error,
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+    process::{ExitCode, Termination},
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigErrors, Instance};
+
+pub mod check;
+pub mod connections;
+pub mod detach;
+pub mod doctor;
+pub mod exec;
+pub mod run;
+pub mod status;
+// INTEGRATOR: `pub mod certs;` goes here, `Certs(certs::CertsArgs)` into `Command`, and its arm
+// into `Cli::run`.
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  failed
+   2  wrong usage
+  77  a privilege or a kernel feature is missing; the message names it
+  78  the configuration is wrong
+exec exits with the code of its command.";
+
+/// eBPF socket redirector: mutual TLS between hosts for unchanged applications.
+#[derive(Debug, Parser)]
+#[command(name = "sidetrack", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon.
+    Run(run::RunArgs),
+    /// Run one command and its children, redirected, without a daemon.
+    Exec(exec::ExecArgs),
+    /// Validate a configuration and print every error of it.
+    Check(check::CheckArgs),
+    /// Show what is attached and effective in the kernel.
+    Status(status::StatusArgs),
+    /// List the connections that are relayed now.
+    Connections(connections::ConnectionsArgs),
+    /// Show what this kernel and host have and lack, and the fix.
+    Doctor(doctor::DoctorArgs),
+    /// Remove all that is pinned or attached; leave nothing.
+    Detach(detach::DetachArgs),
+    /// The child of `exec`: enters the cgroup, drops privileges, becomes the command.
+    #[command(hide = true)]
+    ExecStage(exec::ExecStageArgs),
+}
+
+/// Which daemon a command is about.
+#[derive(Args, Clone, Debug)]
+pub struct InstanceArgs {
+    /// Name of the instance, as in daemon.instance.
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = instance)]
+    pub instance: Instance,
+    /// Folder of its control socket, as in daemon.runtime_dir.
+    #[arg(long, value_name = "DIR", default_value = "/run/sidetrack")]
+    pub runtime_dir: PathBuf,
+}
+
+fn instance(text: &str) -> Result<Instance, crate::config::validate::BadInstance> {
+    text.parse()
+}
+
+impl Cli {
+    /// Does what was typed.
+    ///
+    /// # Errors
+    /// The command's failure, with its exit code.
+    pub fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Run(args) => run::run(args),
+            Command::Exec(args) => exec::run(args),
+            Command::Check(args) => check::run(args),
+            Command::Status(args) => status::run(args),
+            Command::Connections(args) => connections::run(args),
+            Command::Doctor(args) => doctor::run(args),
+            Command::Detach(args) => detach::run(args),
+            Command::ExecStage(args) => exec::stage(args),
+        }
+    }
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: failed.
+    Failed,
+    /// 2: wrong usage.
+    Usage,
+    /// 77: a privilege or kernel feature is missing (`EX_NOPERM`).
+    Missing,
+    /// 78: the configuration is wrong (`EX_CONFIG`).
+    Config,
+    /// The code of the command that `exec` ran.
+    Command(u8),
+}
+
+impl Exit {
+    /// The code that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Missing => 77,
+            Self::Config => 78,
+            Self::Command(code) => code,
+        }
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        self.code().into()
+    }
+}
+
+/// Why a command failed: what was being done, the causes, and the fix.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    what: String,
+    causes: Vec<String>,
+    fix: Option<String>,
+}
+
+impl Failure {
+    /// What was being done, and to what.
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self {
+            exit,
+            what: what.into(),
+            causes: Vec::new(),
+            fix: None,
+        }
+    }
+
+    /// Adds an error and all its sources as causes.
+    #[must_use]
+    pub fn because(mut self, error: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let text = error.to_string();
+            // thiserror's transparent variants say the same twice.
+            if self.causes.last() != Some(&text) {
+                self.causes.push(text);
+            }
+            next = error.source();
+        }
+        self
+    }
+
+    /// What the reader should do.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// The code to exit with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Whether there is nothing to say: the reader of our output went away.
+    pub fn is_silent(&self) -> bool {
+        self.what.is_empty()
+    }
+
+    /// What a place for it says that is not built yet.
+    fn not_built(command: &str) -> Self {
+        Self::new(Exit::Failed, format!("`{command}` is not built yet"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.what)?;
+        for cause in &self.causes {
+            write!(f, "\n  caused by: {cause}")?;
+        }
+        if let Some(fix) = &self.fix {
+            write!(f, "\n  fix: {fix}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Failure {}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::new(
+            Exit::Config,
+            format!("the configuration is wrong\n{errors}"),
+        )
+    }
+}
+
+/// Writes to standard output. A reader that went away (`| head`) is no failure worth a word.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
+        _ => Failure::new(Exit::Failed, "writing to standard output failed").because(&error),
+    })
+}
+
+/// Writes a value as indented JSON to standard output.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Exit::Failed, "making JSON failed").because(&error))?;
+    print(&(text + "\n"))
+}
+
+/// Rows under headings, in columns as wide as their widest cell.
+pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = headings.iter().map(|heading| heading.len()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        padded.join("  ").trim_end().to_owned() + "\n"
+    };
+    let mut text = line(&mut headings.iter().copied());
+    for row in rows {
+        text += &line(&mut row.iter().map(String::as_str));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

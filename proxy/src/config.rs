@@ -12,8 +12,12 @@ use ipnet::IpNet;
 
 use crate::identity::{Expected, SpiffeId, TrustDomain};
 
+pub mod errors;
 pub mod file;
+mod shape;
 pub mod validate;
+
+pub use errors::{ConfigError, ConfigErrors};
 
 /// A whole configuration, valid by itself. Files that it names are not read yet.
 #[derive(Clone, Debug)]

@@ -4,22 +4,30 @@
 //! dropped, so that a cancelled task, a panic or an early return still leaves its line.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
+
+use serde::Serialize;
 
 use crate::{
     addr::{ClientAddr, OriginalDst, UpstreamAddr},
     refusal::{Reason, Refusal},
 };
 
+pub mod line;
 pub mod sink;
 
 pub use sink::RecordSink;
 
 /// Which way a connection goes, seen from this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// An application of this host connected.
     Outbound,
@@ -32,7 +40,7 @@ pub enum Direction {
 pub struct ConnectionId(pub [u8; 16]);
 
 /// What the TLS layer settled on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TlsFacts {
     /// `TLSv1.3`.
     pub version: &'static str,
@@ -45,7 +53,8 @@ pub struct TlsFacts {
 }
 
 /// How the bytes went between the two hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Carriage {
     /// Not at all, or not known yet.
     None,
@@ -140,9 +149,16 @@ impl Record {
 }
 
 impl ConnectionId {
-    /// A new one.
+    /// A new one: a counter under two keyed hashes, whose keys the kernel's random source
+    /// gave this process. No system call for each connection, no repetition across restarts
+    /// and hosts. It identifies and is no secret: nothing is granted to who knows one.
     pub fn random() -> Self {
-        Self([0; 16])
+        static KEYS: LazyLock<[RandomState; 2]> =
+            LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let [high, low] = KEYS.each_ref().map(|keys| u128::from(keys.hash_one(count)));
+        Self((high << 64 | low).to_be_bytes())
     }
 }
 

@@ -82,6 +82,8 @@ reasons! {
     CertificateNotYetValid = "certificate-not-yet-valid", "compare the clocks of both hosts";
     /// The certificate was revoked.
     CertificateRevoked = "certificate-revoked", "the bundle's revocation list names this certificate";
+    /// Revocation is configured, but nothing valid says whether the certificate was revoked.
+    RevocationUnknown = "revocation-unknown", "the crl of the trust bundle has expired or lacks the issuer's list; renew it";
     /// The certificate cannot be used.
     BadCertificate = "bad-certificate", "the certificate is malformed, or of a kind that is not for TLS peers";
     /// The certificate's trust domain is not configured.

@@ -1,1 +1,237 @@
-//! The configuration file as it is written.
+//! The configuration file as it is written: names and shapes only.
+//!
+//! Values stay texts and numbers here, so that [`super::validate`] can say what is wrong with
+//! each of them in one go. The JSON schema that `sidetrack check --schema` prints comes from
+//! these types, and [`super::shape`] checks a file's keys and value types against it.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Deserialize;
+
+/// A Sidetrack configuration, version 1.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Version of this format; 1.
+    #[schemars(required, extend("const" = 1))]
+    pub version: Option<i64>,
+    /// How the daemon itself runs.
+    pub daemon: Daemon,
+    /// Bounds on what peers and applications can use up.
+    pub limits: Limits,
+    /// The access record and the daemon's own log.
+    pub log: Log,
+    /// Own identities by name.
+    pub identity: BTreeMap<String, Identity>,
+    /// Trust bundles by SPIFFE trust domain.
+    pub trust: BTreeMap<String, Trust>,
+    /// Selections of workloads by name.
+    pub select: BTreeMap<String, Select>,
+    /// What is intercepted at all.
+    pub intercept: Intercept,
+    /// Rules for connections that applications of this host make.
+    pub outbound: Vec<Outbound>,
+    /// Rules for connections that come to applications of this host.
+    pub inbound: Vec<Inbound>,
+}
+
+/// `[daemon]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Daemon {
+    /// Name of this instance: 1 to 32 of a-z, 0-9 and '-'. Default "default".
+    pub instance: Option<String>,
+    /// How long live connections may go on after SIGTERM. Default "30s".
+    pub drain: Option<String>,
+    /// Folder of the control socket, absolute. Default "/run/sidetrack".
+    pub runtime_dir: Option<PathBuf>,
+    /// Worker threads of the data path. Default: one for each CPU.
+    pub workers: Option<i64>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections relayed at once. Default 16384.
+    pub connections: Option<i64>,
+    /// TLS handshakes in flight at once. Default 512.
+    pub handshakes: Option<i64>,
+    /// How long an upstream may take to answer a connect. Default "5s".
+    pub connect_timeout: Option<String>,
+    /// How long a TLS handshake may take. Default "10s".
+    pub handshake_timeout: Option<String>,
+    /// Close a connection on which no byte moved for this long. Default "off".
+    pub idle: Option<String>,
+    /// TCP keepalive: idle time before the first probe. Default "60s".
+    pub keepalive: Option<String>,
+    /// TCP_USER_TIMEOUT: how long sent data may stay unacknowledged. Default "60s".
+    pub user_timeout: Option<String>,
+    /// Idle tunnels kept for each peer. Default 64.
+    pub idle_tunnels_per_peer: Option<i64>,
+    /// Idle tunnels kept in all. Default 1024.
+    pub idle_tunnels: Option<i64>,
+    /// How long an idle tunnel is kept. Default "60s".
+    pub tunnel_idle: Option<String>,
+    /// A tunnel older than this serves no further connection. Default "1h".
+    pub tunnel_age: Option<String>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Form of the access record. Default "json".
+    #[schemars(extend("enum" = ["json", "text", "off"]))]
+    pub access: Option<String>,
+    /// File of the access record. Default: standard output.
+    pub access_file: Option<PathBuf>,
+    /// Form of the daemon's own log on standard error. Default "text".
+    #[schemars(extend("enum" = ["json", "text", "off"]))]
+    pub format: Option<String>,
+    /// Filter of the daemon's own log, as in tracing's EnvFilter. Default "info".
+    pub filter: Option<String>,
+}
+
+/// `[identity.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// PEM, leaf first. Relative to this file's folder.
+    #[schemars(required)]
+    pub certificate: Option<PathBuf>,
+    /// PEM: PKCS#8, SEC1 or PKCS#1. Relative to this file's folder.
+    #[schemars(required)]
+    pub private_key: Option<PathBuf>,
+}
+
+/// `[trust."DOMAIN"]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trust {
+    /// PEM, one or more CA certificates. Relative to this file's folder.
+    #[schemars(required)]
+    pub bundle: Option<PathBuf>,
+    /// PEM, certificate revocation lists. Default: no revocation checking.
+    pub crl: Option<PathBuf>,
+}
+
+/// `[select.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Select {
+    /// Any of these selects.
+    #[schemars(required)]
+    pub include: Vec<Selector>,
+    /// Any of these excludes, and wins.
+    pub exclude: Vec<Selector>,
+}
+
+/// One selector: all that it names must hold.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Selector {
+    /// Path below the cgroup2 root, with everything below it.
+    pub cgroup: Option<String>,
+    /// A systemd unit of the system manager: "web.service".
+    pub unit: Option<String>,
+    /// User id of the connecting task.
+    pub uid: Option<i64>,
+    /// User name, resolved when the file is read.
+    pub user: Option<String>,
+}
+
+/// `[intercept]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intercept {
+    /// Network namespaces. Default ["host"], which is all that this version knows.
+    pub netns: Option<Vec<String>>,
+    /// Cgroup at which programs are attached. Default "/".
+    pub cgroup: Option<String>,
+    /// Destinations that are never touched. Default: loopback, link-local, multicast,
+    /// unspecified.
+    pub exclude_to: Option<Vec<String>>,
+    /// Listener sockets for each address family. Default 4.
+    pub listeners: Option<i64>,
+}
+
+/// `[[outbound]]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outbound {
+    /// Name in records and messages; unique among the outbound rules.
+    #[schemars(required)]
+    pub name: Option<String>,
+    /// Name of a selection. Default: everything under intercept.cgroup.
+    pub select: Option<String>,
+    /// Destination prefixes; the longest of all rules decides. Default: every destination.
+    pub to: Vec<String>,
+    /// Destination ports and ranges of ports. Default: every port.
+    pub ports: Vec<Port>,
+    /// What happens.
+    #[schemars(required, extend("enum" = ["mtls", "passthrough", "deny", "ignore"]))]
+    pub action: Option<String>,
+    /// For mtls: framed and reused, or plain TLS. Default "tunnel".
+    #[schemars(extend("enum" = ["tunnel", "tls"]))]
+    pub wire: Option<String>,
+    /// For mtls: name of the own identity.
+    pub identity: Option<String>,
+    /// For mtls: SPIFFE IDs, DNS names, "ip-san" or "any".
+    pub expect: Option<Vec<String>>,
+    /// For mtls: server name to send. Default: the first exact DNS name of expect, else none.
+    pub server_name: Option<String>,
+    /// For deny: what connect() fails with. Default "EPERM".
+    #[schemars(extend("enum" = ["EPERM", "EACCES", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT"]))]
+    pub errno: Option<String>,
+    /// For mtls and passthrough, when the proxy is not there. Default "block".
+    #[schemars(extend("enum" = ["block", "pass"]))]
+    pub fail: Option<String>,
+}
+
+/// `[[inbound]]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inbound {
+    /// Name in records and messages; unique among the inbound rules.
+    #[schemars(required)]
+    pub name: Option<String>,
+    /// Name of the selection that the listening application must be in. Default: any.
+    pub select: Option<String>,
+    /// Ports and ranges of ports; no port is in two rules.
+    #[schemars(required)]
+    pub ports: Vec<Port>,
+    /// Name of the own identity; not needed if accept is ["plain"].
+    pub identity: Option<String>,
+    /// Subset of "tunnel", "mtls" and "plain".
+    #[schemars(required)]
+    pub accept: Option<Vec<String>>,
+    /// Who may connect: SPIFFE IDs, DNS names, "ip-san" or "any".
+    pub allow: Option<Vec<String>>,
+    /// Prefixes that may connect in plain text although accept does not list "plain".
+    pub plain_from: Option<Vec<String>>,
+    /// Source prefixes that an identity may claim for connections that it forwards.
+    pub may_claim: Option<BTreeMap<String, Vec<String>>>,
+    /// How the application learns the client's address. Default "api".
+    #[schemars(extend("enum" = ["api", "proxy-protocol"]))]
+    pub source: Option<String>,
+    /// How long to wait for a first byte where plain text is accepted beside TLS, or "off".
+    /// Default "200ms".
+    pub detect: Option<String>,
+}
+
+/// A port (`"8080"` or `8080`) or a range of ports (`"9000-9100"`).
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Port {
+    /// `8080`
+    Number(i64),
+    /// `"8080"` or `"9000-9100"`
+    Text(String),
+}
+
+/// The JSON schema of a configuration file (draft 2020-12).
+pub fn schema() -> Schema {
+    schema_for!(File)
+}

@@ -1,0 +1,184 @@
+//! `[daemon]`, `[limits]`, `[log]` and `[intercept]`.
+
+use std::{path::Path, time::Duration};
+
+use super::{selection, values};
+use crate::config::{
+    Daemon, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
+};
+
+/// Destinations that are left alone unless `exclude_to` says otherwise: what stays on this
+/// host or this link, and what no TCP connection can go to.
+const EXCLUDE_TO: [&str; 8] = [
+    "127.0.0.0/8",
+    "::1/128",
+    "169.254.0.0/16",
+    "fe80::/10",
+    "224.0.0.0/4",
+    "ff00::/8",
+    "0.0.0.0/32",
+    "::/128",
+];
+
+const FORMATS: [(&str, RecordFormat); 3] = [
+    ("json", RecordFormat::Json),
+    ("text", RecordFormat::Text),
+    ("off", RecordFormat::Off),
+];
+
+pub(super) fn daemon(problems: &mut Problems, file: &file::Daemon) -> Daemon {
+    let instance = file.instance.as_deref().unwrap_or("default");
+    let instance = instance
+        .parse()
+        .unwrap_or_else(|error: super::BadInstance| {
+            problems.bad(
+                "daemon.instance",
+                instance,
+                error.to_string(),
+                "choose a short name, like \"default\" or \"blue\"",
+            );
+            Instance("default".into())
+        });
+    let runtime_dir = file
+        .runtime_dir
+        .clone()
+        .unwrap_or_else(|| "/run/sidetrack".into());
+    if !runtime_dir.is_absolute() {
+        problems.bad(
+            "daemon.runtime_dir",
+            &runtime_dir,
+            "status and connections look for the control socket there from any folder",
+            "write an absolute path",
+        );
+    }
+    Daemon {
+        instance,
+        drain: values::duration(
+            problems,
+            "daemon.drain",
+            file.drain.as_deref(),
+            Duration::from_secs(30),
+        ),
+        runtime_dir,
+        workers: values::count(problems, "daemon.workers", file.workers),
+    }
+}
+
+pub(super) fn limits(problems: &mut Problems, file: &file::Limits) -> Limits {
+    let mut number = |name: &str, value, range, default| {
+        values::number(problems, &format!("limits.{name}"), value, range, default) as usize
+    };
+    let connections = number("connections", file.connections, 1..=1_000_000, 16_384);
+    let handshakes = number("handshakes", file.handshakes, 1..=100_000, 512);
+    let per_peer = number(
+        "idle_tunnels_per_peer",
+        file.idle_tunnels_per_peer,
+        0..=100_000,
+        64,
+    );
+    let idle_tunnels = number("idle_tunnels", file.idle_tunnels, 0..=1_000_000, 1024);
+
+    let mut time = |name: &str, text: &Option<String>, default| {
+        let key = format!("limits.{name}");
+        let default = Duration::from_secs(default);
+        values::duration(problems, &key, text.as_deref(), default)
+    };
+    let connect_timeout = time("connect_timeout", &file.connect_timeout, 5);
+    let handshake_timeout = time("handshake_timeout", &file.handshake_timeout, 10);
+    let keepalive = time("keepalive", &file.keepalive, 60);
+    let user_timeout = time("user_timeout", &file.user_timeout, 60);
+    let tunnel_idle = time("tunnel_idle", &file.tunnel_idle, 60);
+    let tunnel_age = time("tunnel_age", &file.tunnel_age, 3600);
+    if keepalive.subsec_nanos() != 0 || keepalive.as_secs() > 32_767 {
+        problems.bad(
+            "limits.keepalive",
+            humantime::format_duration(keepalive).to_string(),
+            "the kernel counts keepalive in whole seconds, up to 32767",
+            "write whole seconds, like \"60s\"",
+        );
+    }
+    Limits {
+        connections,
+        handshakes,
+        connect_timeout,
+        handshake_timeout,
+        idle: values::duration_or_off(problems, "limits.idle", file.idle.as_deref(), None),
+        keepalive,
+        user_timeout,
+        idle_tunnels_per_peer: per_peer,
+        idle_tunnels,
+        tunnel_idle,
+        tunnel_age,
+    }
+}
+
+pub(super) fn log(problems: &mut Problems, config: &Path, file: &file::Log) -> Log {
+    let mut format = |key, text: &Option<String>, default| {
+        text.as_deref()
+            .and_then(|text| values::word(problems, key, text, &FORMATS))
+            .unwrap_or(default)
+    };
+    let access = format("log.access", &file.access, RecordFormat::Json);
+    let own = format("log.format", &file.format, RecordFormat::Text);
+    let filter = file.filter.clone().unwrap_or_else(|| "info".into());
+    if let Err(error) = filter.parse::<tracing_subscriber::EnvFilter>() {
+        problems.bad(
+            "log.filter",
+            &filter,
+            format!("this is not a filter: {error}"),
+            "write a level, like \"info\", or \"info,sidetrack::tls=debug\"",
+        );
+    }
+    let access_file = file.access_file.as_ref().and_then(|path| {
+        let what = "the file, or leave the key out for standard output";
+        values::file(problems, "log.access_file", config, Some(path), what)
+    });
+    if access == RecordFormat::Off && access_file.is_some() {
+        problems.warn(
+            "log.access_file",
+            "nothing is written, since log.access is \"off\"",
+        );
+    }
+    Log {
+        access,
+        access_file,
+        format: own,
+        filter,
+    }
+}
+
+pub(super) fn intercept(problems: &mut Problems, file: &file::Intercept) -> Intercept {
+    for (index, netns) in file.netns.iter().flatten().enumerate() {
+        if netns != "host" {
+            problems.bad(
+                &format!("intercept.netns[{index}]"),
+                netns,
+                "this version has no other network namespaces than \"host\" yet",
+                "write netns = [\"host\"], or leave it out",
+            );
+        }
+    }
+    if file.netns.as_ref().is_some_and(Vec::is_empty) {
+        problems.missing(
+            "intercept.netns",
+            "the list is empty, so nothing would be intercepted",
+            "write netns = [\"host\"], or leave it out",
+        );
+    }
+    let cgroup = match &file.cgroup {
+        None => Some("/".into()),
+        Some(path) => selection::cgroup_path(problems, "intercept.cgroup", path),
+    };
+    let exclude_to = match &file.exclude_to {
+        Some(texts) => values::prefixes(problems, "intercept.exclude_to", texts),
+        None => EXCLUDE_TO
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
+    };
+    Intercept {
+        cgroup: cgroup.unwrap_or_else(|| "/".into()),
+        exclude_to,
+        listeners: values::number(problems, "intercept.listeners", file.listeners, 1..=64, 4),
+    }
+}

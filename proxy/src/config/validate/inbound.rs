@@ -1,0 +1,301 @@
+//! `[[inbound]]`
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{references, values};
+use crate::{
+    config::{
+        Accept, InboundRule, SourceMode, display_ports,
+        errors::Problems,
+        file::{self, Port},
+        shape::{join, rule_key},
+    },
+    identity::{Expected, SpiffeId},
+};
+
+/// Long enough for the first segment to be sent again once, short enough that a protocol in
+/// which the server speaks first still feels prompt.
+const DETECT: Duration = Duration::from_millis(200);
+
+/// All rules in the order of the file, without those that cannot be used.
+pub(super) fn rules(problems: &mut Problems, file: &[file::Inbound]) -> Vec<InboundRule> {
+    let mut rules: Vec<InboundRule> = Vec::with_capacity(file.len());
+    for (index, written) in file.iter().enumerate() {
+        let key = rule_key("inbound", index, written.name.as_deref());
+        let Some(rule) = rule(problems, &key, written) else {
+            continue;
+        };
+        for other in &rules {
+            compare(problems, &key, &rule, other);
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn rule(problems: &mut Problems, key: &str, file: &file::Inbound) -> Option<InboundRule> {
+    let name = references::rule_name(problems, key, file.name.as_deref());
+    references::select(problems, key, file.select.as_deref());
+    let ports = ports(problems, key, &file.ports);
+    let accept = accept(problems, key, file.accept.as_deref());
+    let source = source(problems, key, file.source.as_deref());
+    let plain_from = match &file.plain_from {
+        Some(texts) => values::prefixes(problems, &format!("{key}.plain_from"), texts),
+        None => Vec::new(),
+    };
+    // The rest depends on what is accepted.
+    let accept = accept?;
+    let tls = accept.tunnel || accept.mtls;
+    let identity = if tls {
+        references::any_trust(problems, key, "it verifies the clients");
+        references::identity(problems, key, file.identity.as_deref())
+    } else {
+        None
+    };
+    if !tls {
+        only_with_tls(problems, key, file);
+    } else if accept.plain && !plain_from.is_empty() {
+        problems.warn(
+            &format!("{key}.plain_from"),
+            "accept lists \"plain\", so everybody may connect in plain text, not only these",
+        );
+    }
+    let allow = allow(problems, key, file.allow.as_deref(), tls);
+    let may_claim = may_claim(problems, key, file.may_claim.as_ref(), accept, &allow);
+    let detect = detect(
+        problems,
+        key,
+        file,
+        tls && (accept.plain || !plain_from.is_empty()),
+    );
+    Some(InboundRule {
+        name: name?,
+        select: file.select.clone(),
+        ports,
+        identity: if tls { Some(identity?) } else { None },
+        accept,
+        allow,
+        plain_from,
+        may_claim,
+        source: source?,
+        detect,
+    })
+}
+
+fn ports(
+    problems: &mut Problems,
+    key: &str,
+    written: &[Port],
+) -> Vec<std::ops::RangeInclusive<u16>> {
+    const SSH: u16 = 22;
+    let key = format!("{key}.ports");
+    if written.is_empty() {
+        problems.missing(
+            &key,
+            "only ports that a rule names are intercepted, and this one names none",
+            "write ports = [\"8080\"]",
+        );
+    }
+    let ports = values::ports(problems, &key, written);
+    let typed = written.iter().any(|port| match port {
+        Port::Number(number) => *number == i64::from(SSH),
+        Port::Text(text) => text == "22",
+    });
+    if !typed && ports.iter().any(|range| range.contains(&SSH)) {
+        problems.bad(
+            &key,
+            format_args!("[{}]", display_ports(&ports)),
+            "the range holds port 22: intercepting SSH by accident locks people out",
+            "leave 22 out of the range, or name it by itself too: \"22\"",
+        );
+    }
+    ports
+}
+
+fn accept(problems: &mut Problems, key: &str, written: Option<&[String]>) -> Option<Accept> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        Tunnel,
+        Mtls,
+        Plain,
+    }
+    const KINDS: [(&str, Kind); 3] = [
+        ("tunnel", Kind::Tunnel),
+        ("mtls", Kind::Mtls),
+        ("plain", Kind::Plain),
+    ];
+    const FIX: &str = "write accept = [\"tunnel\", \"mtls\"]; adding \"plain\" makes it permissive";
+    let key = format!("{key}.accept");
+    match written {
+        None => problems.missing(&key, "the rule does not say what may come", FIX),
+        Some([]) => problems.missing(&key, "the list is empty, so nothing could connect", FIX),
+        Some(_) => {}
+    }
+    let mut accept = Accept {
+        tunnel: false,
+        mtls: false,
+        plain: false,
+    };
+    for (index, text) in written?.iter().enumerate() {
+        match values::word(problems, &format!("{key}[{index}]"), text, &KINDS)? {
+            Kind::Tunnel => accept.tunnel = true,
+            Kind::Mtls => accept.mtls = true,
+            Kind::Plain => accept.plain = true,
+        }
+    }
+    (accept.tunnel || accept.mtls || accept.plain).then_some(accept)
+}
+
+fn allow(
+    problems: &mut Problems,
+    key: &str,
+    written: Option<&[String]>,
+    tls: bool,
+) -> Vec<Expected> {
+    let key = format!("{key}.allow");
+    let written = written.unwrap_or_default();
+    if tls && written.is_empty() {
+        problems.missing(
+            &key,
+            "the rule does not say who may connect with a certificate",
+            "name SPIFFE IDs or DNS names; \"any\" takes everybody that a bundle verifies",
+        );
+    }
+    values::expected(problems, &key, written)
+}
+
+/// What is about certificates has no effect where none is ever asked for, and reads as if it
+/// protected something.
+fn only_with_tls(problems: &mut Problems, key: &str, file: &file::Inbound) {
+    let keys = [
+        ("identity", file.identity.is_some()),
+        ("allow", file.allow.is_some()),
+        ("plain_from", file.plain_from.is_some()),
+    ];
+    for (name, written) in keys {
+        if written {
+            problems.missing(
+                &format!("{key}.{name}"),
+                "accept is only \"plain\", which takes everybody: this protects nothing",
+                "leave it out, or accept \"tunnel\" or \"mtls\"",
+            );
+        }
+    }
+}
+
+fn may_claim(
+    problems: &mut Problems,
+    key: &str,
+    written: Option<&BTreeMap<String, Vec<String>>>,
+    accept: Accept,
+    allow: &[Expected],
+) -> BTreeMap<SpiffeId, Vec<IpNet>> {
+    let key = format!("{key}.may_claim");
+    let mut granted = BTreeMap::new();
+    let Some(written) = written else {
+        return granted;
+    };
+    if !accept.tunnel {
+        problems.missing(
+            &key,
+            "sources are claimed only in tunnels, which the rule does not accept",
+            "leave it out, or add \"tunnel\" to accept",
+        );
+    }
+    for (text, prefixes) in written {
+        let key = join(&key, text);
+        let id = match text.parse::<SpiffeId>() {
+            Ok(id) => id,
+            Err(error) => {
+                problems.missing(&key, error.to_string(), "write the peer's SPIFFE ID");
+                continue;
+            }
+        };
+        values::trusted(problems, &key, text, id.trust_domain());
+        let spiffe = Expected::Spiffe(id.clone());
+        if !allow.contains(&spiffe) && !allow.contains(&Expected::Any) {
+            problems.warn(
+                &key,
+                "this identity is not in allow, so it can claim nothing",
+            );
+        }
+        let prefixes = values::prefixes(problems, &key, prefixes);
+        for net in &prefixes {
+            if let Some(what) = values::never_remote(net) {
+                problems.bad(
+                    &key,
+                    net.to_string(),
+                    format!("this holds {what}, which no remote client has as its address"),
+                    "grant only the networks whose clients this peer forwards",
+                );
+            }
+        }
+        granted.insert(id, prefixes);
+    }
+    granted
+}
+
+fn source(problems: &mut Problems, key: &str, written: Option<&str>) -> Option<SourceMode> {
+    let key = format!("{key}.source");
+    let (reason, fix) = match written {
+        None | Some("api") => return Some(SourceMode::Api),
+        Some("proxy-protocol") => return Some(SourceMode::ProxyProtocol),
+        Some("transparent") => (
+            "this version does not have this mode yet; a later one brings it",
+            "write \"api\", or \"proxy-protocol\" if the application expects such a header",
+        ),
+        Some("none") => (
+            "the application would see this host's own address, so that a remote client would \
+             look local",
+            "write \"api\", or \"proxy-protocol\" if the application expects such a header",
+        ),
+        Some(other) => {
+            let modes = [
+                ("api", SourceMode::Api),
+                ("proxy-protocol", SourceMode::ProxyProtocol),
+            ];
+            return values::word(problems, &key, other, &modes);
+        }
+    };
+    problems.bad(&key, written.unwrap_or_default(), reason, fix);
+    None
+}
+
+fn detect(
+    problems: &mut Problems,
+    key: &str,
+    file: &file::Inbound,
+    both: bool,
+) -> Option<Duration> {
+    let key = format!("{key}.detect");
+    if both {
+        return values::duration_or_off(problems, &key, file.detect.as_deref(), Some(DETECT));
+    }
+    if let Some(detect) = &file.detect {
+        problems.bad(
+            &key,
+            detect,
+            "nothing is to be detected: the rule does not accept both plain text and TLS",
+            "leave it out",
+        );
+    }
+    None
+}
+
+fn compare(problems: &mut Problems, key: &str, rule: &InboundRule, other: &InboundRule) {
+    references::unique(problems, key, &rule.name, &other.name);
+    if let Some(shared) = values::shared_port(&rule.ports, &other.ports) {
+        problems.missing(
+            &format!("{key}.ports"),
+            format!(
+                "the inbound rules {:?} and {:?} both name port {}",
+                other.name,
+                rule.name,
+                display_ports(&[shared])
+            ),
+            "a port belongs to one rule: take it out of one of them",
+        );
+    }
+}

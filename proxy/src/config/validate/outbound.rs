@@ -1,0 +1,240 @@
+//! `[[outbound]]`
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nix::errno::Errno;
+use rustls_pki_types::DnsName;
+
+use super::{references, values};
+use crate::config::{
+    FailMode, Mtls, OutboundAction, OutboundRule, Wire, display_ports, errors::Problems, file,
+    shape::rule_key,
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Mtls,
+    Passthrough,
+    Deny,
+    Ignore,
+    Later,
+}
+
+const ACTIONS: [(&str, Action); 6] = [
+    ("mtls", Action::Mtls),
+    ("passthrough", Action::Passthrough),
+    ("deny", Action::Deny),
+    ("ignore", Action::Ignore),
+    ("gateway", Action::Later),
+    ("redirect", Action::Later),
+];
+
+/// What connect() may fail with. None of these makes an application wait for an event that
+/// never comes, as EINPROGRESS or EINTR would.
+const ERRNOS: [(&str, Errno); 6] = [
+    ("EPERM", Errno::EPERM),
+    ("EACCES", Errno::EACCES),
+    ("ECONNREFUSED", Errno::ECONNREFUSED),
+    ("EHOSTUNREACH", Errno::EHOSTUNREACH),
+    ("ENETUNREACH", Errno::ENETUNREACH),
+    ("ETIMEDOUT", Errno::ETIMEDOUT),
+];
+
+/// All rules in the order of the file, without those that cannot be used.
+pub(super) fn rules(problems: &mut Problems, file: &[file::Outbound]) -> Vec<OutboundRule> {
+    let mut rules: Vec<OutboundRule> = Vec::with_capacity(file.len());
+    for (index, written) in file.iter().enumerate() {
+        let key = rule_key("outbound", index, written.name.as_deref());
+        let Some(rule) = rule(problems, &key, written) else {
+            continue;
+        };
+        for other in &rules {
+            compare(problems, &key, &rule, other);
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn rule(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<OutboundRule> {
+    let name = references::rule_name(problems, key, file.name.as_deref());
+    references::select(problems, key, file.select.as_deref());
+    let to_key = format!("{key}.to");
+    let ports_key = format!("{key}.ports");
+    let to = if file.to.is_empty() {
+        warn_if_empty(problems, &to_key, "every destination");
+        vec![Ipv4Net::default().into(), Ipv6Net::default().into()]
+    } else {
+        values::prefixes(problems, &to_key, &file.to)
+    };
+    let ports = if file.ports.is_empty() {
+        warn_if_empty(problems, &ports_key, "every port");
+        vec![1..=u16::MAX]
+    } else {
+        values::ports(problems, &ports_key, &file.ports)
+    };
+    let action_key = format!("{key}.action");
+    let Some(action) = &file.action else {
+        problems.missing(
+            &action_key,
+            "the rule does not say what happens",
+            "write \"mtls\", \"passthrough\", \"deny\" or \"ignore\"",
+        );
+        return None;
+    };
+    let kind = values::word(problems, &action_key, action, &ACTIONS)?;
+    only_with(problems, key, file, kind);
+    let action = match kind {
+        Action::Mtls => mtls(problems, key, file).map(OutboundAction::Mtls),
+        Action::Passthrough => Some(OutboundAction::Passthrough),
+        Action::Deny => Some(deny(problems, key, file)),
+        Action::Ignore => Some(OutboundAction::Ignore),
+        Action::Later => {
+            problems.bad(
+                &action_key,
+                action,
+                "this version does not have this action yet; a later one brings it",
+                "write \"mtls\", \"passthrough\", \"deny\" or \"ignore\"",
+            );
+            None
+        }
+    };
+    let fail = fail_mode(problems, key, file, kind);
+    Some(OutboundRule {
+        name: name?,
+        select: file.select.clone(),
+        to,
+        ports,
+        action: action?,
+        fail,
+    })
+}
+
+/// An empty list is often a template that filled in nothing.
+fn warn_if_empty(problems: &mut Problems, key: &str, meaning: &str) {
+    if problems.has(key) {
+        problems.warn(key, &format!("the list is empty, which means {meaning}"));
+    }
+}
+
+fn mtls(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<Mtls> {
+    const WIRES: [(&str, Wire); 2] = [("tunnel", Wire::Tunnel), ("tls", Wire::Tls)];
+    references::any_trust(problems, key, "it verifies the peer");
+    let wire = match &file.wire {
+        None => Some(Wire::Tunnel),
+        Some(wire) => values::word(problems, &format!("{key}.wire"), wire, &WIRES),
+    };
+    let identity = references::identity(problems, key, file.identity.as_deref());
+    let expect_key = format!("{key}.expect");
+    let written = file.expect.as_deref().unwrap_or_default();
+    if written.is_empty() {
+        problems.missing(
+            &expect_key,
+            "an mtls rule must say whom it expects, or anybody with a certificate could answer",
+            "name SPIFFE IDs or DNS names, or \"ip-san\" for the address that was dialled",
+        );
+    }
+    let expect = values::expected(problems, &expect_key, written);
+    if let Some(name) = &file.server_name
+        && DnsName::try_from(name.as_str()).is_err()
+    {
+        problems.bad(
+            &format!("{key}.server_name"),
+            name,
+            "this is not a DNS name; TLS sends no other server names (RFC 6066 section 3)",
+            "write a name, or leave the key out",
+        );
+    }
+    Some(Mtls {
+        wire: wire?,
+        identity: identity?,
+        expect,
+        server_name: file.server_name.clone(),
+    })
+}
+
+/// EPERM by default: it is what the kernel itself gives when a program refuses a connect, so
+/// it is the same on kernels before 5.18, where a program cannot choose.
+fn deny(problems: &mut Problems, key: &str, file: &file::Outbound) -> OutboundAction {
+    let errno = file
+        .errno
+        .as_deref()
+        .and_then(|name| values::word(problems, &format!("{key}.errno"), name, &ERRNOS))
+        .unwrap_or(Errno::EPERM);
+    OutboundAction::Deny {
+        errno: errno as i32,
+    }
+}
+
+fn fail_mode(
+    problems: &mut Problems,
+    key: &str,
+    file: &file::Outbound,
+    action: Action,
+) -> FailMode {
+    const MODES: [(&str, FailMode); 2] = [("block", FailMode::Block), ("pass", FailMode::Pass)];
+    let key = format!("{key}.fail");
+    let mode = file
+        .fail
+        .as_deref()
+        .and_then(|text| values::word(problems, &key, text, &MODES))
+        .unwrap_or(FailMode::Block);
+    if action == Action::Mtls && mode == FailMode::Pass {
+        problems.bad(
+            &key,
+            "pass",
+            "without the proxy the bytes would leave this host in plain text",
+            "write fail = \"block\" or leave it out; for plain text, action = \"passthrough\"",
+        );
+    }
+    mode
+}
+
+/// Keys that would have no effect are mistakes: whoever wrote them expects one.
+fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: Action) {
+    use Action::{Deny, Later, Mtls, Passthrough};
+    let keys: [(&str, bool, &str, &[Action]); 6] = [
+        ("wire", file.wire.is_some(), "mtls", &[Mtls]),
+        ("identity", file.identity.is_some(), "mtls", &[Mtls]),
+        ("expect", file.expect.is_some(), "mtls", &[Mtls]),
+        ("server_name", file.server_name.is_some(), "mtls", &[Mtls]),
+        ("errno", file.errno.is_some(), "deny", &[Deny]),
+        (
+            "fail",
+            file.fail.is_some(),
+            "mtls or passthrough",
+            &[Mtls, Passthrough],
+        ),
+    ];
+    for (name, written, needed, with) in keys {
+        if written && action != Later && !with.contains(&action) {
+            problems.missing(
+                &format!("{key}.{name}"),
+                format!("this has an effect only with action {needed}"),
+                "leave it out, or change the action",
+            );
+        }
+    }
+}
+
+/// Two rules that say different things of the same connection: neither would be the one that
+/// decides.
+fn compare(problems: &mut Problems, key: &str, rule: &OutboundRule, other: &OutboundRule) {
+    references::unique(problems, key, &rule.name, &other.name);
+    if rule.select != other.select {
+        return;
+    }
+    let shared_to: Option<&IpNet> = rule.to.iter().find(|net| other.to.contains(net));
+    let shared_ports = values::shared_port(&rule.ports, &other.ports);
+    if let (Some(to), Some(ports)) = (shared_to, shared_ports) {
+        problems.missing(
+            key,
+            format!(
+                "the outbound rules {:?} and {:?} both decide {to} port {}, for the same selection",
+                other.name,
+                rule.name,
+                display_ports(&[ports])
+            ),
+            "take the ports or the prefix out of one of them; a longer prefix wins over a shorter",
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! What one part of a file says of another: names that must exist, names that must differ.
+
+use super::values;
+use crate::config::{
+    errors::Problems,
+    shape::{closest, join},
+};
+
+/// The name of a rule.
+pub(super) fn rule_name(problems: &mut Problems, key: &str, name: Option<&str>) -> Option<String> {
+    let name_key = format!("{key}.name");
+    let Some(name) = name else {
+        problems.missing(
+            &name_key,
+            "the rule has no name; records and messages need one",
+            "write name = \"…\"",
+        );
+        return None;
+    };
+    values::name(problems, &name_key, name).then(|| name.into())
+}
+
+/// Two rules of one direction.
+pub(super) fn unique(problems: &mut Problems, key: &str, name: &str, other: &str) {
+    if name == other {
+        problems.bad(
+            &format!("{key}.name"),
+            name,
+            "another rule above has the same name, so records would not tell them apart",
+            "give each rule a name of its own",
+        );
+    }
+}
+
+/// The selection that a rule names.
+pub(super) fn select(problems: &mut Problems, key: &str, name: Option<&str>) {
+    if let Some(name) = name {
+        exists(problems, &format!("{key}.select"), "select", name);
+    }
+}
+
+/// The identity that a rule needs.
+pub(super) fn identity(problems: &mut Problems, key: &str, name: Option<&str>) -> Option<String> {
+    let key = format!("{key}.identity");
+    let Some(name) = name else {
+        problems.missing(
+            &key,
+            "the rule does not say with which identity this host shows itself",
+            "name one: identity = \"NAME\", with its files in [identity.NAME]",
+        );
+        return None;
+    };
+    exists(problems, &key, "identity", name);
+    Some(name.into())
+}
+
+/// TLS with client certificates verifies nobody without a bundle.
+pub(super) fn any_trust(problems: &mut Problems, key: &str, what_for: &str) {
+    if !problems.lines.keys().any(|key| key.starts_with("trust.")) {
+        problems.missing(
+            key,
+            format!("the rule needs a trust bundle, and the file has none: {what_for}"),
+            "add [trust.\"your.domain\"] with bundle = \"ca.crt\"",
+        );
+    }
+}
+
+fn exists(problems: &mut Problems, key: &str, table: &str, name: &str) {
+    if problems.has(&join(table, name)) {
+        return;
+    }
+    let prefix = format!("{table}.");
+    let close = {
+        let names = problems
+            .lines
+            .keys()
+            .filter_map(|key| key.strip_prefix(&prefix))
+            .filter(|name| !name.contains('.'));
+        closest(name, names).map(str::to_owned)
+    };
+    let fix = match close {
+        Some(close) => format!("did you mean {close:?}?"),
+        None => format!("add [{}]", join(table, name)),
+    };
+    problems.bad(
+        key,
+        name,
+        format!("there is no [{}]", join(table, name)),
+        fix,
+    );
+}

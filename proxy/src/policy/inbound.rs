@@ -1,0 +1,256 @@
+//! Permits for connections that come to applications of this host.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::PolicyError;
+use crate::{
+    addr::{ClientAddr, LocalAddr, OriginalDst},
+    config::{Config, InboundRule, Select, SourceMode, Wire},
+    identity::{PeerIdentity, SpiffeId},
+    refusal::{Reason, Refusal},
+    tls::{material::Material, server::Terminator},
+};
+
+/// One inbound rule, ready for connections.
+pub struct InboundRoute {
+    /// Its name.
+    pub rule: Arc<str>,
+    /// Terminates tunnels, if they are accepted.
+    pub tunnel: Option<Terminator>,
+    /// Terminates other clients' TLS, if that is accepted.
+    pub mtls: Option<Terminator>,
+    /// Our own identity; absent where only plain text comes.
+    pub own: Option<Arc<str>>,
+    /// Wait for a first byte; see [`InboundRule::detect`].
+    pub detect: Option<Duration>,
+    /// How the application learns the client's address.
+    pub source: SourceMode,
+    /// The selection in which the listening application must be.
+    pub select: Option<Select>,
+    plain: bool,
+    plain_from: Vec<IpNet>,
+    may_claim: BTreeMap<SpiffeId, Vec<IpNet>>,
+}
+
+/// A connection that policy lets through to the application. Only this module makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct InboundPermit {
+    /// Whom the application is shown as its client.
+    pub client: ClientAddr,
+    /// The application's address.
+    pub destination: OriginalDst,
+    _made_here: (),
+}
+
+impl InboundRoute {
+    pub(super) fn build(
+        config: &Config,
+        rule: &InboundRule,
+        material: &Material,
+    ) -> Result<Self, PolicyError> {
+        let own = match &rule.identity {
+            None => None,
+            Some(name) => Some(material.identities.get(name).ok_or_else(|| {
+                PolicyError::NoIdentity { rule: rule.name.clone(), identity: name.clone() }
+            })?),
+        };
+        let allow: Arc<[_]> = rule.allow.clone().into();
+        let terminator = |accepted: bool, wire| match (accepted, own) {
+            (true, Some(own)) => {
+                Terminator::new(own, &material.trust, Arc::clone(&allow), wire)
+                    .map(Some)
+                    .map_err(|source| PolicyError::Inbound { rule: rule.name.clone(), source })
+            }
+            _ => Ok(None),
+        };
+        Ok(Self {
+            rule: rule.name.as_str().into(),
+            tunnel: terminator(rule.accept.tunnel, Wire::Tunnel)?,
+            mtls: terminator(rule.accept.mtls, Wire::Tls)?,
+            own: own.map(|own| Arc::clone(&own.label)),
+            detect: rule.detect,
+            source: rule.source,
+            select: rule.select.as_ref().and_then(|name| config.selects.get(name)).cloned(),
+            plain: rule.accept.plain,
+            plain_from: rule.plain_from.clone(),
+            may_claim: rule.may_claim.clone(),
+        })
+    }
+
+    /// Whether a client at `from` may speak plain text.
+    pub fn accepts_plain_from(&self, from: SocketAddr) -> bool {
+        let ip = from.ip().to_canonical();
+        self.plain || self.plain_from.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Whether TLS is terminated at all.
+    pub fn terminates_tls(&self) -> bool {
+        self.tunnel.is_some() || self.mtls.is_some()
+    }
+
+    /// Lets a client in that speaks plain text.
+    ///
+    /// # Errors
+    /// [`Reason::Plaintext`]
+    pub fn permit_plain(
+        &self,
+        from: SocketAddr,
+        destination: OriginalDst,
+    ) -> Result<InboundPermit, Refusal> {
+        if !self.accepts_plain_from(from) {
+            return Err(Refusal::new(Reason::Plaintext, format!("{from} spoke plain text")));
+        }
+        Ok(permit(ClientAddr::new(from), destination))
+    }
+
+    /// Lets a client in whom its [`Terminator`] has judged.
+    pub fn permit_mtls(
+        &self,
+        _judged: &PeerIdentity,
+        from: SocketAddr,
+        destination: OriginalDst,
+    ) -> InboundPermit {
+        permit(ClientAddr::new(from), destination)
+    }
+
+    /// Judges what a peer's OPEN claims. `local` and `from` are the two ends of its tunnel.
+    ///
+    /// # Errors
+    /// [`Reason::WrongDestination`] for anything but this end of the tunnel,
+    /// [`Reason::SourceNotGranted`] for a source that is neither the tunnel's other end nor
+    /// granted to the peer's identity.
+    pub fn permit_open(
+        &self,
+        peer: &PeerIdentity,
+        (local, from): (LocalAddr, SocketAddr),
+        (source, destination): (ClientAddr, OriginalDst),
+        own_addresses: impl Fn(IpAddr) -> bool,
+    ) -> Result<InboundPermit, Refusal> {
+        if destination.get() != local.get() {
+            return Err(Refusal::new(
+                Reason::WrongDestination,
+                format!("{peer} asked for {destination} on a tunnel to {local}"),
+            ));
+        }
+        let ip = source.ip();
+        if ip == from.ip().to_canonical() {
+            return Ok(permit(source, destination));
+        }
+        let never = ip.is_loopback() || ip.is_multicast() || ip.is_unspecified();
+        let granted = peer
+            .spiffe
+            .as_ref()
+            .and_then(|id| self.may_claim.get(id))
+            .is_some_and(|nets| nets.iter().any(|net| net.contains(&ip)));
+        if never || !granted || own_addresses(ip) {
+            return Err(Refusal::new(
+                Reason::SourceNotGranted,
+                format!("{peer} at {from} claimed to speak for {source}"),
+            ));
+        }
+        Ok(permit(source, destination))
+    }
+}
+
+fn permit(client: ClientAddr, destination: OriginalDst) -> InboundPermit {
+    InboundPermit { client, destination, _made_here: () }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn route() -> InboundRoute {
+        InboundRoute {
+            rule: "web".into(),
+            tunnel: None,
+            mtls: None,
+            own: None,
+            detect: None,
+            source: SourceMode::Api,
+            select: None,
+            plain: false,
+            plain_from: vec!["10.9.0.0/24".parse().unwrap()],
+            may_claim: BTreeMap::from([(
+                "spiffe://example.org/edge".parse().unwrap(),
+                vec!["10.2.0.0/16".parse().unwrap(), "127.0.0.0/8".parse().unwrap()],
+            )]),
+        }
+    }
+
+    fn peer(id: &str) -> PeerIdentity {
+        PeerIdentity {
+            spiffe: Some(id.parse().unwrap()),
+            dns: vec![],
+            ips: vec![],
+            common_name: None,
+            not_after: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn open(id: &str, source: &str, destination: &str) -> Result<SocketAddr, Reason> {
+        let local = LocalAddr::new("10.0.0.2:8080".parse().unwrap());
+        let from = "10.0.0.1:40000".parse().unwrap();
+        let claim = (
+            ClientAddr::new(source.parse().unwrap()),
+            OriginalDst::new(destination.parse().unwrap()),
+        );
+        let own = |ip: IpAddr| ip == "10.2.0.99".parse::<IpAddr>().unwrap();
+        route()
+            .permit_open(&peer(id), (local, from), claim, own)
+            .map(|permit| permit.client.get())
+            .map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn a_peer_speaks_for_its_own_address_with_any_port() {
+        let id = "spiffe://example.org/front";
+        assert_eq!(
+            open(id, "10.0.0.1:1234", "10.0.0.2:8080"),
+            Ok("10.0.0.1:1234".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn a_peer_cannot_name_another_destination() {
+        let id = "spiffe://example.org/edge";
+        for to in ["10.0.0.2:22", "10.0.0.3:8080", "127.0.0.1:8080"] {
+            assert_eq!(open(id, "10.0.0.1:1", to), Err(Reason::WrongDestination), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_peer_claims_only_sources_that_were_granted_to_it() {
+        let edge = "spiffe://example.org/edge";
+        assert!(open(edge, "10.2.3.4:5", "10.0.0.2:8080").is_ok());
+        for source in ["10.3.0.1:5", "127.0.0.1:5", "10.2.0.99:5", "0.0.0.0:5", "224.0.0.1:5"] {
+            assert_eq!(
+                open(edge, source, "10.0.0.2:8080"),
+                Err(Reason::SourceNotGranted),
+                "{source}"
+            );
+        }
+        assert_eq!(
+            open("spiffe://example.org/front", "10.2.3.4:5", "10.0.0.2:8080"),
+            Err(Reason::SourceNotGranted)
+        );
+    }
+
+    #[test]
+    fn plain_text_is_for_the_prefixes_that_may() {
+        let to = OriginalDst::new("10.0.0.2:8080".parse().unwrap());
+        assert!(route().permit_plain("10.9.0.5:1".parse().unwrap(), to).is_ok());
+        assert!(route().permit_plain("[::ffff:10.9.0.5]:1".parse().unwrap(), to).is_ok());
+        let refused = route().permit_plain("10.0.0.1:1".parse().unwrap(), to);
+        assert_eq!(refused.unwrap_err().reason, Reason::Plaintext);
+    }
+}

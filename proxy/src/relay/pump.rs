@@ -1,0 +1,138 @@
+//! One direction of a relay.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use super::{
+    Transport,
+    buffer::{Buffer, Then},
+};
+
+/// What a direction waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// Bytes from its source.
+    Reading,
+    /// Room at its destination; its source is not read meanwhile.
+    Stalled,
+    /// Nothing: the end was passed on.
+    Done,
+}
+
+/// Which end of a direction failed.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+/// Moves bytes from a source to a sink, and then the end of the stream.
+#[derive(Debug, Default)]
+pub(crate) struct Pump {
+    buffer: Buffer,
+    /// Bytes that were read before the relay began; written first.
+    start: Vec<u8>,
+    started: usize,
+    unflushed: bool,
+    ended: bool,
+    done: bool,
+}
+
+impl Pump {
+    pub(crate) fn new(start: Vec<u8>) -> Self {
+        Self {
+            start,
+            ..Self::default()
+        }
+    }
+
+    /// Moves what can be moved now. `moved` grows with each write.
+    pub(crate) fn poll<R: Transport, W: Transport>(
+        &mut self,
+        from: &mut R,
+        to: &mut W,
+        cx: &mut Context<'_>,
+        moved: &mut u64,
+    ) -> Result<Waits, Failed> {
+        if self.done {
+            return Ok(Waits::Done);
+        }
+        loop {
+            while let Some(pending) = self.pending() {
+                match Pin::new(&mut *to).poll_write(cx, pending) {
+                    Poll::Pending => return Ok(Waits::Stalled),
+                    Poll::Ready(Ok(0)) => {
+                        return Err(Failed::Sink(io::ErrorKind::WriteZero.into()));
+                    }
+                    Poll::Ready(Ok(count)) => {
+                        self.passed(count);
+                        self.unflushed = true;
+                        *moved += count as u64;
+                    }
+                    Poll::Ready(Err(error)) => return Err(Failed::Sink(error)),
+                }
+            }
+            if self.unflushed {
+                match Pin::new(&mut *to).poll_flush(cx) {
+                    // Reading goes on meanwhile: what a TLS stream keeps back is bounded by its
+                    // own limit, and then it is the write that waits.
+                    Poll::Pending if self.ended => return Ok(Waits::Stalled),
+                    Poll::Pending => {}
+                    Poll::Ready(flushed) => {
+                        flushed.map_err(Failed::Sink)?;
+                        self.unflushed = false;
+                    }
+                }
+            }
+            if self.ended {
+                return match Pin::new(&mut *to).poll_shutdown(cx) {
+                    Poll::Pending => Ok(Waits::Stalled),
+                    Poll::Ready(Err(error)) => Err(Failed::Sink(error)),
+                    Poll::Ready(Ok(())) => {
+                        self.done = true;
+                        self.buffer.release();
+                        Ok(Waits::Done)
+                    }
+                };
+            }
+            let mut got = 0;
+            let then = self
+                .buffer
+                .poll_fill(from, cx, usize::MAX, &mut got)
+                .map_err(Failed::Source)?;
+            match then {
+                Then::Wait if got == 0 => {
+                    self.buffer.release();
+                    return Ok(Waits::Reading);
+                }
+                Then::Wait | Then::Full => {}
+                Then::End => self.ended = true,
+            }
+        }
+    }
+
+    fn pending(&self) -> Option<&[u8]> {
+        let start = self.start.get(self.started..).unwrap_or_default();
+        let next = if start.is_empty() {
+            self.buffer.data()
+        } else {
+            start
+        };
+        (!next.is_empty()).then_some(next)
+    }
+
+    fn passed(&mut self, count: usize) {
+        if self.started < self.start.len() {
+            self.started += count;
+            if self.started == self.start.len() {
+                self.start = Vec::new();
+                self.started = 0;
+            }
+        } else {
+            self.buffer.consume(count);
+        }
+    }
+}

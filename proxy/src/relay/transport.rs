@@ -1,0 +1,94 @@
+//! What the byte loops ask of a socket beyond reading and writing.
+
+use std::{
+    io,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsStream, client, server};
+
+/// A connection whose bytes are moved: a TCP socket, or TLS on top of one.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Makes the close that follows, when this value is dropped, a TCP reset: what is still
+    /// unsent is thrown away, and the far end cannot take the end for a clean one.
+    fn abort(&mut self);
+
+    /// Whether the socket was reset or has failed, without reading from it.
+    ///
+    /// A reader learns of a reset by reading. While the other side is stalled nothing is read,
+    /// so the loops ask here from time to time. It costs no system call: the reactor has noted
+    /// the event already.
+    fn is_reset(&self) -> bool;
+
+    /// Ready when a read may find something, so that no buffer is held while there is nothing.
+    /// A transport that cannot tell is always ready, and its read decides.
+    ///
+    /// # Errors
+    /// The reactor is gone: the runtime is shutting down.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = cx;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for TcpStream {
+    fn abort(&mut self) {
+        // It fails only for a socket that is closed already, which needs no reset.
+        let _ = self.set_zero_linger();
+    }
+
+    fn is_reset(&self) -> bool {
+        // The flag is set by EPOLLERR alone: a reset, or a keepalive or user timeout that ran
+        // out. An orderly close of both directions does not set it.
+        self.try_io(Interest::ERROR, || Ok(())).is_ok()
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_read_ready(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Transport> Transport for client::TlsStream<T> {
+    fn abort(&mut self) {
+        self.get_mut().0.abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        self.get_ref().0.is_reset()
+    }
+}
+
+impl<T: Transport> Transport for server::TlsStream<T> {
+    fn abort(&mut self) {
+        self.get_mut().0.abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        self.get_ref().0.is_reset()
+    }
+}
+
+impl<T: Transport> Transport for TlsStream<T> {
+    fn abort(&mut self) {
+        self.get_mut().0.abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        self.get_ref().0.is_reset()
+    }
+}
+
+#[cfg(test)]
+impl Transport for tokio::io::DuplexStream {
+    // A pipe in memory knows no reset: its far end sees an end of file.
+    fn abort(&mut self) {}
+
+    fn is_reset(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,98 @@
+//! Sockets of ours: how they are bound, connected and kept.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use crate::{
+    addr::UpstreamAddr,
+    config::Limits,
+    kernel::Family,
+    refusal::{Reason, Refusal},
+};
+
+/// The kernel clamps it to net.core.somaxconn.
+const BACKLOG: i32 = 65_535;
+/// Probes before a silent peer counts as gone.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// A listener on the loopback address, at a port that the kernel chooses: nothing outside this
+/// namespace can reach it, and the programs learn the port from the listener itself.
+///
+/// # Errors
+/// EADDRNOTAVAIL in a namespace without the address.
+pub fn listen_on_loopback(family: Family) -> io::Result<TcpListener> {
+    let (domain, ip): (Domain, IpAddr) = match family {
+        Family::V4 => (Domain::IPV4, Ipv4Addr::LOCALHOST.into()),
+        Family::V6 => (Domain::IPV6, Ipv6Addr::LOCALHOST.into()),
+    };
+    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.bind(&SocketAddr::new(ip, 0).into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Sets what every relayed connection has: no delay, keepalive, a bound on unacknowledged data.
+pub fn tune(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    keep(&SockRef::from(stream), limits)
+}
+
+fn keep(socket: &SockRef<'_>, limits: &Limits) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(limits.keepalive)
+        .with_interval((limits.keepalive / KEEPALIVE_PROBES).max(Duration::from_secs(1)))
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(limits.user_timeout))
+}
+
+/// A socket for a connection to `to`, tuned before it connects: the options cost no more then,
+/// and hold from the first packet.
+///
+/// # Errors
+/// Out of descriptors or memory.
+pub fn socket_towards(to: SocketAddr, limits: &Limits) -> io::Result<TcpSocket> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_nodelay(true)?;
+    keep(&SockRef::from(&socket), limits)?;
+    Ok(socket)
+}
+
+/// Connects within `limits.connect_timeout`.
+///
+/// # Errors
+/// A refusal whose reason is what the network answered.
+pub async fn connect(
+    socket: TcpSocket,
+    to: UpstreamAddr,
+    limits: &Limits,
+) -> Result<TcpStream, Refusal> {
+    match timeout(limits.connect_timeout, socket.connect(to.get())).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(connect_refusal(to, &error)),
+        Err(_) => Err(Refusal::new(
+            Reason::ConnectTimeout,
+            format!("{to} did not answer within {:?}", limits.connect_timeout),
+        )),
+    }
+}
+
+/// The reason behind a failed connect().
+pub fn connect_refusal(to: UpstreamAddr, error: &io::Error) -> Refusal {
+    let reason = match error.kind() {
+        io::ErrorKind::ConnectionRefused => Reason::ConnectRefused,
+        io::ErrorKind::TimedOut => Reason::ConnectTimeout,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => Reason::Unreachable,
+        _ => Reason::ConnectFailed,
+    };
+    Refusal::new(reason, format!("connecting to {to}: {error}"))
+}

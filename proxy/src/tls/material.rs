@@ -1,0 +1,340 @@
+//! Keys, certificates, bundles and revocation lists, as their files hold them now.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use webpki::{CertRevocationList, OwnedCertRevocationList, anchor_from_trusted_cert};
+use x509_parser::parse_x509_certificate;
+
+use super::{
+    judge::{Bundle, TrustStore},
+    leaf,
+};
+use crate::{
+    config::{Config, IdentityFiles, TrustFiles},
+    identity::TrustDomain,
+};
+
+mod pem;
+
+/// Tells one set of keys and trust from the one before: pools and session stores of different
+/// generations share nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation(u64);
+
+impl Generation {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// All key material of one configuration, loaded and checked.
+#[derive(Debug)]
+pub struct Material {
+    /// See [`Generation`].
+    pub generation: Generation,
+    /// Own identities by their name in the configuration.
+    pub identities: BTreeMap<String, Arc<OwnIdentity>>,
+    /// Whom we trust to vouch for peers.
+    pub trust: Arc<TrustStore>,
+    /// What works now and deserves a word: a certificate that has expired, a private key that
+    /// others can read.
+    pub warnings: Vec<String>,
+}
+
+/// Who we are on the wire.
+#[derive(Debug)]
+pub struct OwnIdentity {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its name in records: the SPIFFE ID, else `dns:`, `ip:` or `cn:` and the first such name.
+    pub label: Arc<str>,
+    /// Certificate chain and private key.
+    pub certified_key: Arc<CertifiedKey>,
+    /// When the leaf expires.
+    pub not_after: SystemTime,
+}
+
+/// Everything that is wrong with the files, at once.
+#[derive(Debug, thiserror::Error)]
+pub struct MaterialErrors(
+    /// Never empty.
+    pub Vec<MaterialError>,
+);
+
+/// What is wrong with one file.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {}: {problem}; {fix}", path.display())]
+pub struct MaterialError {
+    /// The key of the configuration that names it, `identity.web.private_key`.
+    pub place: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl fmt::Display for MaterialErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Material {
+    /// Reads every file that `config` names. Relative paths are relative to the folder of the
+    /// configuration file.
+    ///
+    /// # Errors
+    /// All that is wrong with all of them.
+    pub fn load(config: &Config) -> Result<Self, MaterialErrors> {
+        let folder = config.path.parent().unwrap_or(Path::new(""));
+        Self::load_files(folder, &config.identities, &config.trust)
+    }
+
+    /// [`Material::load`] of these files alone.
+    ///
+    /// # Errors
+    /// All that is wrong with all of them.
+    pub fn load_files(
+        folder: &Path,
+        identities: &BTreeMap<String, IdentityFiles>,
+        trust: &BTreeMap<TrustDomain, TrustFiles>,
+    ) -> Result<Self, MaterialErrors> {
+        let mut errors = Vec::new();
+        let mut warnings = Vec::new();
+        let now = SystemTime::now();
+        let identities: BTreeMap<_, _> = identities
+            .iter()
+            .filter_map(|(name, files)| {
+                let identity = identity(folder, name, files, now, &mut warnings, &mut errors)?;
+                Some((name.clone(), Arc::new(identity)))
+            })
+            .collect();
+        let bundles = trust
+            .iter()
+            .map(|(domain, files)| (domain.clone(), bundle(folder, domain, files, &mut errors)))
+            .collect();
+        if !errors.is_empty() {
+            return Err(MaterialErrors(errors));
+        }
+        Ok(Self {
+            generation: Generation::next(),
+            identities,
+            trust: Arc::new(TrustStore::new(bundles)),
+            warnings,
+        })
+    }
+}
+
+/// A file that the configuration names.
+struct Named {
+    place: String,
+    path: PathBuf,
+}
+
+impl Named {
+    fn new(folder: &Path, place: String, path: &Path) -> Self {
+        Self {
+            place,
+            path: folder.join(path),
+        }
+    }
+
+    fn wrong(&self, problem: impl Into<String>, fix: impl Into<String>) -> MaterialError {
+        MaterialError {
+            place: self.place.clone(),
+            path: self.path.clone(),
+            problem: problem.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+fn identity(
+    folder: &Path,
+    name: &str,
+    files: &IdentityFiles,
+    now: SystemTime,
+    warnings: &mut Vec<String>,
+    errors: &mut Vec<MaterialError>,
+) -> Option<OwnIdentity> {
+    let certificate = Named::new(
+        folder,
+        format!("identity.{name}.certificate"),
+        &files.certificate,
+    );
+    let private_key = Named::new(
+        folder,
+        format!("identity.{name}.private_key"),
+        &files.private_key,
+    );
+    let mut note = |outcome: Result<_, MaterialError>| outcome.map_err(|e| errors.push(e)).ok();
+    let chain = note(own_chain(&certificate).map(Some)).flatten();
+    let mut note = |outcome: Result<_, MaterialError>| outcome.map_err(|e| errors.push(e)).ok();
+    let key = note(pem::private_key(&private_key, warnings));
+    let ((chain, label, not_after), key) = chain.zip(key)?;
+    let key = match any_supported_type(&key) {
+        Ok(key) => key,
+        Err(error) => {
+            errors.push(private_key.wrong(
+                format!("the key cannot be used: {error}"),
+                "use an ECDSA P-256 or P-384, Ed25519 or RSA key of at least 2,048 bits",
+            ));
+            return None;
+        }
+    };
+    let certified_key = CertifiedKey::new(chain, key);
+    if let Err(error) = certified_key.keys_match() {
+        errors.push(private_key.wrong(
+            format!(
+                "it is not the key of the certificate {} ({error})",
+                certificate.path.display()
+            ),
+            "name the key that the certificate was issued for",
+        ));
+        return None;
+    }
+    if not_after < now {
+        warnings.push(format!(
+            "{}: {}: the certificate of {label} expired at {}; peers will refuse it until it is renewed",
+            certificate.place,
+            certificate.path.display(),
+            humantime::format_rfc3339_seconds(not_after),
+        ));
+    }
+    Some(OwnIdentity {
+        name: name.to_owned(),
+        label,
+        certified_key: Arc::new(certified_key),
+        not_after,
+    })
+}
+
+type OwnChain = (Vec<CertificateDer<'static>>, Arc<str>, SystemTime);
+
+fn own_chain(file: &Named) -> Result<OwnChain, MaterialError> {
+    let chain = pem::certificates(file)?;
+    let Some(first) = chain.first() else {
+        return Err(pem::no_certificate(file));
+    };
+    let (_, parsed) = parse_x509_certificate(first).map_err(|error| {
+        file.wrong(
+            format!("its first certificate cannot be parsed: {error}"),
+            "inspect it with `openssl x509 -text -in FILE`",
+        )
+    })?;
+    if parsed.is_ca() {
+        return Err(file.wrong(
+            "its first certificate is an authority's, which peers refuse",
+            "put the leaf first, or issue one: `sidetrack certs issue`",
+        ));
+    }
+    let identity = leaf::identity(first).map_err(|refusal| {
+        file.wrong(
+            refusal.detail,
+            "issue a certificate with one SPIFFE ID and no other URI",
+        )
+    })?;
+    Ok((chain, identity.to_string().into(), identity.not_after))
+}
+
+fn bundle(
+    folder: &Path,
+    domain: &TrustDomain,
+    files: &TrustFiles,
+    errors: &mut Vec<MaterialError>,
+) -> Bundle {
+    let mut bundle = Bundle::default();
+    let file = Named::new(folder, format!("trust.\"{domain}\".bundle"), &files.bundle);
+    match pem::certificates(&file) {
+        Ok(authorities) => {
+            for (at, der) in authorities.iter().enumerate() {
+                match anchor(&file, at + 1, der) {
+                    Ok(anchor) => bundle.anchors.push(anchor),
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        Err(error) => errors.push(error),
+    }
+    if let Some(path) = &files.crl {
+        let file = Named::new(folder, format!("trust.\"{domain}\".crl"), path);
+        match pem::revocation_lists(&file).and_then(|lists| revocations(&file, &lists)) {
+            Ok(crls) => bundle.crls = crls,
+            Err(error) => errors.push(error),
+        }
+    }
+    bundle
+}
+
+fn anchor(
+    file: &Named,
+    position: usize,
+    der: &CertificateDer<'_>,
+) -> Result<rustls_pki_types::TrustAnchor<'static>, MaterialError> {
+    let (_, parsed) = parse_x509_certificate(der).map_err(|error| {
+        file.wrong(
+            format!("certificate {position} cannot be parsed: {error}"),
+            "inspect it with `openssl x509 -text -in FILE`",
+        )
+    })?;
+    // A leaf in a bundle would let its bearer's key sign for the whole domain.
+    if !parsed.is_ca() {
+        return Err(file.wrong(
+            format!(
+                "certificate {position} ({}) is not an authority's",
+                parsed.subject()
+            ),
+            "put only CA certificates (basicConstraints CA:TRUE) into a bundle",
+        ));
+    }
+    anchor_from_trusted_cert(der)
+        .map(|anchor| anchor.to_owned())
+        .map_err(|error| {
+            file.wrong(
+                format!("certificate {position} cannot be trusted: {error}"),
+                "inspect it with `openssl x509 -text -in FILE`",
+            )
+        })
+}
+
+fn revocations(
+    file: &Named,
+    lists: &[CertificateRevocationListDer<'static>],
+) -> Result<Vec<CertRevocationList<'static>>, MaterialError> {
+    lists
+        .iter()
+        .map(|der| {
+            OwnedCertRevocationList::from_der(der)
+                .map(CertRevocationList::from)
+                .map_err(|error| {
+                    file.wrong(
+                        format!("a revocation list cannot be used: {error}"),
+                        "it must be a complete X.509 v2 list of its issuer (no delta or indirect list)",
+                    )
+                })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,491 @@
+//! One lease at work: an application's socket on one side, the tunnel on the other.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use super::{
+    MAX_DATA, RESET_GRACE,
+    decode::Event,
+    frame::{self, HEADER, Kind, ResetCode},
+    state::{Lease, Received, Role},
+    wire::{NoEvent, Wire, lost},
+};
+use crate::{
+    refusal::{Reason, Refusal},
+    relay::{
+        Moved, Transport,
+        buffer::Then,
+        vigil::{Alarm, Vigil},
+    },
+};
+
+/// Kept free behind DATA, so that EOF, RESET and CLOSE leave in the same write.
+const TAIL: usize = 32;
+
+/// How a lease ended, as far as the tunnel is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// Both directions ended with their terminal frames.
+    Over,
+    /// The server never took it.
+    NotAccepted,
+    /// The tunnel must be closed by a reset.
+    Broken,
+}
+
+/// An application's socket, which is reset when it is dropped before its connection ended.
+#[derive(Debug)]
+pub(super) struct Leased<A: Transport>(Option<A>);
+
+impl<A: Transport> Leased<A> {
+    /// Gives the socket back as it is.
+    pub(super) fn take(&mut self) -> Option<A> {
+        self.0.take()
+    }
+}
+
+impl<A: Transport> Drop for Leased<A> {
+    fn drop(&mut self) {
+        if let Some(app) = &mut self.0 {
+            app.abort();
+        }
+    }
+}
+
+/// Bytes that are already here and go before those that are read.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Ahead {
+    pub(super) fn rest(&self) -> &[u8] {
+        self.bytes.get(self.used..).unwrap_or_default()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.used += count;
+        if self.used >= self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+}
+
+impl From<Vec<u8>> for Ahead {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, used: 0 }
+    }
+}
+
+/// One lease at work.
+pub(super) struct Exchange<'m, T: Transport, A: Transport> {
+    pub(super) wire: Wire<T>,
+    pub(super) app: Leased<A>,
+    pub(super) lease: Lease,
+    /// The first reason why it did not end cleanly.
+    pub(super) refusal: Option<Refusal>,
+    /// A copy of what was sent, until the server answers.
+    pub(super) kept: Option<Vec<u8>>,
+    /// For the peer, before what is read from the application.
+    pub(super) to_peer: Ahead,
+    /// For the application, before what is read from the tunnel.
+    to_app: Ahead,
+    /// The application will send no more.
+    pub(super) app_ended: bool,
+    /// The peer's application will send no more, and ours is to be told.
+    shutdown_owed: bool,
+    /// So many bytes at the front of the wire's input are for the application.
+    deliver: usize,
+    app_unflushed: bool,
+    owed: Owed,
+    moved: &'m mut Moved,
+    role: Role,
+}
+
+/// Control frames that are due.
+#[derive(Debug, Default)]
+struct Owed {
+    open: Option<Vec<u8>>,
+    opened: bool,
+    eof: bool,
+    reset: Option<ResetCode>,
+    close: bool,
+}
+
+impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
+    /// The client's end: `open` is the encoded OPEN, `first` what was read from `app` before.
+    pub(super) fn client(
+        wire: Wire<T>,
+        lease: Lease,
+        open: Vec<u8>,
+        app: A,
+        first: Vec<u8>,
+        moved: &'m mut Moved,
+    ) -> Self {
+        let mut exchange = Self::new(Role::Client, wire, lease, Some(app), moved);
+        exchange.owed.open = Some(open);
+        exchange.kept = Some(Vec::new());
+        exchange.to_peer = first.into();
+        exchange
+    }
+
+    /// The server's end after its dial: `early` is what the client sent meanwhile.
+    pub(super) fn server(
+        wire: Wire<T>,
+        mut lease: Lease,
+        app: A,
+        early: Vec<u8>,
+        moved: &'m mut Moved,
+    ) -> Self {
+        let opened = lease.send_opened();
+        let mut exchange = Self::new(Role::Server, wire, lease, Some(app), moved);
+        exchange.owed.opened = opened;
+        exchange.shutdown_owed = exchange.lease.received_all();
+        exchange.to_app = early.into();
+        exchange
+    }
+
+    /// The server's end of a lease that it refuses.
+    pub(super) fn refused(
+        wire: Wire<T>,
+        lease: Lease,
+        refusal: Refusal,
+        moved: &'m mut Moved,
+    ) -> Self {
+        let mut exchange = Self::new(Role::Server, wire, lease, None, moved);
+        exchange.fail(refusal);
+        exchange
+    }
+
+    fn new(
+        role: Role,
+        mut wire: Wire<T>,
+        lease: Lease,
+        app: Option<A>,
+        moved: &'m mut Moved,
+    ) -> Self {
+        wire.leased = true;
+        Self {
+            wire,
+            app: Leased(app),
+            lease,
+            refusal: None,
+            kept: None,
+            to_peer: Ahead::default(),
+            to_app: Ahead::default(),
+            app_ended: false,
+            shutdown_owed: false,
+            deliver: 0,
+            app_unflushed: false,
+            owed: Owed::default(),
+            moved,
+            role,
+        }
+    }
+
+    /// Tells the client that this is the last lease.
+    pub(super) fn close(&mut self) {
+        self.owed.close = true;
+    }
+
+    /// Moves what can be moved, until the lease is over one way or another.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, vigil: &mut Vigil<'_>) -> Poll<Finish> {
+        loop {
+            let failed = self.refusal.is_some();
+            let before = *self.moved;
+            let tunnel_read = match self.poll_inward(cx) {
+                Ok(reading) => reading,
+                Err(finish) => return Poll::Ready(finish),
+            };
+            let app_read = self.poll_outward(cx);
+            if self.is_over() {
+                return Poll::Ready(Finish::Over);
+            }
+            if before != *self.moved {
+                vigil.touch();
+            }
+            if self.refusal.is_some() || self.wire.broken.is_some() {
+                vigil.within(RESET_GRACE);
+            }
+            if self.refusal.is_some() != failed {
+                // The application went while its peer's bytes waited for it: they are discarded
+                // now, and what comes after them is read.
+                continue;
+            }
+            if !tunnel_read || !app_read {
+                vigil.watch();
+            }
+            match ready!(vigil.poll(cx)) {
+                Alarm::Check => self.check(),
+                Alarm::Idle => {
+                    let detail = "no byte moved for the idle time";
+                    self.fail(Refusal::new(Reason::IdleTimeout, detail));
+                }
+                Alarm::Deadline => {
+                    if let Some(error) = &self.wire.broken {
+                        let detail = format!("writing to the tunnel: {error}");
+                        self.refusal.get_or_insert_with(|| lost(detail));
+                    }
+                    return Poll::Ready(Finish::Broken);
+                }
+            }
+        }
+    }
+
+    /// Asks both sockets whether they were reset, for those that are not being read.
+    fn check(&mut self) {
+        if self.wire.io.is_reset() && self.wire.broken.is_none() {
+            // Not at once the end: what the peer sent before, a CLOSE perhaps, is read first.
+            self.wire.broken = Some(std::io::ErrorKind::ConnectionReset.into());
+        }
+        if self.app.0.as_ref().is_some_and(Transport::is_reset) {
+            self.app_reset("it was reset");
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.lease.is_over()
+            && !self.shutdown_owed
+            && self.deliver == 0
+            && self.to_app.rest().is_empty()
+            && self.owed.reset.is_none()
+            && !self.owed.eof
+            && self.wire.is_flushed()
+    }
+
+    /// Ends our side: resets the application and tells the peer.
+    fn fail(&mut self, refusal: Refusal) {
+        // The application's reset must not wait until the peer has answered.
+        drop(Leased(self.app.take()));
+        self.to_app = Ahead::default();
+        self.shutdown_owed = false;
+        self.owed.opened = false;
+        if self.lease.send_reset() {
+            self.owed.reset = Some(ResetCode::of(refusal.reason));
+        }
+        self.refusal.get_or_insert(refusal);
+    }
+
+    fn app_reset(&mut self, what: impl std::fmt::Display) {
+        let detail = format!("the application of this host: {what}");
+        self.fail(Refusal::new(Reason::Reset, detail));
+    }
+
+    /// From the tunnel to the application. Answers whether the tunnel is being read.
+    fn poll_inward(&mut self, cx: &mut Context<'_>) -> Result<bool, Finish> {
+        loop {
+            if self.poll_deliver(cx).is_pending() {
+                return Ok(false);
+            }
+            // Behind the last frame of this lease there may be the first of the next.
+            if self.lease.is_over() {
+                return Ok(true);
+            }
+            match self.wire.next(cx) {
+                Ok(event) => self.on_event(&event)?,
+                Err(NoEvent::Wait) => return Ok(true),
+                Err(none) => {
+                    if let Some(refusal) = none.refusal() {
+                        self.refusal.get_or_insert(refusal);
+                    }
+                    return Err(Finish::Broken);
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), Finish> {
+        let received = match self.lease.receive(event) {
+            Ok(received) => received,
+            Err(violation) => {
+                self.refusal.get_or_insert(violation.into());
+                return Err(Finish::Broken);
+            }
+        };
+        if self.lease.answered() {
+            self.kept = None;
+        }
+        match received {
+            Received::Deliver(count) | Received::Discard(count) => self.deliver = count,
+            Received::Eof => self.shutdown_owed = self.app.0.is_some(),
+            Received::Reset(code) => self.fail(code.refusal()),
+            Received::Opened | Received::Closing => {}
+            Received::Overrun => return Err(Finish::Broken),
+            Received::NotAccepted => return Err(Finish::NotAccepted),
+        }
+        Ok(())
+    }
+
+    /// Writes what is due to the application, then its end of the stream.
+    fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let moved = match self.role {
+            Role::Client => &mut self.moved.down,
+            Role::Server => &mut self.moved.up,
+        };
+        while let Some(app) = &mut self.app.0 {
+            let early = !self.to_app.rest().is_empty();
+            let next = if early {
+                self.to_app.rest()
+            } else {
+                self.wire
+                    .input
+                    .data()
+                    .get(..self.deliver)
+                    .unwrap_or_default()
+            };
+            let step = if !next.is_empty() {
+                ready!(Pin::new(app).poll_write(cx, next)).map(|count| {
+                    *moved += count as u64;
+                    if early {
+                        self.to_app.consume(count);
+                    } else {
+                        self.wire.input.consume(count);
+                        self.deliver -= count;
+                    }
+                    self.app_unflushed = true;
+                    count > 0
+                })
+            } else if self.app_unflushed {
+                match Pin::new(app).poll_flush(cx) {
+                    // Reading the tunnel goes on: what is kept back is bounded.
+                    Poll::Pending if !self.shutdown_owed => return Poll::Ready(()),
+                    flushed => ready!(flushed).map(|()| {
+                        self.app_unflushed = false;
+                        true
+                    }),
+                }
+            } else if self.shutdown_owed {
+                ready!(Pin::new(app).poll_shutdown(cx)).map(|()| {
+                    self.shutdown_owed = false;
+                    true
+                })
+            } else {
+                return Poll::Ready(());
+            };
+            match step {
+                Ok(true) => {}
+                Ok(false) => return self.gone("it takes no more bytes"),
+                Err(error) => return self.gone(format_args!("writing to it: {error}")),
+            }
+        }
+        self.discard();
+        Poll::Ready(())
+    }
+
+    fn gone(&mut self, what: impl std::fmt::Display) -> Poll<()> {
+        self.app_reset(what);
+        self.discard();
+        Poll::Ready(())
+    }
+
+    fn discard(&mut self) {
+        self.wire.input.consume(self.deliver);
+        self.deliver = 0;
+    }
+
+    /// From the application to the tunnel. Answers whether the application is being read, or is
+    /// gone.
+    fn poll_outward(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let moved = match self.role {
+                Role::Client => &mut self.moved.up,
+                Role::Server => &mut self.moved.down,
+            };
+            if self.wire.poll_write(cx, moved).is_pending() {
+                return self.app.0.is_none();
+            }
+            // Pending is no reason to stop reading: what is kept back is bounded.
+            let _ = self.wire.poll_flush(cx);
+            if self.wire.broken.is_some() {
+                return self.app.0.is_none();
+            }
+            let reading = self.compose(cx);
+            if self.wire.output.is_empty() {
+                self.wire.output.release();
+                return reading || self.app.0.is_none();
+            }
+        }
+    }
+
+    /// Puts the next frames into the empty output: what is due before the application's bytes,
+    /// those, and what is due after them. Answers whether the application is being read.
+    fn compose(&mut self, cx: &mut Context<'_>) -> bool {
+        let number = self.lease.number();
+        let output = &mut self.wire.output;
+        if let Some(open) = self.owed.open.take() {
+            output.append(&open);
+        }
+        if std::mem::take(&mut self.owed.opened) {
+            output.append(&frame::numbered(Kind::Opened, number));
+        }
+        let reading = self.compose_data(cx);
+        let output = &mut self.wire.output;
+        if std::mem::take(&mut self.owed.eof) {
+            output.append(&frame::numbered(Kind::Eof, number));
+        }
+        if let Some(code) = self.owed.reset.take() {
+            output.append(&frame::reset(number, code));
+        }
+        if std::mem::take(&mut self.owed.close) {
+            output.append(&frame::numbered(Kind::Close, number));
+        }
+        reading
+    }
+
+    fn compose_data(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(app) = &mut self.app.0 else {
+            return false;
+        };
+        let output = &mut self.wire.output;
+        let ahead = self.to_peer.rest();
+        if ahead.is_empty() && self.app_ended {
+            self.owed.eof |= self.lease.send_eof();
+            return false;
+        }
+        let allowance = self.lease.allowance();
+        if allowance == 0 {
+            return false;
+        }
+        let mark = output.len();
+        output.append(&[0; HEADER]);
+        let room = output.room().saturating_sub(TAIL);
+        let limit = allowance.min(room).min(MAX_DATA);
+        let ahead = ahead.get(..ahead.len().min(limit)).unwrap_or_default();
+        output.append(ahead);
+        let taken = ahead.len();
+        self.to_peer.consume(taken);
+        let mut got = 0;
+        let then = if self.app_ended || !self.to_peer.rest().is_empty() {
+            Ok(Then::Full)
+        } else {
+            output.poll_fill(app, cx, limit - taken, &mut got)
+        };
+        let payload = taken + got;
+        if payload == 0 {
+            output.truncate(mark);
+        } else {
+            output.patch(mark, &frame::header(Kind::Data, payload));
+            self.lease.send_data(payload);
+            if let (Some(kept), Some(sent)) = (
+                &mut self.kept,
+                output.data().get(mark + HEADER..mark + HEADER + payload),
+            ) {
+                kept.extend_from_slice(sent);
+            }
+            self.wire.mark(payload);
+        }
+        match then {
+            Ok(Then::Wait) => return true,
+            Ok(Then::Full) => self.wire.output.grow(),
+            Ok(Then::End) => {
+                self.app_ended = true;
+                self.owed.eof |= self.lease.send_eof();
+            }
+            Err(error) => self.app_reset(format_args!("reading from it: {error}")),
+        }
+        false
+    }
+}

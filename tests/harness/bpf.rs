@@ -1,0 +1,152 @@
+//! What BPF objects there are, asked of the kernel itself and not of the daemon under test.
+#![expect(unsafe_code, reason = "bpf(2) takes its arguments by pointer")]
+
+use std::{
+    fs, io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    path::Path,
+};
+
+const MAP_GET_NEXT_KEY: i32 = 4;
+const MAP_GET_FD_BY_ID: i32 = 14;
+const OBJ_GET_INFO_BY_FD: i32 = 15;
+const PROG_QUERY: i32 = 16;
+
+/// Types of `enum bpf_map_type` whose entries come and go with connections.
+const HASH: u32 = 1;
+const LRU_HASH: u32 = 9;
+
+/// Attach types of `enum bpf_attach_type` that Sidetrack uses at a cgroup.
+const CGROUP_ATTACH_TYPES: [(u32, &str); 8] = [
+    (3, "sock_ops"),
+    (10, "connect4"),
+    (11, "connect6"),
+    (21, "getsockopt"),
+    (29, "getpeername4"),
+    (30, "getpeername6"),
+    (31, "getsockname4"),
+    (32, "getsockname6"),
+];
+
+/// The common prefix of `struct bpf_map_info`.
+#[repr(C)]
+#[derive(Default)]
+struct MapInfo {
+    kind: u32,
+    id: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    name: [u8; 16],
+}
+
+/// Name and number of entries of each hash map that process `pid` holds, sorted.
+pub fn hash_maps_of(pid: i32) -> Vec<(String, usize)> {
+    let mut ids: Vec<u32> = fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .expect("read the process's descriptors")
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+        .filter_map(|info| {
+            let line = info
+                .lines()
+                .find_map(|line| line.strip_prefix("map_id:").map(str::to_owned))?;
+            line.trim().parse().ok()
+        })
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut maps: Vec<_> = ids
+        .into_iter()
+        .filter_map(|id| {
+            let map = open_map(id).ok()?;
+            let info = map_info(&map).ok()?;
+            let name = String::from_utf8_lossy(&info.name)
+                .trim_end_matches('\0')
+                .to_owned();
+            matches!(info.kind, HASH | LRU_HASH)
+                .then(|| (name, entries(&map, info.key_size as usize)))
+        })
+        .collect();
+    maps.sort();
+    maps
+}
+
+/// Hooks of the cgroup at `path` that have programs, ancestors' not counted.
+pub fn attached_to(path: &Path) -> Vec<&'static str> {
+    let cgroup = fs::File::open(path).expect("open a cgroup");
+    CGROUP_ATTACH_TYPES
+        .into_iter()
+        .filter(|&(kind, _)| {
+            // bpf_attr for PROG_QUERY: target_fd, attach_type, query_flags, attach_flags,
+            // prog_ids, prog_cnt.
+            let mut attr = [0_u32; 16];
+            attr[0] = cgroup.as_raw_fd() as u32;
+            attr[1] = kind;
+            // Without room for ids the kernel still says how many there are.
+            let queried = bpf(PROG_QUERY, &mut attr);
+            queried.is_ok() && attr[6] > 0
+        })
+        .map(|(_, name)| name)
+        .collect()
+}
+
+fn open_map(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = [0; 16];
+    attr[0] = id;
+    let fd = bpf(MAP_GET_FD_BY_ID, &mut attr)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn map_info(map: &OwnedFd) -> io::Result<MapInfo> {
+    let mut info = MapInfo::default();
+    let mut attr = [0; 16];
+    attr[0] = map.as_raw_fd() as u32;
+    attr[1] = size_of::<MapInfo>() as u32;
+    put_pointer(&mut attr, 2, (&raw mut info).cast());
+    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info)
+}
+
+fn entries(map: &OwnedFd, key_size: usize) -> usize {
+    let mut key = vec![0_u8; key_size];
+    let mut next = vec![0_u8; key_size];
+    let mut count = 0;
+    let mut first = true;
+    loop {
+        let mut attr = [0; 16];
+        attr[0] = map.as_raw_fd() as u32;
+        if !first {
+            put_pointer(&mut attr, 2, key.as_mut_ptr());
+        }
+        put_pointer(&mut attr, 4, next.as_mut_ptr());
+        if bpf(MAP_GET_NEXT_KEY, &mut attr).is_err() || count > 1_000_000 {
+            return count;
+        }
+        std::mem::swap(&mut key, &mut next);
+        first = false;
+        count += 1;
+    }
+}
+
+fn put_pointer(attr: &mut [u32; 16], at: usize, pointer: *mut u8) {
+    let halves = (pointer as u64).to_ne_bytes();
+    attr[at] = u32::from_ne_bytes(halves[..4].try_into().expect("four bytes"));
+    attr[at + 1] = u32::from_ne_bytes(halves[4..].try_into().expect("four bytes"));
+}
+
+/// `attr` is aligned for its 64-bit members by [`Aligned`].
+fn bpf(command: i32, attr: &mut [u32; 16]) -> io::Result<i32> {
+    #[repr(C, align(8))]
+    struct Aligned([u32; 16]);
+    let mut aligned = Aligned(*attr);
+    // SAFETY: the attributes are 64 initialised bytes, zero where unused, and each pointer in
+    // them leads to a live buffer of the size that the command expects.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut aligned, 64_u32) };
+    *attr = aligned.0;
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(rc as i32)
+}

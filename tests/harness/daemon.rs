@@ -1,0 +1,425 @@
+//! The real daemon on a host.
+
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    bpf,
+    host::{Host, World},
+    pki::{Credential, Flaw, Pki},
+    process::{Finished, Running, tail},
+    record::Record,
+    sidetrack_bin,
+    wait::{DEADLINE, within},
+};
+
+/// A configuration about to be run.
+pub struct Setup {
+    host: Host,
+    instance: String,
+    intercept: String,
+    cgroup: PathBuf,
+    credential: Credential,
+    bundles: [PathBuf; 2],
+    drain: &'static str,
+    sections: String,
+    dir: PathBuf,
+}
+
+/// A running `sidetrack run`, killed on drop. When the test fails it prints its logs.
+pub struct Daemon {
+    host: Host,
+    running: Option<Running>,
+    instance: String,
+    config: PathBuf,
+    access: PathBuf,
+    runtime_dir: PathBuf,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+/// What a daemon holds in the kernel and the process: equal before and after a load, or it leaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Open file descriptors.
+    pub descriptors: usize,
+    /// Entries of its BPF hash maps, by name.
+    pub map_entries: Vec<(String, usize)>,
+    /// Live relays, as `connections --json` lists them.
+    pub connections: usize,
+}
+
+impl Setup {
+    /// A daemon of `world`'s `host` that intercepts the host's applications.
+    pub fn new(world: &World, host: &Host) -> Self {
+        Self::with_pki(&world.pki, host)
+    }
+
+    fn with_pki(pki: &Pki, host: &Host) -> Self {
+        Self {
+            host: host.clone(),
+            instance: host.unique(),
+            intercept: host.apps().name(),
+            cgroup: host.daemons().path().to_owned(),
+            credential: pki.credential(host.letter(), Flaw::None),
+            bundles: [pki.bundle(), pki.other_bundle()],
+            drain: "10s",
+            sections: String::new(),
+            dir: host.dir().join("daemon"),
+        }
+    }
+
+    /// Adds TOML: rules, limits.
+    pub fn with(mut self, toml: impl AsRef<str>) -> Self {
+        self.sections.push_str(toml.as_ref());
+        self.sections.push('\n');
+        self
+    }
+
+    /// Another certificate than the good one.
+    pub fn credential(mut self, credential: Credential) -> Self {
+        self.credential = credential;
+        self
+    }
+
+    /// Another instance's name, with files of its own.
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = name.into();
+        self.dir = self.host.dir().join(&self.instance);
+        self
+    }
+
+    /// Another cgroup to intercept than that of the host's applications.
+    pub fn intercept(mut self, cgroup: &crate::cgroup::Cgroup) -> Self {
+        self.intercept = cgroup.name();
+        self
+    }
+
+    /// Another cgroup in which the daemon is started.
+    pub fn born_in(mut self, cgroup: &Path) -> Self {
+        self.cgroup = cgroup.to_owned();
+        self
+    }
+
+    /// `daemon.drain`.
+    pub fn drain(mut self, time: &'static str) -> Self {
+        self.drain = time;
+        self
+    }
+
+    /// The configuration as text.
+    pub fn toml(&self) -> String {
+        format!(
+            r#"version = 1
+[daemon]
+instance = "{instance}"
+runtime_dir = "{dir}/run"
+drain = "{drain}"
+[log]
+access = "json"
+access_file = "{dir}/access.json"
+[intercept]
+cgroup = "{cgroup}"
+[identity.own]
+certificate = "{certificate}"
+private_key = "{key}"
+[trust."example.org"]
+bundle = "{ours}"
+[trust."other.example"]
+bundle = "{other}"
+{sections}"#,
+            instance = self.instance,
+            dir = self.dir.display(),
+            drain = self.drain,
+            cgroup = self.intercept,
+            certificate = self.credential.certificate.display(),
+            key = self.credential.key.display(),
+            ours = self.bundles[0].display(),
+            other = self.bundles[1].display(),
+            sections = self.sections,
+        )
+    }
+
+    /// Writes the configuration and gives its path.
+    pub fn write(&self) -> PathBuf {
+        fs::create_dir_all(self.dir.join("run")).expect("make a folder");
+        let path = self.dir.join("sidetrack.toml");
+        fs::write(&path, self.toml()).expect("write the configuration");
+        path
+    }
+
+    /// `sidetrack run` with this configuration.
+    pub fn command(&self) -> Command {
+        let mut command = self.host.command_in(&self.cgroup, sidetrack_bin());
+        command.args(["run", "--config"]).arg(self.write());
+        command
+    }
+
+    /// Runs it to its end: for configurations and hosts with which it must not start.
+    #[track_caller]
+    pub fn fails(&self) -> Finished {
+        Running::spawn(self.command()).finish_within(DEADLINE)
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    #[track_caller]
+    pub fn start(self) -> Daemon {
+        let mut command = self.command();
+        let socket = self.dir.join("notify");
+        let _ = fs::remove_file(&socket);
+        let notify = UnixDatagram::bind(&socket).expect("make the notify socket");
+        command.env("NOTIFY_SOCKET", &socket);
+        let told = listen(notify);
+        let mut daemon = Daemon {
+            running: Some(Running::spawn(command)),
+            config: self.dir.join("sidetrack.toml"),
+            access: self.dir.join("access.json"),
+            runtime_dir: self.dir.join("run"),
+            instance: self.instance,
+            host: self.host,
+            told,
+        };
+        daemon.wait_told("READY=1", 1);
+        daemon
+    }
+}
+
+impl Daemon {
+    /// Waits until the daemon has told `message` to the service manager `times` times.
+    #[track_caller]
+    pub fn wait_told(&mut self, message: &str, times: usize) {
+        let told = self.told.clone();
+        let count = || {
+            let told = told.lock().expect("lock");
+            told.iter()
+                .flat_map(|datagram| datagram.lines())
+                .filter(|line| *line == message)
+                .count()
+        };
+        let ended = within(DEADLINE, || {
+            let ended = self.running().has_ended();
+            (count() >= times || ended).then_some(ended)
+        });
+        match ended {
+            Some(false) => {}
+            Some(true) if count() >= times => {}
+            Some(true) => panic!(
+                "sidetrack ended before it told {message}\n{}",
+                self.running().said()
+            ),
+            None => panic!("sidetrack did not tell {message} {times} times within {DEADLINE:?}"),
+        }
+    }
+
+    fn running(&mut self) -> &mut Running {
+        self.running.as_mut().expect("it was not stopped")
+    }
+
+    /// Its process id.
+    pub fn pid(&mut self) -> i32 {
+        self.running().pid()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Its instance's name.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Its runtime folder.
+    pub fn runtime_dir(&self) -> &Path {
+        &self.runtime_dir
+    }
+
+    /// Waits for a line of its log with `text` in it.
+    #[track_caller]
+    pub fn wait_log(&mut self, text: &str) -> String {
+        self.running().error_line(text)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.running().signal(signal);
+    }
+
+    /// SIGTERM; gives the exit code.
+    #[track_caller]
+    pub fn stop(&mut self) -> i32 {
+        self.signal(Signal::SIGTERM);
+        self.wait_end()
+    }
+
+    /// Waits for its end; gives the exit code.
+    #[track_caller]
+    pub fn wait_end(&mut self) -> i32 {
+        let ended = self
+            .running
+            .take()
+            .expect("it was not stopped")
+            .finish_within(DEADLINE);
+        let code = ended.code();
+        if code != 0 {
+            println!("{ended}");
+        }
+        code
+    }
+
+    /// Access records so far.
+    pub fn records(&self) -> Vec<Record> {
+        let log = fs::read_to_string(&self.access).unwrap_or_default();
+        // A line that is being written has no end yet.
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        whole.lines().map(Record::parse).collect()
+    }
+
+    /// Waits until there are `count` access records.
+    #[track_caller]
+    pub fn wait_records(&self, count: usize) -> Vec<Record> {
+        self.wait_for_records(&format!("{count} records"), |records| {
+            records.len() >= count
+        })
+    }
+
+    /// Waits until the access records satisfy `wanted`.
+    #[track_caller]
+    pub fn wait_for_records(
+        &self,
+        what: &str,
+        mut wanted: impl FnMut(&[Record]) -> bool,
+    ) -> Vec<Record> {
+        let found = within(DEADLINE, || {
+            Some(self.records()).filter(|records| wanted(records))
+        });
+        found.unwrap_or_else(|| {
+            let records = self.records();
+            panic!(
+                "{}: waited {DEADLINE:?} in vain for {what}; there are {}",
+                self.instance,
+                records.len()
+            )
+        })
+    }
+
+    /// Waits for exactly one record and gives it.
+    #[track_caller]
+    pub fn only_record(&self) -> Record {
+        let records = self.wait_records(1);
+        assert_eq!(
+            records.len(),
+            1,
+            "one connection has one record: {records:#?}"
+        );
+        records[0].clone()
+    }
+
+    /// Runs one of the commands that ask a daemon, `status` or `connections`.
+    #[track_caller]
+    pub fn ask(&self, command: &str) -> Value {
+        let config = self.config.display().to_string();
+        let mut asking = self
+            .host
+            .command_in(self.host.daemons().path(), sidetrack_bin());
+        asking.args([command, "--json", "--config", &config]);
+        let answer = Running::spawn(asking).finish().expect_code(0);
+        serde_json::from_str(&answer.stdout)
+            .unwrap_or_else(|error| panic!("{command} --json is no JSON, {error}: {answer}"))
+    }
+
+    /// What it holds now.
+    #[track_caller]
+    pub fn holdings(&mut self) -> Holdings {
+        let pid = self.pid();
+        let live = self.ask("connections");
+        let list = live.as_array().or_else(|| live["connections"].as_array());
+        Holdings {
+            connections: list
+                .unwrap_or_else(|| panic!("connections --json is no list: {live}"))
+                .len(),
+            descriptors: fs::read_dir(format!("/proc/{pid}/fd"))
+                .expect("read its descriptors")
+                .count(),
+            map_entries: bpf::hash_maps_of(pid),
+        }
+    }
+
+    /// Waits until it holds no more than `before`; a leak is what stays.
+    #[track_caller]
+    pub fn wait_holdings(&mut self, before: &Holdings) {
+        let mut last = None;
+        let settled = within(DEADLINE, || {
+            let now = self.holdings();
+            let fine = now.connections <= before.connections
+                && now.descriptors <= before.descriptors
+                && now.map_entries == before.map_entries;
+            last = Some(now);
+            fine.then_some(())
+        });
+        assert!(
+            settled.is_some(),
+            "the daemon of {} holds more than before\nbefore: {before:#?}\nnow: {last:#?}",
+            self.host.letter()
+        );
+    }
+
+    /// Its resident memory in bytes.
+    pub fn memory(&mut self) -> u64 {
+        let statm =
+            fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("read its memory");
+        let pages: u64 = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|text| text.parse().ok())
+            .expect("a number");
+        pages * 4096
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let access = fs::read_to_string(&self.access).unwrap_or_default();
+        let records: Vec<_> = access.lines().map(str::to_owned).collect();
+        println!(
+            "=== daemon {} ({} records)\n{}",
+            self.instance,
+            records.len(),
+            tail(&records)
+        );
+        if let Some(running) = &self.running {
+            println!("{}", running.said());
+        }
+    }
+}
+
+/// Collects what the daemon tells, for as long as the socket's other end may live.
+fn listen(notify: UnixDatagram) -> Arc<Mutex<Vec<String>>> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let weak = Arc::downgrade(&told);
+    notify
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("set a timeout");
+    std::thread::spawn(move || {
+        let mut datagram = [0; 4096];
+        while let Some(told) = weak.upgrade() {
+            if let Ok(length) = notify.recv(&mut datagram) {
+                let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+                told.lock().expect("lock").push(text);
+            }
+        }
+    });
+    told
+}

@@ -1,0 +1,124 @@
+//! Access records as the daemon wrote them: the only place of the tests that knows their keys.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// One access record.
+#[derive(Clone)]
+pub struct Record(Value);
+
+impl Record {
+    /// Reads one line of an access log.
+    #[track_caller]
+    pub fn parse(line: &str) -> Self {
+        Self(
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("the record {line}: {error}")),
+        )
+    }
+
+    /// `outbound` or `inbound`.
+    pub fn direction(&self) -> &str {
+        self.text("/direction")
+    }
+
+    /// The connection's id, the same at both ends.
+    pub fn id(&self) -> &str {
+        self.text("/id")
+    }
+
+    /// The application that connected.
+    pub fn source(&self) -> &str {
+        self.text("/source")
+    }
+
+    /// The original destination.
+    pub fn destination(&self) -> &str {
+        self.text("/destination")
+    }
+
+    /// The own identity on the wire; empty in plain text.
+    pub fn own_identity(&self) -> &str {
+        self.text("/own_identity")
+    }
+
+    /// The proven identity of the peer; empty if it proved none.
+    pub fn peer_identity(&self) -> &str {
+        self.text("/peer_identity")
+    }
+
+    /// The rule that decided.
+    pub fn rule(&self) -> &str {
+        self.text("/rule")
+    }
+
+    /// `plain`, `tls`, `tunnel-new` or `tunnel-reused`.
+    pub fn carriage(&self) -> &str {
+        self.text("/carriage")
+    }
+
+    /// `TLSv1.3`; empty in plain text.
+    pub fn tls_version(&self) -> &str {
+        self.text("/tls/version")
+    }
+
+    /// The key exchange group; empty in plain text.
+    pub fn tls_group(&self) -> &str {
+        self.text("/tls/group")
+    }
+
+    /// The cipher suite; empty in plain text.
+    pub fn tls_suite(&self) -> &str {
+        self.text("/tls/suite")
+    }
+
+    /// Why it was refused or cut off; empty if both sides closed cleanly.
+    pub fn reason(&self) -> &str {
+        self.text("/reason")
+    }
+
+    /// Bytes from the client to the server.
+    pub fn bytes_up(&self) -> u64 {
+        self.number("/bytes_up")
+    }
+
+    /// Bytes from the server to the client.
+    pub fn bytes_down(&self) -> u64 {
+        self.number("/bytes_down")
+    }
+
+    /// Whether the record has something at this JSON pointer.
+    pub fn has(&self, pointer: &str) -> bool {
+        self.0
+            .pointer(pointer)
+            .is_some_and(|value| !value.is_null())
+    }
+
+    fn text(&self, pointer: &str) -> &str {
+        match self.0.pointer(pointer) {
+            None | Some(Value::Null) => "",
+            Some(value) => value
+                .as_str()
+                .unwrap_or_else(|| panic!("{pointer} is no text in the record {self}")),
+        }
+    }
+
+    fn number(&self, pointer: &str) -> u64 {
+        self.0
+            .pointer(pointer)
+            .and_then(Value::as_u64)
+            .unwrap_or_else(|| panic!("{pointer} is no number in the record {self}"))
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,63 @@
+//! The applications of the tests: each prints one JSON object a line about what it saw, so that
+//! a test judges by what an ordinary program on an ordinary socket was told.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a program of the tests says what broke by panicking"
+)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+mod bulk;
+mod hold;
+mod many;
+mod old_kernel;
+mod pattern;
+mod script;
+mod serve;
+
+/// One application.
+#[derive(Parser)]
+enum Peer {
+    /// Runs steps on client sockets, one after another, and prints what each gave.
+    Script(script::Args),
+    /// Listens and serves each connection by `--mode`.
+    Serve(serve::Args),
+    /// Makes many short connections and checks that each reached its own destination.
+    Many(many::Args),
+    /// Opens many connections, and uses all of them again when a line comes on standard input.
+    Hold(hold::Args),
+    /// Sends and receives a verified pattern on one connection, both ways at once.
+    Bulk(bulk::Args),
+    /// Writes to a reader that does not read, until no more is taken.
+    Flood(bulk::FloodArgs),
+    /// Runs a command for which one bpf(2) command fails, as on a kernel that lacks it.
+    OldKernel(old_kernel::Args),
+}
+
+fn main() -> ExitCode {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("read the limit of descriptors");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raise the limit of descriptors");
+    match Peer::parse() {
+        Peer::Script(args) => script::run(&args),
+        Peer::Serve(args) => serve::run(args),
+        Peer::Many(args) => many::run(args),
+        Peer::Hold(args) => hold::run(&args),
+        Peer::Bulk(args) => bulk::run(&args),
+        Peer::Flood(args) => bulk::flood(&args),
+        Peer::OldKernel(args) => old_kernel::run(&args),
+    }
+    ExitCode::SUCCESS
+}
+
+/// The name of an error's errno, as C writes it.
+fn errno_name(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(raw) => format!("{:?}", nix::errno::Errno::from_raw(raw)),
+        None => error.to_string(),
+    }
+}

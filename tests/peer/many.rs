@@ -1,0 +1,105 @@
+//! Many short connections, each checked by itself.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Error, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use serde_json::{Value, json};
+
+use crate::errno_name;
+
+/// See [`crate::Peer::Many`].
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Destinations, used in turn.
+    #[arg(long, required = true)]
+    to: Vec<SocketAddr>,
+    #[arg(long)]
+    count: u64,
+    #[arg(long, default_value_t = 1)]
+    parallel: usize,
+    /// Every so many, write and close at once without waiting for the answer; 0 is never.
+    #[arg(long, default_value_t = 0)]
+    abrupt_every: u64,
+}
+
+pub(crate) fn run(args: Args) {
+    let next = AtomicU64::new(0);
+    let good = AtomicU64::new(0);
+    let abrupt = AtomicU64::new(0);
+    let failures: Mutex<BTreeMap<String, u64>> = Mutex::default();
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..args.parallel {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= args.count {
+                        return;
+                    }
+                    let to = args.to[number as usize % args.to.len()];
+                    let hurried = args.abrupt_every > 0 && number.is_multiple_of(args.abrupt_every);
+                    match one(to, number, hurried) {
+                        Ok(()) if hurried => abrupt.fetch_add(1, Ordering::Relaxed),
+                        Ok(()) => good.fetch_add(1, Ordering::Relaxed),
+                        Err(why) => {
+                            *failures.lock().expect("lock").entry(why).or_default() += 1;
+                            0
+                        }
+                    };
+                }
+            });
+        }
+    });
+    println!(
+        "{}",
+        json!({
+            "event": "done",
+            "good": good.into_inner(),
+            "abrupt": abrupt.into_inner(),
+            "failures": failures.into_inner().expect("lock"),
+            "milliseconds": started.elapsed().as_millis() as u64,
+        })
+    );
+}
+
+fn one(to: SocketAddr, number: u64, hurried: bool) -> Result<(), String> {
+    let failed = |what: &'static str| move |error: Error| format!("{what}: {}", errno_name(&error));
+    let mut stream = TcpStream::connect(to).map_err(failed("connect"))?;
+    let port = stream.local_addr().map_err(failed("getsockname"))?.port();
+    stream
+        .write_all(format!("line-{number}\n").as_bytes())
+        .map_err(failed("write"))?;
+    if hurried {
+        return Ok(());
+    }
+    let mut answer = String::new();
+    BufReader::new(&stream)
+        .read_line(&mut answer)
+        .map_err(failed("read"))?;
+    if answer.is_empty() {
+        return Err("closed without an answer".to_owned());
+    }
+    let seen: Value = serde_json::from_str(&answer).map_err(|_| format!("answer: {answer}"))?;
+    if seen["line"] != format!("line-{number}") {
+        return Err("another connection's line came back".to_owned());
+    }
+    if seen["getsockname"] != to.to_string() {
+        return Err(format!("reached {} in place of {to}", seen["getsockname"]));
+    }
+    let seen_port = seen["accept"]
+        .as_str()
+        .and_then(|addr| addr.parse::<SocketAddr>().ok())
+        .map(|addr| addr.port());
+    if seen_port != Some(port) {
+        return Err("the server saw another client's port".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Servers: what an application that listens sees.
+
+use std::{
+    collections::HashSet,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use socket2::SockRef;
+
+use crate::{
+    bulk::{exchange, push_until_stuck},
+    errno_name,
+};
+
+/// See [`crate::Peer::Serve`].
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[arg(long, required = true)]
+    listen: Vec<SocketAddr>,
+    #[arg(long, value_enum, default_value = "whoami")]
+    mode: Mode,
+    /// For `duplex`: bytes to send.
+    #[arg(long, default_value_t = 0)]
+    bytes: u64,
+    /// Print nothing about single connections.
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Mode {
+    /// Answers each line with the addresses that this server sees, and the line.
+    Whoami,
+    /// Says the same before it reads anything.
+    Greet,
+    /// Reads to the end, then says how many bytes came.
+    Sink,
+    /// Sends `--bytes` of the pattern and verifies what comes, at once.
+    Duplex,
+    /// Sends to a client that does not read, and reports how much was taken.
+    Flood,
+    /// Never reads.
+    Stall,
+    /// Resets the connection after its first line.
+    Reset,
+}
+
+#[derive(Default)]
+struct Totals {
+    connections: AtomicU64,
+    lines: Mutex<HashSet<String>>,
+}
+
+pub(crate) fn run(args: Args) {
+    let args = Arc::new(args);
+    let totals = Arc::new(Totals::default());
+    for &addr in &args.listen {
+        let listener = TcpListener::bind(addr).expect("listen");
+        println!(
+            "{}",
+            json!({ "event": "listening", "addr": addr.to_string() })
+        );
+        let (args, totals) = (args.clone(), totals.clone());
+        std::thread::spawn(move || accept(&listener, &args, &totals));
+    }
+    println!("{}", json!({ "event": "ready" }));
+    for _line in std::io::stdin().lines() {
+        println!(
+            "{}",
+            json!({
+                "event": "totals",
+                "connections": totals.connections.load(Ordering::Relaxed),
+                "lines": totals.lines.lock().expect("lock").len(),
+            })
+        );
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+fn accept(listener: &TcpListener, args: &Arc<Args>, totals: &Arc<Totals>) {
+    loop {
+        let (stream, from) = listener.accept().expect("accept");
+        totals.connections.fetch_add(1, Ordering::Relaxed);
+        let view = json!({
+            "accept": from.to_string(),
+            "getpeername": name(stream.peer_addr()),
+            "getsockname": name(stream.local_addr()),
+        });
+        if !args.quiet {
+            println!("{}", with(&view, json!({ "event": "accepted" })));
+        }
+        let (args, totals) = (args.clone(), totals.clone());
+        std::thread::Builder::new()
+            .stack_size(128 << 10)
+            .spawn(move || {
+                let end = serve(&stream, &view, &args, &totals);
+                if !args.quiet {
+                    println!("{}", with(&view, json!({ "event": "ended", "end": end })));
+                }
+            })
+            .expect("start a thread");
+    }
+}
+
+/// Serves one connection and says how it ended: `eof`, an errno, or more.
+fn serve(stream: &TcpStream, view: &Value, args: &Args, totals: &Totals) -> Value {
+    let mut out = stream;
+    match args.mode {
+        Mode::Whoami => lines(stream, view, totals),
+        Mode::Greet => {
+            if let Err(error) = writeln!(out, "{view}") {
+                return json!(errno_name(&error));
+            }
+            lines(stream, view, totals)
+        }
+        Mode::Sink => {
+            let mut bytes = Vec::new();
+            match (&mut &*stream).read_to_end(&mut bytes) {
+                Ok(count) => match writeln!(out, "{count}") {
+                    Ok(()) => json!("eof"),
+                    Err(error) => json!(errno_name(&error)),
+                },
+                Err(error) => json!(errno_name(&error)),
+            }
+        }
+        Mode::Duplex => exchange(stream, args.bytes),
+        Mode::Flood => {
+            println!("{}", push_until_stuck(stream));
+            wait_for_close(stream)
+        }
+        Mode::Stall => loop {
+            std::thread::park();
+        },
+        Mode::Reset => {
+            let mut line = String::new();
+            let read = BufReader::new(stream).read_line(&mut line);
+            SockRef::from(stream)
+                .set_linger(Some(std::time::Duration::ZERO))
+                .expect("set SO_LINGER");
+            json!(read.map_or_else(|error| errno_name(&error), |_| "reset it".to_owned()))
+        }
+    }
+}
+
+fn lines(stream: &TcpStream, view: &Value, totals: &Totals) -> Value {
+    let mut input = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        match input.read_line(&mut line) {
+            Ok(0) => {
+                return json!("eof");
+            }
+            Ok(_) => {
+                let line = line.trim_end().to_owned();
+                totals.lines.lock().expect("lock").insert(line.clone());
+                // A client that has gone does not make its line unheard.
+                let answer = with(view, json!({ "line": line })).to_string() + "\n";
+                if let Err(error) = (&mut &*stream).write_all(answer.as_bytes()) {
+                    return json!(errno_name(&error));
+                }
+            }
+            Err(error) => return json!(errno_name(&error)),
+        }
+    }
+}
+
+/// Waits until the client closes or resets, without reading what would make room.
+fn wait_for_close(stream: &TcpStream) -> Value {
+    let mut byte = [0];
+    match (&mut &*stream).read(&mut byte) {
+        Ok(_) => {
+            let _ = stream.shutdown(Shutdown::Both);
+            json!("eof")
+        }
+        Err(error) => json!(errno_name(&error)),
+    }
+}
+
+fn name(addr: std::io::Result<SocketAddr>) -> String {
+    addr.map_or_else(|error| errno_name(&error), |addr| addr.to_string())
+}
+
+fn with(view: &Value, more: Value) -> Value {
+    let mut all = view.clone();
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
+        all.extend(more);
+    }
+    all
+}
