@@ -1,1 +1,135 @@
-fn main() {}
+//! What people type, as far as it needs no privilege: help, mistakes, the sample configuration.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says what broke by panicking"
+)]
+
+use std::{fs, path::Path, process::Command};
+
+use harness::{Finished, Flaw, Running, pki::Pki, sidetrack_bin};
+
+const COMMANDS: [&str; 8] = [
+    "run",
+    "exec",
+    "check",
+    "status",
+    "connections",
+    "doctor",
+    "certs",
+    "detach",
+];
+
+fn sidetrack(args: &[&str]) -> Finished {
+    let mut command = Command::new(sidetrack_bin());
+    command.args(args);
+    Running::spawn(command).finish()
+}
+
+#[test]
+fn the_help_of_each_command_shows_an_example() {
+    let overview = sidetrack(&["--help"]).expect_code(0);
+    for command in COMMANDS {
+        assert!(overview.stdout.contains(command), "{overview}");
+        let help = sidetrack(&[command, "--help"]).expect_code(0);
+        let example = format!("sidetrack {command}");
+        assert!(help.stdout.to_lowercase().contains("example"), "{help}");
+        assert!(help.stdout.contains(&example), "{help}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let version = sidetrack(&["--version"]).expect_code(0);
+    assert!(
+        version.stdout.contains(env!("CARGO_PKG_VERSION")),
+        "{version}"
+    );
+}
+
+#[test]
+fn a_usage_error_exits_2() {
+    for args in [
+        &["frobnicate"][..],
+        &["run", "--no-such-option"],
+        &["exec"],
+        &[],
+    ] {
+        let ended = sidetrack(args);
+        assert_eq!(ended.code(), 2, "{ended}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_exits_78_with_every_error_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.toml");
+    fs::write(
+        &path,
+        "version = 1\nfrobnicate = 2\n[daemon]\ninstance = \"NOT GOOD\"\ndrain = \"soon\"\n",
+    )
+    .unwrap();
+    let ended = sidetrack(&["check", "--config", path.to_str().unwrap()]);
+    ended
+        .expect_code(78)
+        .expect_words(&["bad.toml", "frobnicate", "NOT GOOD", "soon"]);
+}
+
+#[test]
+fn an_mtls_rule_that_does_not_say_whom_it_expects_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::create(&dir.path().join("pki"));
+    let own = pki.credential('a', Flaw::None);
+    let toml = format!(
+        "version = 1\n[identity.own]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n[trust.\"example.org\"]\nbundle = \"{}\"\n{}",
+        own.certificate.display(),
+        own.key.display(),
+        pki.bundle().display(),
+        harness::rules::outbound_mtls("tunnel", "spiffe://example.org/b"),
+    );
+    let check = |toml: &str| {
+        let path = dir.path().join("sidetrack.toml");
+        fs::write(&path, toml).unwrap();
+        sidetrack(&["check", "--config", path.to_str().unwrap()])
+    };
+    check(&toml).expect_code(0);
+    let silent = toml.replace("expect = [\"spiffe://example.org/b\"]\n", "");
+    check(&silent).expect_code(78).expect_words(&["expect"]);
+    let anybody = check(&toml.replace("spiffe://example.org/b", "any")).expect_code(0);
+    assert!(
+        format!("{}{}", anybody.stdout, anybody.stderr).contains("any"),
+        "`any` warns: {anybody}"
+    );
+}
+
+/// Its files are made in a folder of the test; the rest is read as it is shipped.
+#[test]
+fn the_sample_configuration_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::create(&dir.path().join("pki"));
+    let own = pki.credential('a', Flaw::None);
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/sidetrack.toml");
+    let sample = fs::read_to_string(sample).unwrap();
+    let lines = sample.lines().map(|line| {
+        let key = line.split('=').next().unwrap_or_default().trim();
+        let file = match key {
+            "certificate" => &own.certificate,
+            "private_key" => &own.key,
+            "bundle" => &pki.bundle(),
+            _ => return line.to_owned(),
+        };
+        format!("{key} = \"{}\"", file.display())
+    });
+    let path = dir.path().join("sidetrack.toml");
+    fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    sidetrack(&["check", "--config", path.to_str().unwrap()]).expect_code(0);
+}
+
+#[test]
+fn status_of_a_daemon_that_does_not_run_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap();
+    let ended = sidetrack(&["status", "--instance", "nobody-home", "--runtime-dir", at]);
+    ended.expect_code(1).expect_words(&["nobody-home"]);
+}

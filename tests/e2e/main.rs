@@ -10,5 +10,14 @@
 
 mod addresses;
 mod baseline;
+mod bytes;
+mod exec;
+mod inbound;
+mod interop;
+mod languages;
+mod lifecycle;
+mod many;
+mod misuse;
+mod records;
 mod redirect;
 mod refused;

@@ -45,11 +45,11 @@ impl Guarded {
                 .any(|word| said.contains(word)),
             "the client saw neither an alert nor a reset: {client}"
         );
-        self.is_recorded(reason);
+        self.ends_recorded(reason);
     }
 
     #[track_caller]
-    fn is_recorded(self, reason: &str) {
+    fn ends_recorded(self, reason: &str) {
         let record = self.daemon.only_record();
         assert_eq!(record.reason(), reason, "{record}");
         assert_eq!(record.direction(), "inbound");
@@ -136,7 +136,7 @@ fn a_plaintext_client_is_refused_and_its_bytes_reach_no_application() {
         steps.of("rest").is_err() || !text.is_empty(),
         "neither an alert nor a reset: {steps:?}"
     );
-    guarded.is_recorded("plaintext");
+    guarded.ends_recorded("plaintext");
 }
 
 /// The daemon of `a` connects for an application; who serves at `b` is no sidetrack.

@@ -39,6 +39,17 @@ impl Host {
         running.finish()
     }
 
+    /// Connects with a good certificate, sends a line, and gives the first line that came back;
+    /// empty if the connection ended before.
+    #[track_caller]
+    pub fn openssl_answer(&self, to: SocketAddr, credential: &Credential, line: &str) -> String {
+        let mut running = self.start_openssl_client(to, Some(credential), &[], line);
+        crate::wait::until("an answer or the end", || {
+            let first = running.stdout().first().cloned();
+            first.or_else(|| running.has_ended().then(String::new))
+        })
+    }
+
     fn start_openssl_client(
         &self,
         to: SocketAddr,

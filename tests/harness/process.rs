@@ -248,10 +248,12 @@ pub fn tail(lines: &[String]) -> String {
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
+/// The words that matter: not those that carry a program into its host.
 fn display(command: &Command) -> String {
     let words: Vec<_> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| word.to_string_lossy())
         .collect();
-    words.join(" ")
+    let carried = words.iter().position(|word| word.starts_with("--net="));
+    words[carried.map_or(0, |at| at + 2)..].join(" ")
 }

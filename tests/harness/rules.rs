@@ -45,3 +45,8 @@ allow = ["{allow}"]
 "#
     )
 }
+
+/// [`PORTS`] of this host in plain text.
+pub fn inbound_plain() -> String {
+    format!("[[inbound]]\nname = \"in\"\nports = [\"{PORTS}\"]\naccept = [\"plain\"]\n")
+}

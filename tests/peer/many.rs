@@ -21,8 +21,9 @@ pub(crate) struct Args {
     /// Destinations, used in turn.
     #[arg(long, required = true)]
     to: Vec<SocketAddr>,
+    /// How many; without it, until a line comes on standard input.
     #[arg(long)]
-    count: u64,
+    count: Option<u64>,
     #[arg(long, default_value_t = 1)]
     parallel: usize,
     /// Every so many, write and close at once without waiting for the answer; 0 is never.
@@ -32,6 +33,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) {
     let next = AtomicU64::new(0);
+    let end = AtomicU64::new(args.count.unwrap_or(u64::MAX));
     let good = AtomicU64::new(0);
     let abrupt = AtomicU64::new(0);
     let failures: Mutex<BTreeMap<String, u64>> = Mutex::default();
@@ -41,7 +43,7 @@ pub(crate) fn run(args: Args) {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= args.count {
+                    if number >= end.load(Ordering::Relaxed) {
                         return;
                     }
                     let to = args.to[number as usize % args.to.len()];
@@ -56,6 +58,12 @@ pub(crate) fn run(args: Args) {
                     };
                 }
             });
+        }
+        if args.count.is_none() {
+            std::io::stdin()
+                .read_line(&mut String::new())
+                .expect("wait for the test");
+            end.store(0, Ordering::Relaxed);
         }
     });
     println!(

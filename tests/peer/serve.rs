@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -125,7 +125,7 @@ fn serve(stream: &TcpStream, view: &Value, args: &Args, totals: &Totals) -> Valu
             let mut bytes = Vec::new();
             match (&mut &*stream).read_to_end(&mut bytes) {
                 Ok(count) => match writeln!(out, "{count}") {
-                    Ok(()) => json!("eof"),
+                    Ok(()) => json!({ "bytes": count, "first": hex(&bytes) }),
                     Err(error) => json!(errno_name(&error)),
                 },
                 Err(error) => json!(errno_name(&error)),
@@ -172,16 +172,22 @@ fn lines(stream: &TcpStream, view: &Value, totals: &Totals) -> Value {
     }
 }
 
-/// Waits until the client closes or resets, without reading what would make room.
+/// Waits until the client, which sends nothing, closes or resets.
 fn wait_for_close(stream: &TcpStream) -> Value {
-    let mut byte = [0];
-    match (&mut &*stream).read(&mut byte) {
-        Ok(_) => {
-            let _ = stream.shutdown(Shutdown::Both);
-            json!("eof")
-        }
+    match (&mut &*stream).read(&mut [0]) {
+        Ok(0) => json!("eof"),
+        Ok(_) => json!("it spoke"),
         Err(error) => json!(errno_name(&error)),
     }
+}
+
+/// The first 28 bytes: a PROXY protocol v2 header of IPv4.
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .take(28)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn name(addr: std::io::Result<SocketAddr>) -> String {
