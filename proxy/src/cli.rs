@@ -13,8 +13,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigErrors, Instance};
+use crate::{
+    config::{ConfigErrors, Instance},
+    control,
+};
 
+pub mod certs;
 pub mod check;
 pub mod connections;
 pub mod detach;
@@ -22,8 +26,6 @@ pub mod doctor;
 pub mod exec;
 pub mod run;
 pub mod status;
-// INTEGRATOR: `pub mod certs;` goes here, `Certs(certs::CertsArgs)` into `Command`, and its arm
-// into `Cli::run`.
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -58,6 +60,8 @@ pub enum Command {
     Connections(connections::ConnectionsArgs),
     /// Show what this kernel and host have and lack, and the fix.
     Doctor(doctor::DoctorArgs),
+    /// Make and inspect certificates: a small CA for people without one.
+    Certs(certs::CertsArgs),
     /// Remove all that is pinned or attached; leave nothing.
     Detach(detach::DetachArgs),
     /// The child of `exec`: enters the cgroup, drops privileges, becomes the command.
@@ -74,6 +78,32 @@ pub struct InstanceArgs {
     /// Folder of its control socket, as in daemon.runtime_dir.
     #[arg(long, value_name = "DIR", default_value = "/run/sidetrack")]
     pub runtime_dir: PathBuf,
+}
+
+impl InstanceArgs {
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// There is none, or it does not answer.
+    pub fn ask(&self, question: control::Question) -> Result<serde_json::Value, Failure> {
+        let path = control::socket_path(&self.runtime_dir, &self.instance);
+        control::ask(&path, question).map_err(|error| {
+            let fix = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    "no daemon of this instance runs; start one with `sidetrack run`, or name \
+                     another with --instance and --runtime-dir"
+                }
+                io::ErrorKind::PermissionDenied => "run this as the user that runs the daemon",
+                _ => "look at the daemon's log",
+            };
+            Failure::new(
+                Exit::Failed,
+                format!("asking the daemon at {}", path.display()),
+            )
+            .because(&error)
+            .fix(fix)
+        })
+    }
 }
 
 fn instance(text: &str) -> Result<Instance, crate::config::validate::BadInstance> {
@@ -93,6 +123,9 @@ impl Cli {
             Command::Status(args) => status::run(args),
             Command::Connections(args) => connections::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Certs(args) => certs::run(&args)
+                .map(|()| Exit::Done)
+                .map_err(|error| Failure::new(Exit::Failed, "certs").because(error.as_ref())),
             Command::Detach(args) => detach::run(args),
             Command::ExecStage(args) => exec::stage(args),
         }
@@ -186,11 +219,6 @@ impl Failure {
     /// Whether there is nothing to say: the reader of our output went away.
     pub fn is_silent(&self) -> bool {
         self.what.is_empty()
-    }
-
-    /// What a place for it says that is not built yet.
-    fn not_built(command: &str) -> Self {
-        Self::new(Exit::Failed, format!("`{command}` is not built yet"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The configuration as the program uses it: parsed types only, every value already checked.
 //!
-//! [`file`] is the TOML as it is written, [`validate`] turns it into [`Config`] and reports every
+//! [`mod@file`] is the TOML as it is written, [`validate`] turns it into [`Config`] and reports every
 //! error at once.
 
 use std::{
@@ -64,7 +64,7 @@ pub struct Daemon {
 pub struct Instance(pub(crate) String);
 
 /// `[limits]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections relayed at once, both directions together.
     pub connections: usize,
@@ -91,7 +91,7 @@ pub struct Limits {
 }
 
 /// `[log]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Form of the access record.
     pub access: RecordFormat,

@@ -4,7 +4,12 @@
 //! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. Dropping
 //! it detaches all.
 
-use std::{net::SocketAddr, os::fd::AsRawFd, sync::Arc};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use sidetrack_abi::{
@@ -179,6 +184,12 @@ impl Redirector {
             .register_inbound(&self.listener_key(family, slot), listener)
     }
 
+    /// Takes all listeners out of the registry: rules that need one fail their connects from
+    /// here on. Connections that were redirected before can still be accepted.
+    pub fn unregister(&self) {
+        self.maps.lock().unregister();
+    }
+
     fn listener_key(&self, family: Family, slot: u32) -> ListenerKey {
         let family = match family {
             Family::V4 => sidetrack_abi::flow::FAMILY_V4,
@@ -205,15 +216,18 @@ impl Redirector {
     }
 
     /// Tells the kernel which addresses are this host's own and which source it would use where.
-    pub fn refresh_addresses(&self) -> Result<(), KernelError> {
+    /// The own addresses are returned.
+    pub fn refresh_addresses(&self) -> Result<Vec<IpAddr>, KernelError> {
         let own = local::own_addresses()?;
         let sources = local::routed_sources();
-        self.maps.lock().set_addresses(self.netns, &own, &sources)
+        self.maps.lock().set_addresses(self.netns, &own, &sources)?;
+        Ok(own)
     }
 
     /// Compares the counted listening sockets with the kernel's own list and mends the counts.
-    pub fn reconcile_listening(&self) -> Result<(), KernelError> {
-        let truth = listening::listening_sockets()?;
+    /// `governed` are the ids of the cgroups in which programs are attached; `None` is all.
+    pub fn reconcile_listening(&self, governed: Option<&HashSet<u64>>) -> Result<(), KernelError> {
+        let truth = listening::listening_sockets(governed)?;
         self.maps.lock().reconcile_listening(self.netns, &truth)
     }
 

@@ -2,25 +2,33 @@
 //!
 //! The modules follow the path of a connection:
 //!
-//! application → `kernel` (the programs that redirect, and all that we ask of them) →
-//! `outbound` (accept, original destination) → `policy` (a `Permit` or a
+//! application → [`kernel`] (the programs that redirect, and all that we ask of them) →
+//! [`outbound`] (accept, original destination) → [`policy`] (a permit or a
 //! [`refusal::Refusal`]) → [`tls`] (who is there) → [`tunnel`] or [`relay`] (bytes) → the peer's
-//! `inbound` → its application. [`record`] writes one line at the end.
+//! [`inbound`] → its application. [`record`] writes one line at the end.
 //!
-//! Around that: [`config`] (what people write), `app` (start, reload, drain), `control`
+//! Around that: [`config`] (what people write), [`app`] (start, reload, drain), [`control`]
 //! (what `status` and `connections` ask), [`cli`] (what people type), [`certs`] (a small CA).
 
 #![deny(unsafe_code)]
 
 pub mod addr;
+pub mod app;
 pub mod certs;
 pub mod cli;
 pub mod config;
+pub mod control;
+pub mod data;
 pub mod identity;
+pub mod inbound;
 pub mod kernel;
+pub mod live;
+pub mod outbound;
+pub mod policy;
 pub mod record;
 pub mod refusal;
 pub mod relay;
+pub mod socket;
 pub mod telemetry;
 pub mod tls;
 pub mod tunnel;

@@ -62,7 +62,6 @@ pub struct LiveConnection {
 pub struct Place {
     live: Live,
     key: u64,
-    cut: watch::Receiver<bool>,
 }
 
 impl Live {
@@ -98,7 +97,10 @@ impl Live {
         }
         entries.insert(key, None);
         drop(entries);
-        Ok(Place { live: self.clone(), key, cut: self.inner.cut.subscribe() })
+        Ok(Place {
+            live: self.clone(),
+            key,
+        })
     }
 
     /// How many there are.
@@ -135,6 +137,13 @@ impl Live {
         }
     }
 
+    /// When everything has to end whatever it does.
+    pub fn deadline(&self) -> Deadline {
+        Deadline {
+            cut: self.inner.cut.subscribe(),
+        }
+    }
+
     /// Ends all that are left with a reset.
     pub fn cut(&self) {
         self.inner.cut.send_replace(true);
@@ -167,14 +176,35 @@ impl Place {
                 Carriage::TunnelNew | Carriage::TunnelReused => "tunnel",
             },
         };
-        self.live.inner.entries.lock().insert(self.key, Some(connection));
+        self.live
+            .inner
+            .entries
+            .lock()
+            .insert(self.key, Some(connection));
     }
 
-    /// Resolves when the connection has to end now.
-    pub async fn cut(&mut self) -> Refusal {
-        // The sender lives as long as `live`, which this place holds.
-        let _ = self.cut.wait_for(|cut| *cut).await;
-        Refusal::new(Reason::DrainDeadline, "the daemon stopped before the connection ended")
+    /// When the connection has to end whatever it does.
+    pub fn deadline(&self) -> Deadline {
+        self.live.deadline()
+    }
+}
+
+/// See [`Place::deadline`].
+pub struct Deadline {
+    cut: watch::Receiver<bool>,
+}
+
+impl Deadline {
+    /// Resolves when it has passed.
+    pub async fn passed(&mut self) -> Refusal {
+        if self.cut.wait_for(|cut| *cut).await.is_err() {
+            // Whoever sets deadlines is gone without having set one.
+            std::future::pending::<()>().await;
+        }
+        Refusal::new(
+            Reason::DrainDeadline,
+            "the daemon stopped before the connection ended",
+        )
     }
 }
 
@@ -195,7 +225,10 @@ mod tests {
     async fn draining_ends_with_the_last_connection() {
         let live = Live::new(2);
         let (first, second) = (live.enter().unwrap(), live.enter().unwrap());
-        assert_eq!(live.enter().err().unwrap().reason, Reason::TooManyConnections);
+        assert_eq!(
+            live.enter().err().unwrap().reason,
+            Reason::TooManyConnections
+        );
         let drained = tokio::spawn({
             let live = live.clone();
             async move { live.drain().await }
@@ -213,8 +246,9 @@ mod tests {
     #[tokio::test]
     async fn a_cut_reaches_everybody() {
         let live = Live::new(1);
-        let mut place = live.enter().unwrap();
+        let place = live.enter().unwrap();
+        let mut deadline = place.deadline();
         live.cut();
-        assert_eq!(place.cut().await.reason, Reason::DrainDeadline);
+        assert_eq!(deadline.passed().await.reason, Reason::DrainDeadline);
     }
 }

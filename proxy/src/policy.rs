@@ -110,7 +110,10 @@ impl Policy {
                         mtls.wire,
                         mtls.server_name.clone(),
                     )
-                    .map_err(|source| PolicyError::Outbound { rule: rule.name.clone(), source })?;
+                    .map_err(|source| PolicyError::Outbound {
+                        rule: rule.name.clone(),
+                        source,
+                    })?;
                     Some(Route::Mtls(Arc::new(MtlsRoute {
                         originator,
                         wire: mtls.wire,
@@ -120,7 +123,10 @@ impl Policy {
                     })))
                 }
             };
-            outbound_rules.push(OutboundRule { name: rule.name.as_str().into(), route });
+            outbound_rules.push(OutboundRule {
+                name: rule.name.as_str().into(),
+                route,
+            });
         }
         let mut inbound = HashMap::new();
         for rule in &config.inbound {
@@ -136,7 +142,11 @@ impl Policy {
             outbound: outbound_rules,
             inbound,
             before: before.map(|policy| {
-                let names = policy.outbound.iter().map(|rule| Arc::clone(&rule.name)).collect();
+                let names = policy
+                    .outbound
+                    .iter()
+                    .map(|rule| Arc::clone(&rule.name))
+                    .collect();
                 (policy.generation, names)
             }),
         })
@@ -152,12 +162,8 @@ impl Policy {
             // The kernel decided by these very rules and by the same function.
             self.outbound.get(index)
         } else {
-            let name = self
-                .before
-                .as_ref()
-                .filter(|(generation, _)| *generation == redirected.generation)
-                .and_then(|(_, names)| names.get(index));
-            name.and_then(|name| self.outbound.iter().find(|rule| rule.name == *name))
+            let name = self.rule_name(redirected);
+            name.and_then(|name| self.outbound.iter().find(|rule| rule.name == name))
         };
         let changed = || {
             Refusal::new(
@@ -167,7 +173,11 @@ impl Policy {
         };
         let rule = rule.ok_or_else(changed)?;
         let route = rule.route.clone().ok_or_else(changed)?;
-        Ok(OutboundPermit::new(redirected, Arc::clone(&rule.name), route))
+        Ok(OutboundPermit::new(
+            redirected,
+            Arc::clone(&rule.name),
+            route,
+        ))
     }
 
     /// The rule for connections that come to `port`.
@@ -176,8 +186,24 @@ impl Policy {
     /// [`Reason::NoInboundRule`]
     pub fn inbound(&self, port: u16) -> Result<Arc<InboundRoute>, Refusal> {
         self.inbound.get(&port).cloned().ok_or_else(|| {
-            Refusal::new(Reason::NoInboundRule, format!("no inbound rule names port {port}"))
+            Refusal::new(
+                Reason::NoInboundRule,
+                format!("no inbound rule names port {port}"),
+            )
         })
+    }
+
+    /// The name of the rule by which the kernel decided, if it is known.
+    pub fn rule_name(&self, decided: &Redirected) -> Option<Arc<str>> {
+        let index = decided.rule as usize;
+        if decided.generation == self.generation {
+            return self.outbound.get(index).map(|rule| Arc::clone(&rule.name));
+        }
+        let (generation, names) = self.before.as_ref()?;
+        names
+            .get(index)
+            .filter(|_| *generation == decided.generation)
+            .cloned()
     }
 
     /// The instance that this is the policy of.
@@ -188,7 +214,8 @@ impl Policy {
 
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policy").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("Policy")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
-

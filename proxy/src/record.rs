@@ -132,6 +132,12 @@ impl Record {
         }
     }
 
+    /// The connection turned out to be a tunnel: each of its leases has a record, and this one
+    /// would count it once more.
+    pub fn established_tunnel(&mut self) {
+        self.sink = RecordSink::off();
+    }
+
     /// Notes the reason, once: the first cause is the true one, what follows are its effects.
     pub fn refuse(&mut self, refusal: Refusal) {
         self.refusal.get_or_insert(refusal);

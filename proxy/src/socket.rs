@@ -19,6 +19,12 @@ use crate::{
     refusal::{Reason, Refusal},
 };
 
+mod accept;
+mod guarded;
+
+pub use accept::accept_each;
+pub use guarded::Guarded;
+
 /// The kernel clamps it to net.core.somaxconn.
 const BACKLOG: i32 = 65_535;
 /// Probes before a silent peer counts as gone.
@@ -61,7 +67,11 @@ fn keep(socket: &SockRef<'_>, limits: &Limits) -> io::Result<()> {
 /// # Errors
 /// Out of descriptors or memory.
 pub fn socket_towards(to: SocketAddr, limits: &Limits) -> io::Result<TcpSocket> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if to.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     socket.set_nodelay(true)?;
     keep(&SockRef::from(&socket), limits)?;
     Ok(socket)

@@ -1,7 +1,7 @@
 //! Making an authority, and certificates by it. All keys are ECDSA P-256: the cheapest to sign
 //! with that every peer verifies.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
@@ -37,8 +37,15 @@ impl Validity {
     /// From a little before now ([`BACKDATED`]) until `lifetime` after now.
     ///
     /// # Errors
-    /// If that lies beyond the year 9999.
+    /// If `lifetime` is nothing, or the end lies beyond the year 9999.
     pub fn starting_now(lifetime: Duration) -> Result<Self, CertsError> {
+        if lifetime.is_zero() {
+            return Err(CertsError::Request {
+                asked: "a lifetime of nothing".into(),
+                problem: "the certificate would be refused from the start".into(),
+                fix: "choose at least an hour".into(),
+            });
+        }
         Self::offset(
             -(BACKDATED.as_secs().cast_signed()),
             lifetime.as_secs().cast_signed(),
@@ -99,7 +106,6 @@ pub struct Issued {
 pub struct Serial(SerialNumber);
 
 /// A certificate authority that can sign.
-#[derive(Debug)]
 pub struct Authority {
     certificate_pem: String,
     key_pem: Zeroizing<String>,
@@ -316,6 +322,15 @@ impl Authority {
             what: "a revocation list".into(),
             source,
         })
+    }
+}
+
+/// Without the key, which a derived one would print.
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority")
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
     }
 }
 

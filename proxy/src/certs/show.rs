@@ -142,7 +142,7 @@ fn describe(parsed: &X509Certificate<'_>, now: UnixTime) -> Shown {
                 GeneralName::URI(uri) => uris.push((*uri).to_owned()),
                 GeneralName::DNSName(name) => dns.push((*name).to_owned()),
                 GeneralName::IPAddress(bytes) => {
-                    ips.extend(crate::tls::address(bytes).map(|ip| ip.to_string()))
+                    ips.extend(crate::tls::address(bytes).map(|ip| ip.to_string()));
                 }
                 _ => {}
             }

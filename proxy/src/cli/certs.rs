@@ -17,7 +17,7 @@ use crate::{
         profiles,
         show::{self, Verified},
     },
-    identity::{SpiffeId, TrustDomain},
+    identity::{Expected, SpiffeId, TrustDomain},
 };
 
 const DAY: u64 = 86_400;
@@ -88,7 +88,7 @@ struct Issue {
     #[arg(long, value_name = "ID")]
     spiffe: Option<SpiffeId>,
     /// DNS name; may be repeated.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = dns_name)]
     dns: Vec<String>,
     /// IP address; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
@@ -292,9 +292,21 @@ fn pair(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     )
 }
 
+/// A name that a rule could expect.
+fn dns_name(text: &str) -> Result<String, String> {
+    match text.parse() {
+        Ok(Expected::Dns(name)) => Ok(name),
+        Ok(_) => Err("it is not a DNS name".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn is_file_stem(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
+
+#[cfg(test)]
+mod tests;

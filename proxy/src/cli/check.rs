@@ -6,8 +6,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, print, print_json, table};
-use crate::config::{
-    Config, ConfigErrors, InboundRule, OutboundAction, OutboundRule, Wire, display_ports, file,
+use crate::{
+    config::{
+        Config, ConfigErrors, InboundRule, OutboundAction, OutboundRule, Wire, display_ports, file,
+    },
+    tls::material::Material,
 };
 
 /// Arguments of `check`.
@@ -38,8 +41,9 @@ pub fn run(args: CheckArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     };
     match Config::load(&path) {
-        Ok(config) => {
-            files(&config)?;
+        Ok(mut config) => {
+            let warnings = files(&config)?;
+            config.warnings.extend(warnings);
             if args.json {
                 print_json(&describe(&config))?;
             } else {
@@ -55,12 +59,16 @@ pub fn run(args: CheckArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// Checks the files that the configuration names.
-///
-/// INTEGRATOR: load the certificates, keys and bundles here (`tls::Material::load`), and turn
-/// its error into a [`Failure`] with [`Exit::Config`].
-fn files(_config: &Config) -> Result<(), Failure> {
-    Ok(())
+/// Checks the files that the configuration names; their warnings are returned.
+fn files(config: &Config) -> Result<Vec<String>, Failure> {
+    Material::load(config)
+        .map(|material| material.warnings)
+        .map_err(|errors| {
+            Failure::new(
+                Exit::Config,
+                format!("files that the configuration names\n{errors}"),
+            )
+        })
 }
 
 fn refusal(errors: &ConfigErrors) -> Value {

@@ -1,8 +1,12 @@
 //! `sidetrack connections`: live relays.
 
-use clap::Args;
+use std::time::{Duration, SystemTime};
 
-use super::{Exit, Failure, InstanceArgs};
+use clap::Args;
+use serde_json::Value;
+
+use super::{Exit, Failure, InstanceArgs, print, print_json, table};
+use crate::control::Question;
 
 /// Arguments of `connections`.
 #[derive(Args, Clone, Debug)]
@@ -19,7 +23,47 @@ pub struct ConnectionsArgs {
 /// Prints them.
 ///
 /// # Errors
-/// See [`Exit`].
-pub fn run(_args: ConnectionsArgs) -> Result<Exit, Failure> {
-    Err(Failure::not_built("connections"))
+/// [`Exit::Failed`] if there is no daemon.
+pub fn run(args: ConnectionsArgs) -> Result<Exit, Failure> {
+    let connections = args.of.ask(Question::Connections)?;
+    if args.json {
+        print_json(&connections)?;
+        return Ok(Exit::Done);
+    }
+    let connections = connections.as_array().cloned().unwrap_or_default();
+    if connections.is_empty() {
+        print("no connections\n")?;
+        return Ok(Exit::Done);
+    }
+    let rows: Vec<Vec<String>> = connections.iter().map(row).collect();
+    let headings = [
+        "DIRECTION",
+        "AGE",
+        "SOURCE",
+        "DESTINATION",
+        "RULE",
+        "CARRIED",
+        "IDENTITY",
+        "PEER",
+    ];
+    print(&table(&headings, &rows))?;
+    Ok(Exit::Done)
+}
+
+fn row(connection: &Value) -> Vec<String> {
+    let text = |key: &str| connection[key].as_str().unwrap_or("-").to_owned();
+    let since = Duration::from_secs(connection["since"].as_u64().unwrap_or_default());
+    let age = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH + since)
+        .unwrap_or_default();
+    vec![
+        text("direction"),
+        humantime::format_duration(Duration::from_secs(age.as_secs())).to_string(),
+        text("source"),
+        text("destination"),
+        text("rule"),
+        text("carriage"),
+        text("identity"),
+        text("peer_identity"),
+    ]
 }

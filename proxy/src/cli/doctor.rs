@@ -7,7 +7,10 @@ use clap::Args;
 use super::{Exit, Failure, print, print_json};
 use crate::{
     config::Config,
-    kernel::preflight::{Preflight, Verdict},
+    kernel::{
+        object,
+        preflight::{Preflight, Verdict},
+    },
 };
 
 /// Arguments of `doctor`.
@@ -36,8 +39,7 @@ pub fn run(args: DoctorArgs) -> Result<Exit, Failure> {
         Some(path) => Config::load(path)?.limits.connections,
         None => CONNECTIONS,
     };
-    // INTEGRATOR: `crate::kernel::object::EMBEDDED` in place of the empty object.
-    let preflight = Preflight::probe(&[], connections);
+    let preflight = Preflight::probe(object::EMBEDDED, connections);
     if args.json {
         print_json(&preflight)?;
     } else {

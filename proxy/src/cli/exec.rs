@@ -1,11 +1,36 @@
 //! `sidetrack exec`: one command and its children, redirected.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
 use super::{Exit, Failure};
-use crate::config::RecordFormat;
+use crate::{
+    app::{App, Plan},
+    config::{self, Config, RecordFormat},
+    kernel::{
+        cgroup::{self, OwnCgroup},
+        object,
+        preflight::{self, Need, Preflight},
+        rules::Scope,
+    },
+    policy::Policy,
+    record::RecordSink,
+    telemetry,
+};
+
+mod child;
+mod die;
+
+use child::Ended;
+
+/// How long connections of what the command left running may go on after it.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Arguments of `exec`.
 #[derive(Args, Clone, Debug)]
@@ -50,6 +75,9 @@ pub struct ExecStageArgs {
     /// Folder of the cgroup to enter.
     #[arg(long, value_name = "DIR")]
     pub cgroup: PathBuf,
+    /// Soft limit of open files.
+    #[arg(long)]
+    pub nofile: Option<u64>,
     /// User to become.
     #[arg(long, requires_all = ["gid", "user"])]
     pub uid: Option<u32>,
@@ -86,18 +114,124 @@ fn record_format(text: &str) -> Result<RecordFormat, &'static str> {
     }
 }
 
+/// What `exec` does without a configuration.
+const PASS_EVERYTHING: &str = "version = 1\n\
+    [[outbound]]\n\
+    name = \"exec\"\n\
+    action = \"passthrough\"\n";
+
 /// Runs the command; the exit code is its own.
 ///
 /// # Errors
 /// See [`Exit`].
-pub fn run(_args: ExecArgs) -> Result<Exit, Failure> {
-    Err(Failure::not_built("exec"))
+pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
+    let config = match &args.config {
+        Some(path) => Config::load(path)?,
+        None => Config::parse(PASS_EVERYTHING, Path::new("exec"))?,
+    };
+    let policy = Policy::build(config, 1, None)
+        .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
+    let config = policy.config.clone();
+    object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    Preflight::probe(object::EMBEDDED, config.limits.connections).require(Need::Exec)?;
+    // The command's own standard error is not the place for a daemon's log.
+    let quiet = config::Log {
+        filter: "warn".into(),
+        ..config.log.clone()
+    };
+    telemetry::start(if args.config.is_some() {
+        &config.log
+    } else {
+        &quiet
+    })
+    .map_err(|error| Failure::new(Exit::Config, "log").because(&error))?;
+    let limit = nofile_limit();
+    super::run::raise_file_limit();
+    let sink = match &args.records {
+        RecordsTo::Stderr => RecordSink::stderr(args.format),
+        RecordsTo::Off => Ok(RecordSink::off()),
+        RecordsTo::File(path) => RecordSink::file(path, args.format),
+    }
+    .map_err(|error| Failure::new(Exit::Failed, "opening the access record").because(&error))?;
+
+    let mount = preflight::cgroup2_mount().map_err(|error| {
+        Failure::new(Exit::Missing, "finding the cgroup2 hierarchy").because(&error)
+    })?;
+    let cgroups = Cgroups::make(&mount)?;
+    let runtime = super::run::runtime(None)?;
+    let ended = runtime.block_on(async {
+        let plan = Plan {
+            policy,
+            scope: Scope::Everything,
+            governed: cgroups.command.path().to_path_buf(),
+            proxy: super::run::proxy_cgroup(&cgroups.proxy)?,
+            mount,
+            sink: sink.clone(),
+        };
+        let app = App::start(plan).await.map_err(super::run::start_failure)?;
+        let ended = child::run(&args.command, cgroups.command.path(), limit).await;
+        // What the command left behind may still be moving its last bytes.
+        app.drain(config.daemon.drain.min(LINGER)).await;
+        ended
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    sink.flush(Duration::from_secs(5));
+    drop(cgroups);
+    match ended? {
+        Ended::Exited(code) => Ok(Exit::Command(code)),
+        Ended::Killed(signal) => Ok(die::die_by(signal)),
+    }
 }
 
-/// Becomes the command.
+/// The cgroups of one `exec`: dropped in this order.
+struct Cgroups {
+    command: OwnCgroup,
+    proxy: OwnCgroup,
+    _parent: OwnCgroup,
+}
+
+impl Cgroups {
+    fn make(mount: &Path) -> Result<Self, Failure> {
+        let failure =
+            |error| Failure::new(Exit::Missing, "making cgroups for the command").because(&error);
+        let current = cgroup::current(mount).map_err(failure)?;
+        let name = format!("sidetrack-exec-{}", std::process::id());
+        let parent = OwnCgroup::create(&current, &name).map_err(failure)?;
+        let command = OwnCgroup::create(parent.path(), "command").map_err(failure)?;
+        let mut proxy = OwnCgroup::create(parent.path(), "proxy").map_err(failure)?;
+        proxy.enter(&current).map_err(failure)?;
+        Ok(Self {
+            command,
+            proxy,
+            _parent: parent,
+        })
+    }
+}
+
+/// The limits that the command is to have: those of the caller, not those of the proxy.
+fn nofile_limit() -> Option<(u64, u64)> {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).ok()
+}
+
+/// Becomes the command, in its cgroup and as the user who asked for it.
 ///
 /// # Errors
-/// See [`Exit`].
-pub fn stage(_args: ExecStageArgs) -> Result<Exit, Failure> {
-    Err(Failure::not_built("exec-stage"))
+/// 126 if the command cannot be run, 127 if there is none, as a shell has it.
+pub fn stage(args: ExecStageArgs) -> Result<Exit, Failure> {
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Err(Failure::new(Exit::Usage, "no command"));
+    };
+    cgroup::join(&args.cgroup, std::process::id()).map_err(|error| {
+        Failure::new(Exit::Failed, "entering the command's cgroup").because(&error)
+    })?;
+    child::drop_privileges(&args)?;
+    let error = std::process::Command::new(program).args(arguments).exec();
+    let code = if error.kind() == std::io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    };
+    let what = format!("running {}", program.to_string_lossy());
+    Err(Failure::new(Exit::Command(code), what).because(&error))
 }

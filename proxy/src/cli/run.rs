@@ -1,10 +1,33 @@
 //! `sidetrack run`: the daemon.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use super::{Exit, Failure};
+use crate::{
+    app::{self, App, Plan, ProxyCgroup, StartError},
+    config::Config,
+    control::{self, Control, lock::InstanceLock},
+    kernel::{
+        cgroup::{self, OwnCgroup},
+        object,
+        preflight::{self, Need, Preflight},
+        rules::Scope,
+    },
+    policy::Policy,
+    record::RecordSink,
+    telemetry,
+};
 
 /// Arguments of `run`.
 #[derive(Args, Clone, Debug)]
@@ -15,10 +38,207 @@ pub struct RunArgs {
     pub config: PathBuf,
 }
 
+/// How long records may take to reach their file at the end.
+const FLUSH: Duration = Duration::from_secs(5);
+
 /// Runs until SIGTERM.
 ///
 /// # Errors
 /// See [`Exit`].
-pub fn run(_args: RunArgs) -> Result<Exit, Failure> {
-    Err(Failure::not_built("run"))
+pub fn run(args: RunArgs) -> Result<Exit, Failure> {
+    let config = Config::load(&args.config)?;
+    let policy = Policy::build(config, 1, None)
+        .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
+    let config = policy.config.clone();
+    object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    Preflight::probe(object::EMBEDDED, config.limits.connections).require(Need::Run)?;
+    telemetry::start(&config.log)
+        .map_err(|error| Failure::new(Exit::Config, "log").because(&error))?;
+    raise_file_limit();
+
+    let runtime_dir = &config.daemon.runtime_dir;
+    let instance = &config.daemon.instance;
+    let _lock = InstanceLock::take(runtime_dir, instance).map_err(|error| {
+        Failure::new(Exit::Failed, "taking the instance's lock")
+            .because(&error)
+            .fix("stop that daemon, or give this one another daemon.instance or daemon.runtime_dir")
+    })?;
+    let mount = preflight::cgroup2_mount().map_err(|error| {
+        Failure::new(Exit::Missing, "finding the cgroup2 hierarchy").because(&error)
+    })?;
+    let governed = app::governed(&config, &mount);
+    if !governed.is_dir() {
+        return Err(Failure::new(
+            Exit::Config,
+            format!(
+                "intercept.cgroup {:?}: {} does not exist",
+                config.intercept.cgroup,
+                governed.display()
+            ),
+        )
+        .fix("create the cgroup before the daemon starts, or name one above it that lasts"));
+    }
+    let own = own_cgroup(&mount, &cgroup::own_name(instance))?;
+    let sink = RecordSink::from_config(&config.log)
+        .map_err(|error| Failure::new(Exit::Config, "log.access_file").because(&error))?;
+
+    let runtime = runtime(config.daemon.workers.map(|workers| workers.get() as usize))?;
+    let exit = runtime.block_on(async {
+        let plan = Plan {
+            policy,
+            scope: Scope::Selections,
+            governed,
+            proxy: proxy_cgroup(&own)?,
+            mount,
+            sink: sink.clone(),
+        };
+        serve(&config, plan).await
+    });
+    // Tasks that the deadline cut off end here, so that their records are in the queue.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    sink.flush(FLUSH);
+    drop(own);
+    exit
+}
+
+async fn serve(config: &Config, plan: Plan) -> Result<Exit, Failure> {
+    let path = control::socket_path(&config.daemon.runtime_dir, &config.daemon.instance);
+    let control = Control::bind(path.clone()).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("binding the control socket {}", path.display()),
+        )
+        .because(&error)
+    })?;
+    let mut signals = Signals::install()?;
+    let app = App::start(plan).await.map_err(start_failure)?;
+    let (detach, mut detaching) = watch::channel(false);
+    let control = tokio::spawn(control.serve(Arc::clone(&app), detach));
+    notify(&[NotifyState::Ready]);
+    tracing::info!(
+        instance = %config.daemon.instance,
+        cgroup = %app.governed().display(),
+        "ready: connections are redirected"
+    );
+    let at_once = loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break false,
+            _ = signals.interrupt.recv() => break false,
+            _ = detaching.wait_for(|detach| *detach) => break true,
+            _ = signals.hangup.recv() => reload(&app).await,
+        }
+    };
+    notify(&[NotifyState::Stopping]);
+    let within = if at_once {
+        Duration::ZERO
+    } else {
+        config.daemon.drain
+    };
+    tracing::info!(connections = app.data.live.count(), deadline = ?within, "draining");
+    let drained = tokio::select! {
+        drained = app.drain(within) => drained,
+        // Whoever asks twice does not want to wait.
+        _ = signals.terminate.recv() => app.drain(Duration::ZERO).await,
+        _ = signals.interrupt.recv() => app.drain(Duration::ZERO).await,
+    };
+    control.abort();
+    let _ = control.await;
+    tracing::info!(drained, "stopped");
+    Ok(if drained || at_once {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+async fn reload(app: &App) {
+    let mut state = vec![NotifyState::Reloading];
+    state.extend(NotifyState::monotonic_usec_now().ok());
+    notify(&state);
+    match app.reload().await {
+        Ok(generation) => tracing::info!(generation, "reloaded"),
+        Err(error) => tracing::error!("not reloaded, everything is as it was: {error}"),
+    }
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd, if it started us.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, state) {
+        tracing::warn!(%error, "telling the service manager");
+    }
+}
+
+/// The signals of a daemon; installed before anything is attached, so that none ends it half-way.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Failure> {
+        let install = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(Exit::Failed, "installing a signal handler").because(&error)
+            })
+        };
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+            hangup: install(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// The kernel and privileges are found by the preflight; what is left is theirs all the same.
+pub(super) fn start_failure(error: StartError) -> Failure {
+    let exit = match &error {
+        StartError::Load(_) | StartError::Kernel(_) => Exit::Missing,
+        StartError::Listen(_) => Exit::Failed,
+    };
+    Failure::new(exit, "starting the redirection").because(&error)
+}
+
+pub(super) fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    builder
+        .thread_name("sidetrack")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, "starting worker threads").because(&error))
+}
+
+/// Makes the proxy's own cgroup and enters it, before any socket is made: a socket belongs to
+/// the cgroup in which it is made.
+pub(super) fn own_cgroup(mount: &Path, name: &str) -> Result<OwnCgroup, Failure> {
+    let failure =
+        |error| Failure::new(Exit::Missing, "making a cgroup for the proxy").because(&error);
+    let current = cgroup::current(mount).map_err(failure)?;
+    let mut own = OwnCgroup::create(&current, name).map_err(failure)?;
+    own.enter(&current).map_err(failure)?;
+    Ok(own)
+}
+
+pub(super) fn proxy_cgroup(own: &OwnCgroup) -> Result<ProxyCgroup, Failure> {
+    let id = own
+        .id()
+        .map_err(|error| Failure::new(Exit::Failed, "own cgroup").because(&error))?;
+    Ok(ProxyCgroup {
+        path: own.path().to_path_buf(),
+        id,
+    })
+}
+
+/// To the hard limit: each connection takes two or more descriptors.
+pub(super) fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "raising the limit of open files");
+    }
 }

@@ -1,8 +1,10 @@
 //! `sidetrack status`: what is attached and effective.
 
 use clap::Args;
+use serde_json::Value;
 
-use super::{Exit, Failure, InstanceArgs};
+use super::{Exit, Failure, InstanceArgs, print, print_json, table};
+use crate::control::Question;
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug)]
@@ -19,7 +21,102 @@ pub struct StatusArgs {
 /// Prints it.
 ///
 /// # Errors
-/// See [`Exit`].
-pub fn run(_args: StatusArgs) -> Result<Exit, Failure> {
-    Err(Failure::not_built("status"))
+/// [`Exit::Failed`] if there is no daemon. What is not effective is the table's, and
+/// [`Exit::Failed`] too.
+pub fn run(args: StatusArgs) -> Result<Exit, Failure> {
+    let status = args.of.ask(Question::Status)?;
+    if args.json {
+        print_json(&status)?;
+    } else {
+        print(&report(&status))?;
+    }
+    Ok(match status["effective"].as_bool() {
+        Some(true) => Exit::Done,
+        _ => Exit::Failed,
+    })
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn report(status: &Value) -> String {
+    let mut out = format!(
+        "instance {} ({}), process {}, up {}\n",
+        text(&status["instance"]),
+        text(&status["state"]),
+        status["pid"],
+        humantime::format_duration(std::time::Duration::from_secs(
+            status["uptime"].as_u64().unwrap_or_default()
+        )),
+    );
+    let names = |direction: &str| {
+        let names = status["rules"][direction]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        names.iter().map(text).collect::<Vec<_>>().join(", ")
+    };
+    out += &format!("attached at {}\n", text(&status["cgroup"]));
+    out += &format!(
+        "rules, generation {}: outbound [{}], inbound [{}]\n",
+        status["generation"],
+        names("outbound"),
+        names("inbound"),
+    );
+    out += &format!(
+        "connections {}, handshakes so far {}, records lost {}\n",
+        status["connections"], status["handshakes"], status["records_lost"],
+    );
+    let tunnels = status["tunnels"].as_object().cloned().unwrap_or_default();
+    for (peer, idle) in &tunnels {
+        out += &format!("idle tunnels to {peer}: {idle}\n");
+    }
+    let rows: Vec<Vec<String>> = status["programs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|program| {
+            let order = program["order"].as_array().cloned().unwrap_or_default();
+            let order = order
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ");
+            vec![
+                text(&program["program"]),
+                if program["effective"] == true {
+                    "yes".into()
+                } else {
+                    "NO".into()
+                },
+                program["id"].to_string(),
+                order,
+                text(&program["place"]),
+            ]
+        })
+        .collect();
+    out += "\n";
+    out += &table(
+        &["PROGRAM", "EFFECTIVE", "ID", "ORDER THERE", "PLACE"],
+        &rows,
+    );
+    let counters: Vec<Vec<String>> = status["counters"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, count)| count.as_u64() != Some(0))
+        .map(|(name, count)| vec![name.clone(), count.to_string()])
+        .collect();
+    if !counters.is_empty() {
+        out += "\n";
+        out += &table(&["COUNTER", "COUNT"], &counters);
+    }
+    out += "\nnot covered:\n";
+    for what in status["not_covered"].as_array().into_iter().flatten() {
+        out += &format!("  {}\n", text(what));
+    }
+    out
 }

@@ -2,16 +2,20 @@
 //!
 //! Values stay texts and numbers here, so that [`super::validate`] can say what is wrong with
 //! each of them in one go. The JSON schema that `sidetrack check --schema` prints comes from
-//! these types, and [`super::shape`] checks a file's keys and value types against it.
+//! these types, and the shape check in `shape.rs` holds a file's keys and value types against it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use schemars::{JsonSchema, Schema, schema_for};
+use schemars::{
+    JsonSchema, Schema, schema_for,
+    transform::{RecursiveTransform, Transform},
+};
 use serde::Deserialize;
 
 /// A Sidetrack configuration, version 1.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["version"]))]
 pub struct File {
     /// Version of this format; 1.
     #[schemars(required, extend("const" = 1))]
@@ -97,6 +101,7 @@ pub struct Log {
 /// `[identity.NAME]`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["certificate", "private_key"]))]
 pub struct Identity {
     /// PEM, leaf first. Relative to this file's folder.
     #[schemars(required)]
@@ -109,6 +114,7 @@ pub struct Identity {
 /// `[trust."DOMAIN"]`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["bundle"]))]
 pub struct Trust {
     /// PEM, one or more CA certificates. Relative to this file's folder.
     #[schemars(required)]
@@ -120,6 +126,7 @@ pub struct Trust {
 /// `[select.NAME]`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["include"]))]
 pub struct Select {
     /// Any of these selects.
     #[schemars(required)]
@@ -160,6 +167,7 @@ pub struct Intercept {
 /// `[[outbound]]`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name", "action"]))]
 pub struct Outbound {
     /// Name in records and messages; unique among the outbound rules.
     #[schemars(required)]
@@ -193,6 +201,7 @@ pub struct Outbound {
 /// `[[inbound]]`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name", "ports", "accept"]))]
 pub struct Inbound {
     /// Name in records and messages; unique among the inbound rules.
     #[schemars(required)]
@@ -233,5 +242,11 @@ pub enum Port {
 
 /// The JSON schema of a configuration file (draft 2020-12).
 pub fn schema() -> Schema {
-    schema_for!(File)
+    let mut schema = schema_for!(File);
+    // That a key may be absent is all that these say; true defaults are in the descriptions.
+    RecursiveTransform(|schema: &mut Schema| {
+        schema.remove("default");
+    })
+    .transform(&mut schema);
+    schema
 }

@@ -29,9 +29,11 @@ const LATER: &[&str] = &[
 /// Reads `text`; `None` if there is nothing to go on with. Notes the line of every key.
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
     let (mut root, syntax) = DeTable::parse_recoverable(text);
+    let schema = file::schema().to_value();
     let mut walk = Walk {
         text,
-        schema: file::schema().to_value(),
+        line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+        schema: &schema,
         problems,
     };
     if !syntax.is_empty() {
@@ -43,7 +45,6 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
     if !walk.version(root.get_ref()) {
         return None;
     }
-    let schema = walk.schema.clone();
     walk.table("", "", &schema, root.get_mut());
     match File::deserialize(toml::de::Deserializer::from(root)) {
         Ok(file) => Some(file),
@@ -56,14 +57,14 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {
 
 struct Walk<'a> {
     text: &'a str,
-    schema: Value,
+    line_ends: Vec<usize>,
+    schema: &'a Value,
     problems: &'a mut Problems,
 }
 
 impl Walk<'_> {
     fn line(&self, span: Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.line_ends.partition_point(|end| *end < span.start)
     }
 
     fn syntax(&mut self, error: &toml::de::Error) {
@@ -146,9 +147,8 @@ impl Walk<'_> {
         value: &mut Spanned<DeValue<'_>>,
     ) -> bool {
         let found = json_type(value.get_ref());
-        let root = self.schema.clone();
         let mut allowed = Vec::new();
-        alternatives(&root, schema, &mut allowed);
+        alternatives(self.schema, schema, &mut allowed);
         let Some(schema) = allowed.iter().find(|one| type_is(one, found)) else {
             let wanted = type_names(&allowed);
             let written = self.text.get(value.span()).map(str::to_owned);
@@ -163,26 +163,26 @@ impl Walk<'_> {
         match value.get_mut() {
             DeValue::Table(table) => self.table(key, kind, schema, table),
             DeValue::Array(items) => {
-                let of = schema.get("items").cloned().unwrap_or_default();
+                let of = schema.get("items").unwrap_or(&Value::Null);
                 let mut whole = true;
                 for (index, item) in items.iter_mut().enumerate() {
                     let child = element(key, index, item.get_ref());
                     let line = self.line(item.span());
                     self.problems.lines.insert(child.clone(), line);
-                    whole &= self.value(&child, kind, &of, item);
+                    whole &= self.value(&child, kind, of, item);
                 }
                 if !whole {
                     self.problems.ignore(key);
                     return false;
                 }
             }
-            DeValue::Integer(number) => {
-                if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
-                    let written = number.to_string();
-                    self.problems
-                        .dropped(key, Some(written), "the number is too large", "");
-                    return false;
-                }
+            DeValue::Integer(number)
+                if i64::from_str_radix(number.as_str(), number.radix()).is_err() =>
+            {
+                let written = number.to_string();
+                self.problems
+                    .dropped(key, Some(written), "the number is too large", "");
+                return false;
             }
             _ => {}
         }
@@ -216,10 +216,14 @@ impl Walk<'_> {
 pub(super) fn closest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Names are short; anything longer cannot be close, and the distance costs its square.
     let typed: String = typed.chars().take(64).collect();
+    let slips = (typed.len() / 3).max(1);
     known
-        .map(|name| (strsim::jaro_winkler(&typed, name), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|name| (strsim::osa_distance(&typed, name), name))
+        .filter(|(distance, name)| {
+            // Swapped or missing letters, or a beginning that fits.
+            *distance <= slips || strsim::jaro_winkler(&typed, name) > 0.8
+        })
+        .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
 

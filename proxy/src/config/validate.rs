@@ -1,11 +1,11 @@
 //! From the file as written to [`Config`], with every error reported at once.
 
-use std::{fs, path::Path, str::FromStr};
+use std::{fs::File, io::Read, path::Path, str::FromStr};
 
 use super::{
     Config, IdentityFiles, Instance, TrustFiles,
     errors::{ConfigErrors, Problems},
-    file::File,
+    file,
     shape::{self, join},
 };
 use crate::identity::TrustDomain;
@@ -49,12 +49,14 @@ impl Config {
             problems.missing("", reason, fix);
             problems.into_errors(path.into())
         };
-        let read = fs::metadata(path).and_then(|meta| match meta.len() <= LARGEST {
-            true => fs::read_to_string(path),
-            false => Err(std::io::Error::other("the file is larger than 16 MiB")),
-        });
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
         match read {
-            Ok(text) => Self::parse(&text, path),
+            Ok(read) if read as u64 >= LARGEST => Err(cannot(
+                "the file is larger than 16 MiB".into(),
+                "name the configuration with --config",
+            )),
+            Ok(_) => Self::parse(&text, path),
             Err(error) => Err(cannot(
                 format!("reading the configuration failed: {error}"),
                 "name an existing, readable TOML file with --config",
@@ -80,7 +82,7 @@ impl Config {
     }
 }
 
-fn convert(problems: &mut Problems, file: &File, path: &Path) -> Config {
+fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
     let intercept = daemon::intercept(problems, &file.intercept);
     let identities = file.identity.iter().filter_map(|(name, files)| {
         let key = join("identity", name);

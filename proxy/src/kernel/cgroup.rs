@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::KernelError;
+use crate::config::Instance;
 
 /// A cgroup that this process made; removed when dropped.
 #[derive(Debug)]
@@ -15,6 +16,11 @@ pub struct OwnCgroup {
     path: PathBuf,
     /// Where this process was before and returns to, so that the cgroup can be removed.
     came_from: Option<PathBuf>,
+}
+
+/// Name of the cgroup that a daemon makes for itself.
+pub fn own_name(instance: &Instance) -> String {
+    format!("sidetrack-{instance}")
 }
 
 /// Id of a cgroup as the programs see it: the inode of its folder.

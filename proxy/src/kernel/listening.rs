@@ -4,7 +4,7 @@
 //! programs were attached, and what two CPUs did to one count in the same moment, are mended
 //! from the kernel's own list.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sidetrack_abi::{Endpoint, inbound::ListeningKey};
 
@@ -13,8 +13,10 @@ use super::{KernelError, sockdiag};
 /// Listening sockets by where they listen.
 pub type Counts = HashMap<Endpoint, u64>;
 
-/// The kernel's list of them, counted.
-pub fn listening_sockets() -> Result<Counts, KernelError> {
+/// The kernel's list of them, counted: those of the governed cgroups, if not all are governed.
+/// A socket elsewhere would show its application a remote client as a local one, since
+/// getpeername() is not answered there.
+pub fn listening_sockets(governed: Option<&HashSet<u64>>) -> Result<Counts, KernelError> {
     let sockets = sockdiag::listening().map_err(|error| {
         KernelError::new(
             "listing listening sockets (sock_diag)",
@@ -24,6 +26,9 @@ pub fn listening_sockets() -> Result<Counts, KernelError> {
     })?;
     let mut counts = Counts::new();
     for socket in sockets {
+        if governed.is_some_and(|governed| !governed.contains(&socket.cgroup)) {
+            continue;
+        }
         *counts.entry(socket.at.into()).or_default() += 1;
     }
     Ok(counts)

@@ -169,6 +169,16 @@ impl Maps {
         register(&mut self.inbound_listeners, key, listener)
     }
 
+    pub(super) fn unregister(&mut self) {
+        for map in [&mut self.listeners, &mut self.inbound_listeners] {
+            let keys: Vec<ListenerKey> = map.keys().filter_map(Result::ok).collect();
+            for key in keys {
+                // Gone already if its listener was closed meanwhile.
+                let _ = map.remove(&key);
+            }
+        }
+    }
+
     /// Fills the inactive rule set and then switches to it: a program that is running keeps the
     /// set that it began with.
     pub(super) fn activate(

@@ -28,6 +28,8 @@ pub struct Listening {
     pub v6_only: bool,
     /// The cgroup that it was made in; 0 if the kernel does not tell.
     pub cgroup: u64,
+    /// The user who made it.
+    pub uid: u32,
 }
 
 /// All listening TCP sockets of this network namespace.
@@ -82,6 +84,7 @@ fn dump(family: u8) -> io::Result<Vec<Listening>> {
                         at: SocketAddr::new(id.source_address, id.source_port),
                         v6_only: false,
                         cgroup: 0,
+                        uid: response.header.uid,
                     };
                     for nla in &response.nlas {
                         let Nla::Other(other) = nla else { continue };

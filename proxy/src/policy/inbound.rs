@@ -57,17 +57,26 @@ impl InboundRoute {
     ) -> Result<Self, PolicyError> {
         let own = match &rule.identity {
             None => None,
-            Some(name) => Some(material.identities.get(name).ok_or_else(|| {
-                PolicyError::NoIdentity { rule: rule.name.clone(), identity: name.clone() }
-            })?),
+            Some(name) => {
+                Some(
+                    material
+                        .identities
+                        .get(name)
+                        .ok_or_else(|| PolicyError::NoIdentity {
+                            rule: rule.name.clone(),
+                            identity: name.clone(),
+                        })?,
+                )
+            }
         };
         let allow: Arc<[_]> = rule.allow.clone().into();
         let terminator = |accepted: bool, wire| match (accepted, own) {
-            (true, Some(own)) => {
-                Terminator::new(own, &material.trust, Arc::clone(&allow), wire)
-                    .map(Some)
-                    .map_err(|source| PolicyError::Inbound { rule: rule.name.clone(), source })
-            }
+            (true, Some(own)) => Terminator::new(own, &material.trust, Arc::clone(&allow), wire)
+                .map(Some)
+                .map_err(|source| PolicyError::Inbound {
+                    rule: rule.name.clone(),
+                    source,
+                }),
             _ => Ok(None),
         };
         Ok(Self {
@@ -77,7 +86,11 @@ impl InboundRoute {
             own: own.map(|own| Arc::clone(&own.label)),
             detect: rule.detect,
             source: rule.source,
-            select: rule.select.as_ref().and_then(|name| config.selects.get(name)).cloned(),
+            select: rule
+                .select
+                .as_ref()
+                .and_then(|name| config.selects.get(name))
+                .cloned(),
             plain: rule.accept.plain,
             plain_from: rule.plain_from.clone(),
             may_claim: rule.may_claim.clone(),
@@ -105,7 +118,10 @@ impl InboundRoute {
         destination: OriginalDst,
     ) -> Result<InboundPermit, Refusal> {
         if !self.accepts_plain_from(from) {
-            return Err(Refusal::new(Reason::Plaintext, format!("{from} spoke plain text")));
+            return Err(Refusal::new(
+                Reason::Plaintext,
+                format!("{from} spoke plain text"),
+            ));
         }
         Ok(permit(ClientAddr::new(from), destination))
     }
@@ -160,7 +176,11 @@ impl InboundRoute {
 }
 
 fn permit(client: ClientAddr, destination: OriginalDst) -> InboundPermit {
-    InboundPermit { client, destination, _made_here: () }
+    InboundPermit {
+        client,
+        destination,
+        _made_here: (),
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +202,10 @@ mod tests {
             plain_from: vec!["10.9.0.0/24".parse().unwrap()],
             may_claim: BTreeMap::from([(
                 "spiffe://example.org/edge".parse().unwrap(),
-                vec!["10.2.0.0/16".parse().unwrap(), "127.0.0.0/8".parse().unwrap()],
+                vec![
+                    "10.2.0.0/16".parse().unwrap(),
+                    "127.0.0.0/8".parse().unwrap(),
+                ],
             )]),
         }
     }
@@ -224,7 +247,11 @@ mod tests {
     fn a_peer_cannot_name_another_destination() {
         let id = "spiffe://example.org/edge";
         for to in ["10.0.0.2:22", "10.0.0.3:8080", "127.0.0.1:8080"] {
-            assert_eq!(open(id, "10.0.0.1:1", to), Err(Reason::WrongDestination), "{to}");
+            assert_eq!(
+                open(id, "10.0.0.1:1", to),
+                Err(Reason::WrongDestination),
+                "{to}"
+            );
         }
     }
 
@@ -232,7 +259,13 @@ mod tests {
     fn a_peer_claims_only_sources_that_were_granted_to_it() {
         let edge = "spiffe://example.org/edge";
         assert!(open(edge, "10.2.3.4:5", "10.0.0.2:8080").is_ok());
-        for source in ["10.3.0.1:5", "127.0.0.1:5", "10.2.0.99:5", "0.0.0.0:5", "224.0.0.1:5"] {
+        for source in [
+            "10.3.0.1:5",
+            "127.0.0.1:5",
+            "10.2.0.99:5",
+            "0.0.0.0:5",
+            "224.0.0.1:5",
+        ] {
             assert_eq!(
                 open(edge, source, "10.0.0.2:8080"),
                 Err(Reason::SourceNotGranted),
@@ -248,8 +281,16 @@ mod tests {
     #[test]
     fn plain_text_is_for_the_prefixes_that_may() {
         let to = OriginalDst::new("10.0.0.2:8080".parse().unwrap());
-        assert!(route().permit_plain("10.9.0.5:1".parse().unwrap(), to).is_ok());
-        assert!(route().permit_plain("[::ffff:10.9.0.5]:1".parse().unwrap(), to).is_ok());
+        assert!(
+            route()
+                .permit_plain("10.9.0.5:1".parse().unwrap(), to)
+                .is_ok()
+        );
+        assert!(
+            route()
+                .permit_plain("[::ffff:10.9.0.5]:1".parse().unwrap(), to)
+                .is_ok()
+        );
         let refused = route().permit_plain("10.0.0.1:1".parse().unwrap(), to);
         assert_eq!(refused.unwrap_err().reason, Reason::Plaintext);
     }

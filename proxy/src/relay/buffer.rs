@@ -125,7 +125,7 @@ impl Buffer {
 
     /// Forgets the first `count` bytes: they were passed on.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.start = self.end.min(self.start + count);
+        self.start = self.end.min(self.start.saturating_add(count));
     }
 
     /// Bytes that may still be appended. Takes a buffer if none is held.
@@ -134,15 +134,15 @@ impl Buffer {
         self.bytes.len() - self.end
     }
 
-    /// Appends what is known to fit; false if it does not.
-    pub(crate) fn append(&mut self, data: &[u8]) -> bool {
+    /// Appends what is known to fit: control frames, in the smallest buffer.
+    pub(crate) fn append(&mut self, data: &[u8]) {
         self.hold();
-        let Some(room) = self.bytes.get_mut(self.end..self.end + data.len()) else {
-            return false;
-        };
-        room.copy_from_slice(data);
-        self.end += data.len();
-        true
+        let room = self.bytes.get_mut(self.end..self.end + data.len());
+        debug_assert!(room.is_some(), "a frame does not fit its buffer");
+        if let Some(room) = room {
+            room.copy_from_slice(data);
+            self.end += data.len();
+        }
     }
 
     /// Overwrites `data.len()` bytes, `at` bytes after the first one held.

@@ -1,11 +1,44 @@
 //! Real sockets and seeded chance, for the tests of the byte loops.
 
-use std::{io, net::Ipv4Addr, time::Duration};
+use std::{
+    fmt, io,
+    net::Ipv4Addr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use super::Transport;
+
+/// TCP or TLS, as the test chose.
+pub(crate) type Io = Box<dyn Transport>;
+
+impl Transport for Io {
+    fn abort(&mut self) {
+        (**self).abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        (**self).is_reset()
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(cx)
+    }
+}
+
+impl fmt::Debug for dyn Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a transport")
+    }
+}
 
 /// Everything in these tests happens within this time or has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,6 +59,28 @@ pub(crate) async fn pair() -> (TcpStream, TcpStream) {
     near.set_nodelay(true).unwrap();
     far.set_nodelay(true).unwrap();
     (near, far)
+}
+
+/// The same with TLS on top.
+pub(crate) async fn tls_pair() -> (client::TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
+    let made = rcgen::generate_simple_self_signed(vec!["peer".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let server = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let client = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (near, far) = pair().await;
+    let name = ServerName::try_from("peer").unwrap();
+    let (near, far) = tokio::join!(
+        TlsConnector::from(Arc::new(client)).connect(name, near),
+        TlsAcceptor::from(Arc::new(server)).accept(far),
+    );
+    (near.unwrap(), far.unwrap())
 }
 
 /// Closes with a TCP reset.

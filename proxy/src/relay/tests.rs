@@ -1,15 +1,13 @@
 use std::io::ErrorKind;
 
-use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinHandle,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::{
-    loopback::{Dice, drain, fill, pair, reset, soon, write_in_pieces},
+    loopback::{Dice, drain, fill, pair, reset, soon, tls_pair, write_in_pieces},
     *,
 };
 
@@ -215,25 +213,4 @@ async fn tls_cut_off_without_close_notify_is_a_reset_and_with_it_a_clean_end() {
             assert_eq!(ended(task).await.0.unwrap_err().reason, Reason::Reset);
         }
     }
-}
-
-async fn tls_pair() -> (client::TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
-    let made = rcgen::generate_simple_self_signed(vec!["peer".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let server = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
-    let client = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let (near, far) = pair().await;
-    let name = ServerName::try_from("peer").unwrap();
-    let (near, far) = tokio::join!(
-        TlsConnector::from(std::sync::Arc::new(client)).connect(name, near),
-        TlsAcceptor::from(std::sync::Arc::new(server)).accept(far),
-    );
-    (near.unwrap(), far.unwrap())
 }

@@ -14,6 +14,7 @@ use crate::refusal::{Reason, Refusal};
 
 /// What a refused peer may still send while it has not read our alert.
 const DRAIN_BYTES: u64 = 64 * 1024;
+const DRAIN_AT_ONCE: usize = 4 * 1024;
 /// How long a refused peer may take to read our alert.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
@@ -148,9 +149,12 @@ pub(crate) async fn close_after_alert(mut tcp: TcpStream) {
         return;
     }
     let drain = async {
-        let mut sink = [0; 1024];
+        // On the heap: every connection's task would have room for it otherwise.
+        let mut sink = Vec::with_capacity(DRAIN_AT_ONCE);
         let mut rest = (&mut tcp).take(DRAIN_BYTES);
-        while matches!(rest.read(&mut sink).await, Ok(n) if n > 0) {}
+        while matches!(rest.read_buf(&mut sink).await, Ok(read) if read > 0) {
+            sink.clear();
+        }
     };
     // Either way the socket is closed now; a peer that is still sending gets the reset it asks for.
     let _ = timeout(DRAIN_TIME, drain).await;

@@ -126,7 +126,7 @@ impl Originator {
                 source,
             })?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
+            .with_custom_certificate_verifier(verifier.clone())
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(
                 &own.certified_key,
             ))));

@@ -37,7 +37,7 @@ pub enum PlainText {
 #[derive(Debug)]
 pub enum FirstBytes {
     /// TLS.
-    Tls(ClientHelloRead),
+    Tls(Box<ClientHelloRead>),
     /// Plain text, or nothing yet.
     Plain {
         /// The connection.
@@ -136,16 +136,16 @@ async fn hello(
     let mut total = raw.len();
     loop {
         match feed(&mut acceptor, raw.get(fed..).unwrap_or_default()) {
-            Ok(Some((accepted, overrun))) => {
+            Ok(Some(Fed { accepted, overrun })) => {
                 if !keep {
                     raw = Vec::new();
                 }
-                return Ok(FirstBytes::Tls(ClientHelloRead {
+                return Ok(FirstBytes::Tls(Box::new(ClientHelloRead {
                     accepted,
                     tcp,
                     raw,
                     overrun,
-                }));
+                })));
             }
             Ok(None) if total < MAX_HELLO => {}
             Ok(None) => {
@@ -157,7 +157,7 @@ async fn hello(
             }
             // Bytes that only look like TLS at first are the application's.
             Err(_) if keep => return Ok(FirstBytes::Plain { tcp, prefix: raw }),
-            Err((error, alert)) => {
+            Err(Malformed { error, alert }) => {
                 if tcp.write_all(&alert).await.is_ok() {
                     close_after_alert(tcp).await;
                 }
@@ -178,26 +178,45 @@ async fn hello(
     }
 }
 
-/// Feeds `bytes`; tells with the ClientHello whether some were left over. The error comes with
-/// the alert that the peer should get.
-fn feed(
-    acceptor: &mut Acceptor,
-    mut bytes: &[u8],
-) -> Result<Option<(Accepted, bool)>, (rustls::Error, Vec<u8>)> {
+/// A complete ClientHello, and whether bytes behind it were left over.
+struct Fed {
+    accepted: Accepted,
+    overrun: bool,
+}
+
+/// What is wrong with a ClientHello, and the alert that says so to the peer.
+struct Malformed {
+    error: rustls::Error,
+    alert: Vec<u8>,
+}
+
+/// Feeds `bytes`, which were read from the socket just now; `None` if more are needed.
+fn feed(acceptor: &mut Acceptor, mut bytes: &[u8]) -> Result<Option<Fed>, Malformed> {
     while !bytes.is_empty() {
         // It reads from memory, so that an error means that it is full: a message too long.
         if acceptor.read_tls(&mut bytes).is_err() {
             let error = rustls::Error::General("the ClientHello is too long".into());
-            return Err((error, Vec::new()));
+            return Err(Malformed {
+                error,
+                alert: Vec::new(),
+            });
         }
         match acceptor.accept() {
             Ok(None) => {}
-            Ok(Some(accepted)) => return Ok(Some((accepted, !bytes.is_empty()))),
+            Ok(Some(accepted)) => {
+                return Ok(Some(Fed {
+                    accepted,
+                    overrun: !bytes.is_empty(),
+                }));
+            }
             Err((error, mut alert)) => {
                 let mut bytes = Vec::new();
                 // Writing to memory does not fail.
                 let _ = alert.write_all(&mut bytes);
-                return Err((error, bytes));
+                return Err(Malformed {
+                    error,
+                    alert: bytes,
+                });
             }
         }
     }

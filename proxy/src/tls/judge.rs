@@ -260,3 +260,6 @@ fn rfc3339(time: UnixTime) -> String {
     let time = Duration::from_secs(time.as_secs().min(253_402_300_799));
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + time).to_string()
 }
+
+#[cfg(test)]
+mod tests;

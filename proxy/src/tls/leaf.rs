@@ -53,6 +53,10 @@ pub(crate) fn identity(der: &CertificateDer<'_>) -> Result<PeerIdentity, Refusal
                     .get(..7)
                     .is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:"))
                 {
+                    // What a stranger sent is not repeated at any length.
+                    if uri.len() > 2048 {
+                        return Err(bad("its SPIFFE ID is longer than 2,048 bytes".into()));
+                    }
                     let id: SpiffeId = uri.parse().map_err(|error| bad(format!("{error}")))?;
                     if identity.spiffe.replace(id).is_some() {
                         return Err(bad("it names more than one SPIFFE ID".into()));

@@ -100,14 +100,12 @@ impl fmt::Display for MaterialErrors {
 }
 
 impl Material {
-    /// Reads every file that `config` names. Relative paths are relative to the folder of the
-    /// configuration file.
+    /// Reads every file that `config` names.
     ///
     /// # Errors
     /// All that is wrong with all of them.
     pub fn load(config: &Config) -> Result<Self, MaterialErrors> {
-        let folder = config.path.parent().unwrap_or(Path::new(""));
-        Self::load_files(folder, &config.identities, &config.trust)
+        Self::load_files(&config.identities, &config.trust)
     }
 
     /// [`Material::load`] of these files alone.
@@ -115,7 +113,6 @@ impl Material {
     /// # Errors
     /// All that is wrong with all of them.
     pub fn load_files(
-        folder: &Path,
         identities: &BTreeMap<String, IdentityFiles>,
         trust: &BTreeMap<TrustDomain, TrustFiles>,
     ) -> Result<Self, MaterialErrors> {
@@ -125,13 +122,13 @@ impl Material {
         let identities: BTreeMap<_, _> = identities
             .iter()
             .filter_map(|(name, files)| {
-                let identity = identity(folder, name, files, now, &mut warnings, &mut errors)?;
+                let identity = identity(name, files, now, &mut warnings, &mut errors)?;
                 Some((name.clone(), Arc::new(identity)))
             })
             .collect();
         let bundles = trust
             .iter()
-            .map(|(domain, files)| (domain.clone(), bundle(folder, domain, files, &mut errors)))
+            .map(|(domain, files)| (domain.clone(), bundle(domain, files, &mut errors)))
             .collect();
         if !errors.is_empty() {
             return Err(MaterialErrors(errors));
@@ -152,10 +149,10 @@ struct Named {
 }
 
 impl Named {
-    fn new(folder: &Path, place: String, path: &Path) -> Self {
+    fn new(place: String, path: &Path) -> Self {
         Self {
             place,
-            path: folder.join(path),
+            path: path.to_owned(),
         }
     }
 
@@ -170,23 +167,14 @@ impl Named {
 }
 
 fn identity(
-    folder: &Path,
     name: &str,
     files: &IdentityFiles,
     now: SystemTime,
     warnings: &mut Vec<String>,
     errors: &mut Vec<MaterialError>,
 ) -> Option<OwnIdentity> {
-    let certificate = Named::new(
-        folder,
-        format!("identity.{name}.certificate"),
-        &files.certificate,
-    );
-    let private_key = Named::new(
-        folder,
-        format!("identity.{name}.private_key"),
-        &files.private_key,
-    );
+    let certificate = Named::new(format!("identity.{name}.certificate"), &files.certificate);
+    let private_key = Named::new(format!("identity.{name}.private_key"), &files.private_key);
     let mut note = |outcome: Result<_, MaterialError>| outcome.map_err(|e| errors.push(e)).ok();
     let chain = note(own_chain(&certificate).map(Some)).flatten();
     let mut note = |outcome: Result<_, MaterialError>| outcome.map_err(|e| errors.push(e)).ok();
@@ -257,14 +245,9 @@ fn own_chain(file: &Named) -> Result<OwnChain, MaterialError> {
     Ok((chain, identity.to_string().into(), identity.not_after))
 }
 
-fn bundle(
-    folder: &Path,
-    domain: &TrustDomain,
-    files: &TrustFiles,
-    errors: &mut Vec<MaterialError>,
-) -> Bundle {
+fn bundle(domain: &TrustDomain, files: &TrustFiles, errors: &mut Vec<MaterialError>) -> Bundle {
     let mut bundle = Bundle::default();
-    let file = Named::new(folder, format!("trust.\"{domain}\".bundle"), &files.bundle);
+    let file = Named::new(format!("trust.\"{domain}\".bundle"), &files.bundle);
     match pem::certificates(&file) {
         Ok(authorities) => {
             for (at, der) in authorities.iter().enumerate() {
@@ -277,7 +260,7 @@ fn bundle(
         Err(error) => errors.push(error),
     }
     if let Some(path) = &files.crl {
-        let file = Named::new(folder, format!("trust.\"{domain}\".crl"), path);
+        let file = Named::new(format!("trust.\"{domain}\".crl"), path);
         match pem::revocation_lists(&file).and_then(|lists| revocations(&file, &lists)) {
             Ok(crls) => bundle.crls = crls,
             Err(error) => errors.push(error),

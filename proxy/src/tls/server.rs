@@ -9,6 +9,7 @@ use rustls::{
     sign::SingleCertAndKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
 };
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
@@ -86,7 +87,7 @@ impl Terminator {
         let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), clock)
             .with_protocol_versions(VERSIONS)
             .map_err(fail)?
-            .with_client_cert_verifier(Arc::clone(&verifier) as _)
+            .with_client_cert_verifier(verifier.clone())
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(
                 &own.certified_key,
             ))));
@@ -109,6 +110,35 @@ impl Terminator {
         })
     }
 
+    /// Judges an identity again that a handshake proved before: trust and policy of now may say
+    /// otherwise than those of then.
+    ///
+    /// # Errors
+    /// [`Reason::NotAllowed`], [`Reason::CertificateExpired`].
+    pub fn admit(&self, peer: &PeerIdentity, from: SocketAddr) -> Result<(), Refusal> {
+        if peer.not_after <= std::time::SystemTime::now() {
+            return Err(Refusal::new(
+                Reason::CertificateExpired,
+                format!("the certificate of {peer} has expired since its handshake"),
+            ));
+        }
+        self.verifier.admit(peer, from.ip().to_canonical())
+    }
+
+    /// Judges the certificates again that a handshake under another policy accepted: trust,
+    /// revocation and identity of now.
+    ///
+    /// # Errors
+    /// The one reason why they are not accepted any more.
+    pub fn judge_again(
+        &self,
+        chain: &[CertificateDer<'_>],
+        from: SocketAddr,
+    ) -> Result<PeerIdentity, Refusal> {
+        self.verifier
+            .judge_chain(chain, from.ip().to_canonical(), UnixTime::now())
+    }
+
     /// Runs the rest of the handshake with the client at `peer`. The caller bounds its time.
     ///
     /// The client is judged inside the handshake, a resumed session after it, in either case
@@ -119,7 +149,7 @@ impl Terminator {
     /// where TLS has no alert to give (a resumed session).
     pub async fn terminate(
         &self,
-        hello: ClientHelloRead,
+        hello: Box<ClientHelloRead>,
         peer: SocketAddr,
     ) -> Result<Terminated, Refusal> {
         let address = peer.ip().to_canonical();
@@ -128,7 +158,7 @@ impl Terminator {
             tcp,
             overrun,
             ..
-        } = hello;
+        } = *hello;
         if overrun {
             reset(tcp);
             return Err(Refusal::new(

@@ -98,6 +98,27 @@ impl Verifier {
         }
     }
 
+    /// Whether the rule wants to meet a peer that was judged before.
+    pub(crate) fn admit(&self, peer: &PeerIdentity, address: IpAddr) -> Result<(), Refusal> {
+        super::judge::admit(peer, &self.expected, address, Reason::NotAllowed)
+    }
+
+    /// Judges a chain (leaf first) outside of a handshake.
+    pub(crate) fn judge_chain(
+        &self,
+        chain: &[CertificateDer<'_>],
+        address: IpAddr,
+        now: UnixTime,
+    ) -> Verdict {
+        match chain.split_first() {
+            Some((leaf, intermediates)) => self.judge(leaf, intermediates, address, now),
+            None => Err(Refusal::new(
+                Reason::NoCertificate,
+                "the peer has shown no certificate",
+            )),
+        }
+    }
+
     /// The whole judgement: chain, validity, revocation, identity.
     fn judge(
         &self,

@@ -153,3 +153,6 @@ fn control(kind: Kind, payload: &[u8]) -> Result<Event, Violation> {
         _ => Err(wrong),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,28 +1,23 @@
 //! One lease at work: an application's socket on one side, the tunnel on the other.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use super::{
-    MAX_DATA, RESET_GRACE,
-    decode::Event,
-    frame::{self, HEADER, Kind, ResetCode},
-    state::{Lease, Received, Role},
-    wire::{NoEvent, Wire, lost},
+    RESET_GRACE,
+    frame::ResetCode,
+    state::{Lease, Role},
+    wire::{Wire, lost},
 };
 use crate::{
     refusal::{Reason, Refusal},
     relay::{
         Moved, Transport,
-        buffer::Then,
         vigil::{Alarm, Vigil},
     },
 };
 
-/// Kept free behind DATA, so that EOF, RESET and CLOSE leave in the same write.
-const TAIL: usize = 32;
+mod inward;
+mod outward;
 
 /// How a lease ended, as far as the tunnel is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,220 +267,5 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
     fn app_reset(&mut self, what: impl std::fmt::Display) {
         let detail = format!("the application of this host: {what}");
         self.fail(Refusal::new(Reason::Reset, detail));
-    }
-
-    /// From the tunnel to the application. Answers whether the tunnel is being read.
-    fn poll_inward(&mut self, cx: &mut Context<'_>) -> Result<bool, Finish> {
-        loop {
-            if self.poll_deliver(cx).is_pending() {
-                return Ok(false);
-            }
-            // Behind the last frame of this lease there may be the first of the next.
-            if self.lease.is_over() {
-                return Ok(true);
-            }
-            match self.wire.next(cx) {
-                Ok(event) => self.on_event(&event)?,
-                Err(NoEvent::Wait) => return Ok(true),
-                Err(none) => {
-                    if let Some(refusal) = none.refusal() {
-                        self.refusal.get_or_insert(refusal);
-                    }
-                    return Err(Finish::Broken);
-                }
-            }
-        }
-    }
-
-    fn on_event(&mut self, event: &Event) -> Result<(), Finish> {
-        let received = match self.lease.receive(event) {
-            Ok(received) => received,
-            Err(violation) => {
-                self.refusal.get_or_insert(violation.into());
-                return Err(Finish::Broken);
-            }
-        };
-        if self.lease.answered() {
-            self.kept = None;
-        }
-        match received {
-            Received::Deliver(count) | Received::Discard(count) => self.deliver = count,
-            Received::Eof => self.shutdown_owed = self.app.0.is_some(),
-            Received::Reset(code) => self.fail(code.refusal()),
-            Received::Opened | Received::Closing => {}
-            Received::Overrun => return Err(Finish::Broken),
-            Received::NotAccepted => return Err(Finish::NotAccepted),
-        }
-        Ok(())
-    }
-
-    /// Writes what is due to the application, then its end of the stream.
-    fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let moved = match self.role {
-            Role::Client => &mut self.moved.down,
-            Role::Server => &mut self.moved.up,
-        };
-        while let Some(app) = &mut self.app.0 {
-            let early = !self.to_app.rest().is_empty();
-            let next = if early {
-                self.to_app.rest()
-            } else {
-                self.wire
-                    .input
-                    .data()
-                    .get(..self.deliver)
-                    .unwrap_or_default()
-            };
-            let step = if !next.is_empty() {
-                ready!(Pin::new(app).poll_write(cx, next)).map(|count| {
-                    *moved += count as u64;
-                    if early {
-                        self.to_app.consume(count);
-                    } else {
-                        self.wire.input.consume(count);
-                        self.deliver -= count;
-                    }
-                    self.app_unflushed = true;
-                    count > 0
-                })
-            } else if self.app_unflushed {
-                match Pin::new(app).poll_flush(cx) {
-                    // Reading the tunnel goes on: what is kept back is bounded.
-                    Poll::Pending if !self.shutdown_owed => return Poll::Ready(()),
-                    flushed => ready!(flushed).map(|()| {
-                        self.app_unflushed = false;
-                        true
-                    }),
-                }
-            } else if self.shutdown_owed {
-                ready!(Pin::new(app).poll_shutdown(cx)).map(|()| {
-                    self.shutdown_owed = false;
-                    true
-                })
-            } else {
-                return Poll::Ready(());
-            };
-            match step {
-                Ok(true) => {}
-                Ok(false) => return self.gone("it takes no more bytes"),
-                Err(error) => return self.gone(format_args!("writing to it: {error}")),
-            }
-        }
-        self.discard();
-        Poll::Ready(())
-    }
-
-    fn gone(&mut self, what: impl std::fmt::Display) -> Poll<()> {
-        self.app_reset(what);
-        self.discard();
-        Poll::Ready(())
-    }
-
-    fn discard(&mut self) {
-        self.wire.input.consume(self.deliver);
-        self.deliver = 0;
-    }
-
-    /// From the application to the tunnel. Answers whether the application is being read, or is
-    /// gone.
-    fn poll_outward(&mut self, cx: &mut Context<'_>) -> bool {
-        loop {
-            let moved = match self.role {
-                Role::Client => &mut self.moved.up,
-                Role::Server => &mut self.moved.down,
-            };
-            if self.wire.poll_write(cx, moved).is_pending() {
-                return self.app.0.is_none();
-            }
-            // Pending is no reason to stop reading: what is kept back is bounded.
-            let _ = self.wire.poll_flush(cx);
-            if self.wire.broken.is_some() {
-                return self.app.0.is_none();
-            }
-            let reading = self.compose(cx);
-            if self.wire.output.is_empty() {
-                self.wire.output.release();
-                return reading || self.app.0.is_none();
-            }
-        }
-    }
-
-    /// Puts the next frames into the empty output: what is due before the application's bytes,
-    /// those, and what is due after them. Answers whether the application is being read.
-    fn compose(&mut self, cx: &mut Context<'_>) -> bool {
-        let number = self.lease.number();
-        let output = &mut self.wire.output;
-        if let Some(open) = self.owed.open.take() {
-            output.append(&open);
-        }
-        if std::mem::take(&mut self.owed.opened) {
-            output.append(&frame::numbered(Kind::Opened, number));
-        }
-        let reading = self.compose_data(cx);
-        let output = &mut self.wire.output;
-        if std::mem::take(&mut self.owed.eof) {
-            output.append(&frame::numbered(Kind::Eof, number));
-        }
-        if let Some(code) = self.owed.reset.take() {
-            output.append(&frame::reset(number, code));
-        }
-        if std::mem::take(&mut self.owed.close) {
-            output.append(&frame::numbered(Kind::Close, number));
-        }
-        reading
-    }
-
-    fn compose_data(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(app) = &mut self.app.0 else {
-            return false;
-        };
-        let output = &mut self.wire.output;
-        let ahead = self.to_peer.rest();
-        if ahead.is_empty() && self.app_ended {
-            self.owed.eof |= self.lease.send_eof();
-            return false;
-        }
-        let allowance = self.lease.allowance();
-        if allowance == 0 {
-            return false;
-        }
-        let mark = output.len();
-        output.append(&[0; HEADER]);
-        let room = output.room().saturating_sub(TAIL);
-        let limit = allowance.min(room).min(MAX_DATA);
-        let ahead = ahead.get(..ahead.len().min(limit)).unwrap_or_default();
-        output.append(ahead);
-        let taken = ahead.len();
-        self.to_peer.consume(taken);
-        let mut got = 0;
-        let then = if self.app_ended || !self.to_peer.rest().is_empty() {
-            Ok(Then::Full)
-        } else {
-            output.poll_fill(app, cx, limit - taken, &mut got)
-        };
-        let payload = taken + got;
-        if payload == 0 {
-            output.truncate(mark);
-        } else {
-            output.patch(mark, &frame::header(Kind::Data, payload));
-            self.lease.send_data(payload);
-            if let (Some(kept), Some(sent)) = (
-                &mut self.kept,
-                output.data().get(mark + HEADER..mark + HEADER + payload),
-            ) {
-                kept.extend_from_slice(sent);
-            }
-            self.wire.mark(payload);
-        }
-        match then {
-            Ok(Then::Wait) => return true,
-            Ok(Then::Full) => self.wire.output.grow(),
-            Ok(Then::End) => {
-                self.app_ended = true;
-                self.owed.eof |= self.lease.send_eof();
-            }
-            Err(error) => self.app_reset(format_args!("reading from it: {error}")),
-        }
-        false
     }
 }

@@ -186,7 +186,7 @@ impl<T: Transport> Shelves<T> {
         }
         let full = self.by_key.get(&key).map_or(0, VecDeque::len) >= limits.per_key;
         let out = if full {
-            self.pop_oldest(&key.clone())
+            self.pop_oldest(&key)
         } else if self.total >= limits.total {
             let oldest = self
                 .by_key
@@ -214,3 +214,6 @@ impl<T: Transport> Shelves<T> {
         oldest.map(|shelved| shelved.tunnel)
     }
 }
+
+#[cfg(test)]
+mod tests;

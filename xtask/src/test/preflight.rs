@@ -47,12 +47,6 @@ pub(crate) fn privileged() -> Result<()> {
         }
         Err(error) => missing.push(error.to_string()),
     }
-    if !fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false) {
-        missing.push(
-            "kernel BTF: /sys/kernel/btf/vmlinux; boot a kernel with CONFIG_DEBUG_INFO_BTF"
-                .to_owned(),
-        );
-    }
     if cmd::which("ip").is_some() {
         let name = format!("st-preflight-{}", process::id());
         let made = cmd::output(Command::new("ip").args(["netns", "add", &name]))

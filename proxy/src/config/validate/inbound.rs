@@ -1,6 +1,10 @@
 //! `[[inbound]]`
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -19,26 +23,38 @@ use crate::{
 /// which the server speaks first still feels prompt.
 const DETECT: Duration = Duration::from_millis(200);
 
-/// All rules in the order of the file, without those that cannot be used.
-pub(super) fn rules(problems: &mut Problems, file: &[file::Inbound]) -> Vec<InboundRule> {
-    let mut rules: Vec<InboundRule> = Vec::with_capacity(file.len());
-    for (index, written) in file.iter().enumerate() {
-        let key = rule_key("inbound", index, written.name.as_deref());
-        let Some(rule) = rule(problems, &key, written) else {
-            continue;
-        };
-        for other in &rules {
-            compare(problems, &key, &rule, other);
-        }
-        rules.push(rule);
-    }
-    rules
+/// What the rules before this one say, also those that cannot be used: errors between rules
+/// are reported together with the errors within them.
+#[derive(Default)]
+struct Seen<'a> {
+    names: BTreeSet<String>,
+    ports: Vec<(&'a str, Vec<RangeInclusive<u16>>)>,
 }
 
-fn rule(problems: &mut Problems, key: &str, file: &file::Inbound) -> Option<InboundRule> {
-    let name = references::rule_name(problems, key, file.name.as_deref());
+/// All rules in the order of the file, without those that cannot be used.
+pub(super) fn rules(problems: &mut Problems, file: &[file::Inbound]) -> Vec<InboundRule> {
+    let mut seen = Seen::default();
+    let rules = file.iter().enumerate().filter_map(|(index, written)| {
+        let key = rule_key("inbound", index, written.name.as_deref());
+        rule(problems, &key, written, &mut seen)
+    });
+    rules.collect()
+}
+
+fn rule<'a>(
+    problems: &mut Problems,
+    key: &str,
+    file: &'a file::Inbound,
+    seen: &mut Seen<'a>,
+) -> Option<InboundRule> {
+    let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
     references::select(problems, key, file.select.as_deref());
     let ports = ports(problems, key, &file.ports);
+    let own_name = file.name.as_deref().unwrap_or_default();
+    for (other, theirs) in &seen.ports {
+        overlap(problems, key, (own_name, &ports), (other, theirs));
+    }
+    seen.ports.push((own_name, ports.clone()));
     let accept = accept(problems, key, file.accept.as_deref());
     let source = source(problems, key, file.source.as_deref());
     let plain_from = match &file.plain_from {
@@ -84,11 +100,7 @@ fn rule(problems: &mut Problems, key: &str, file: &file::Inbound) -> Option<Inbo
     })
 }
 
-fn ports(
-    problems: &mut Problems,
-    key: &str,
-    written: &[Port],
-) -> Vec<std::ops::RangeInclusive<u16>> {
+fn ports(problems: &mut Problems, key: &str, written: &[Port]) -> Vec<RangeInclusive<u16>> {
     const SSH: u16 = 22;
     let key = format!("{key}.ports");
     if written.is_empty() {
@@ -284,15 +296,17 @@ fn detect(
     None
 }
 
-fn compare(problems: &mut Problems, key: &str, rule: &InboundRule, other: &InboundRule) {
-    references::unique(problems, key, &rule.name, &other.name);
-    if let Some(shared) = values::shared_port(&rule.ports, &other.ports) {
+fn overlap(
+    problems: &mut Problems,
+    key: &str,
+    (name, ports): (&str, &[RangeInclusive<u16>]),
+    (other, theirs): (&str, &[RangeInclusive<u16>]),
+) {
+    if let Some(shared) = values::shared_port(ports, theirs) {
         problems.missing(
             &format!("{key}.ports"),
             format!(
-                "the inbound rules {:?} and {:?} both name port {}",
-                other.name,
-                rule.name,
+                "the inbound rules {other:?} and {name:?} both name port {}",
                 display_ports(&[shared])
             ),
             "a port belongs to one rule: take it out of one of them",

@@ -1,5 +1,10 @@
 //! `[[outbound]]`
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
+
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 use rustls_pki_types::DnsName;
@@ -39,24 +44,36 @@ const ERRNOS: [(&str, Errno); 6] = [
     ("ETIMEDOUT", Errno::ETIMEDOUT),
 ];
 
-/// All rules in the order of the file, without those that cannot be used.
-pub(super) fn rules(problems: &mut Problems, file: &[file::Outbound]) -> Vec<OutboundRule> {
-    let mut rules: Vec<OutboundRule> = Vec::with_capacity(file.len());
-    for (index, written) in file.iter().enumerate() {
-        let key = rule_key("outbound", index, written.name.as_deref());
-        let Some(rule) = rule(problems, &key, written) else {
-            continue;
-        };
-        for other in &rules {
-            compare(problems, &key, &rule, other);
-        }
-        rules.push(rule);
-    }
-    rules
+/// What the rules before this one say, also those that cannot be used: errors between rules
+/// are reported together with the errors within them.
+#[derive(Default)]
+struct Seen<'a> {
+    names: BTreeSet<String>,
+    by_prefix: BTreeMap<Claim<'a>, Vec<(&'a str, Ports)>>,
 }
 
-fn rule(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<OutboundRule> {
-    let name = references::rule_name(problems, key, file.name.as_deref());
+/// A prefix, for a selection.
+type Claim<'a> = (Option<&'a str>, IpNet);
+
+type Ports = Vec<RangeInclusive<u16>>;
+
+/// All rules in the order of the file, without those that cannot be used.
+pub(super) fn rules(problems: &mut Problems, file: &[file::Outbound]) -> Vec<OutboundRule> {
+    let mut seen = Seen::default();
+    let rules = file.iter().enumerate().filter_map(|(index, written)| {
+        let key = rule_key("outbound", index, written.name.as_deref());
+        rule(problems, &key, written, &mut seen)
+    });
+    rules.collect()
+}
+
+fn rule<'a>(
+    problems: &mut Problems,
+    key: &str,
+    file: &'a file::Outbound,
+    seen: &mut Seen<'a>,
+) -> Option<OutboundRule> {
+    let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
     references::select(problems, key, file.select.as_deref());
     let to_key = format!("{key}.to");
     let ports_key = format!("{key}.ports");
@@ -72,6 +89,7 @@ fn rule(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<Out
     } else {
         values::ports(problems, &ports_key, &file.ports)
     };
+    ambiguous(problems, key, file, &to, &ports, seen);
     let action_key = format!("{key}.action");
     let Some(action) = &file.action else {
         problems.missing(
@@ -217,24 +235,39 @@ fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: 
 }
 
 /// Two rules that say different things of the same connection: neither would be the one that
-/// decides.
-fn compare(problems: &mut Problems, key: &str, rule: &OutboundRule, other: &OutboundRule) {
-    references::unique(problems, key, &rule.name, &other.name);
-    if rule.select != other.select {
-        return;
-    }
-    let shared_to: Option<&IpNet> = rule.to.iter().find(|net| other.to.contains(net));
-    let shared_ports = values::shared_port(&rule.ports, &other.ports);
-    if let (Some(to), Some(ports)) = (shared_to, shared_ports) {
-        problems.missing(
-            key,
-            format!(
-                "the outbound rules {:?} and {:?} both decide {to} port {}, for the same selection",
-                other.name,
-                rule.name,
-                display_ports(&[ports])
-            ),
-            "take the ports or the prefix out of one of them; a longer prefix wins over a shorter",
-        );
+/// decides. One error for each rule is enough.
+fn ambiguous<'a>(
+    problems: &mut Problems,
+    key: &str,
+    file: &'a file::Outbound,
+    to: &[IpNet],
+    ports: &Ports,
+    seen: &mut Seen<'a>,
+) {
+    let name = file.name.as_deref().unwrap_or_default();
+    let mut reported = false;
+    for net in to {
+        let same = seen
+            .by_prefix
+            .entry((file.select.as_deref(), *net))
+            .or_default();
+        for (other, theirs) in same.iter() {
+            if let Some(shared) = values::shared_port(ports, theirs)
+                && !reported
+            {
+                reported = true;
+                let shared = display_ports(&[shared]);
+                problems.missing(
+                    key,
+                    format!(
+                        "the outbound rules {other:?} and {name:?} both decide {net} port \
+                         {shared}, for the same selection"
+                    ),
+                    "take the ports or the prefix out of one of them; a longer prefix wins over \
+                     a shorter",
+                );
+            }
+        }
+        same.push((name, ports.clone()));
     }
 }

@@ -1,13 +1,20 @@
 //! What one part of a file says of another: names that must exist, names that must differ.
 
+use std::collections::BTreeSet;
+
 use super::values;
 use crate::config::{
     errors::Problems,
     shape::{closest, join},
 };
 
-/// The name of a rule.
-pub(super) fn rule_name(problems: &mut Problems, key: &str, name: Option<&str>) -> Option<String> {
+/// The name of a rule, which no rule before it in `names` may have.
+pub(super) fn rule_name(
+    problems: &mut Problems,
+    key: &str,
+    name: Option<&str>,
+    names: &mut BTreeSet<String>,
+) -> Option<String> {
     let name_key = format!("{key}.name");
     let Some(name) = name else {
         problems.missing(
@@ -17,19 +24,15 @@ pub(super) fn rule_name(problems: &mut Problems, key: &str, name: Option<&str>) 
         );
         return None;
     };
-    values::name(problems, &name_key, name).then(|| name.into())
-}
-
-/// Two rules of one direction.
-pub(super) fn unique(problems: &mut Problems, key: &str, name: &str, other: &str) {
-    if name == other {
+    if !names.insert(name.into()) {
         problems.bad(
-            &format!("{key}.name"),
+            &name_key,
             name,
             "another rule above has the same name, so records would not tell them apart",
             "give each rule a name of its own",
         );
     }
+    values::name(problems, &name_key, name).then(|| name.into())
 }
 
 /// The selection that a rule names.
@@ -56,7 +59,11 @@ pub(super) fn identity(problems: &mut Problems, key: &str, name: Option<&str>) -
 
 /// TLS with client certificates verifies nobody without a bundle.
 pub(super) fn any_trust(problems: &mut Problems, key: &str, what_for: &str) {
-    if !problems.lines.keys().any(|key| key.starts_with("trust.")) {
+    let mut from_trust = problems.lines.range("trust.".to_owned()..);
+    if !from_trust
+        .next()
+        .is_some_and(|(key, _)| key.starts_with("trust."))
+    {
         problems.missing(
             key,
             format!("the rule needs a trust bundle, and the file has none: {what_for}"),

@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod refused;
+mod rules;
 
 const SAMPLE: &str = include_str!("../../../../scripts/sidetrack.toml");
 
@@ -49,6 +50,20 @@ fn config(text: &str) -> Config {
 
 fn errors(text: &str) -> Vec<ConfigError> {
     parse(text).unwrap_err().errors
+}
+
+/// The one error that a text gives.
+fn error(text: &str) -> ConfigError {
+    let mut errors = errors(text);
+    assert_eq!(errors.len(), 1, "{text}\n{errors:#?}");
+    errors.remove(0)
+}
+
+fn check(text: &str, key: &str, says: &str) {
+    let error = error(text);
+    assert_eq!(error.key, key, "{text}");
+    let message = error.to_string();
+    assert!(message.contains(says), "{message}\nlacks: {says}");
 }
 
 #[test]

@@ -1,0 +1,269 @@
+//! One daemon: how it starts, what it does beside connections, how it reloads and ends.
+//!
+//! The order protects: policy is whole, every listener is bound and registered and the rules are
+//! in the kernel before anything is attached; on the way out listeners go before links, so that
+//! connects are blocked and not let through while live connections end.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    config::Config,
+    data::{DataPath, Parts},
+    inbound::{self, owners::Owners},
+    kernel::{
+        Family, KernelError, LoadError, Redirector,
+        attach::Points,
+        rules::{RuleTables, Scope},
+    },
+    outbound,
+    policy::{Policy, PolicyError},
+    record::RecordSink,
+    socket,
+};
+
+mod housekeeping;
+pub mod reload;
+
+/// What a daemon is started with.
+pub struct Plan {
+    /// Policy of generation 1, already built: a configuration that is wrong stops everything
+    /// before anything has begun.
+    pub policy: Policy,
+    /// Whom the rules are for.
+    pub scope: Scope,
+    /// The cgroup at which programs are attached.
+    pub governed: PathBuf,
+    /// The proxy's own cgroup, which this process is in.
+    pub proxy: ProxyCgroup,
+    /// Where the cgroup2 hierarchy is mounted.
+    pub mount: PathBuf,
+    /// Where access records go.
+    pub sink: RecordSink,
+}
+
+/// The cgroup of the proxy.
+pub struct ProxyCgroup {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its id; 0 if others are in it too, so that it tells nothing.
+    pub id: u64,
+}
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel side cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The kernel refused something.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A listener cannot be bound.
+    #[error(
+        "binding a listener on the loopback address: {0}; is `lo` up in this network namespace?"
+    )]
+    Listen(#[source] std::io::Error),
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The file is wrong.
+    #[error("the configuration is wrong\n{0}")]
+    Config(crate::config::ConfigErrors),
+    /// What it names is wrong.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The kernel did not take the rules.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A key that only a restart can change.
+    #[error("{0} cannot change while the daemon runs; restart it for that")]
+    NeedsRestart(&'static str),
+}
+
+/// A running daemon.
+pub struct App {
+    /// What connections use.
+    pub data: Arc<DataPath>,
+    /// The kernel side.
+    pub redirector: Arc<Redirector>,
+    /// Since when it runs.
+    pub since: Instant,
+    scope: Scope,
+    governed: PathBuf,
+    mount: PathBuf,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+    reloading: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    /// Starts it: when this returns, connections are redirected.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing stays attached.
+    pub async fn start(plan: Plan) -> Result<Arc<Self>, StartError> {
+        let config = plan.policy.config.clone();
+        let redirector = Arc::new(Redirector::load(plan.proxy.id, config.intercept.listeners)?);
+        let policy = Arc::new(plan.policy);
+        let data = Arc::new(DataPath::new(Parts {
+            flows: redirector.flows(),
+            policy: Arc::clone(&policy),
+            sink: plan.sink,
+            owners: Owners::new(plan.mount.clone()),
+            netns: redirector.netns(),
+            exempt_by_socket: plan.proxy.id == 0,
+        }));
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for listener in bind(&redirector, config.intercept.listeners)? {
+            let (data, stopped) = (Arc::clone(&data), stopped.clone());
+            match listener {
+                Bound::Outbound(listener) => {
+                    tasks.spawn(outbound::accept(data, listener, stopped));
+                }
+                Bound::Inbound(listener) => {
+                    tasks.spawn(inbound::accept(data, listener, stopped));
+                }
+            }
+        }
+        let app = Arc::new(Self {
+            data,
+            redirector,
+            since: Instant::now(),
+            scope: plan.scope,
+            governed: plan.governed,
+            mount: plan.mount,
+            stop,
+            tasks: Mutex::new(tasks),
+            reloading: tokio::sync::Mutex::new(()),
+        });
+        app.redirector
+            .activate(RuleTables::compile(&config, app.scope, policy.generation))?;
+        app.refresh_addresses()?;
+        // Before and after: sk_lookup must not find an application that listens already missing,
+        // and one that begins to listen in between must not be missed.
+        app.reconcile_listening()?;
+        app.redirector.attach(&Points {
+            governed: app.governed.clone(),
+            proxy: plan.proxy.path,
+            inbound: true,
+        })?;
+        app.reconcile_listening()?;
+        housekeeping::spawn(&app, stopped);
+        Ok(app)
+    }
+
+    /// Takes no new connections, waits for the live ones up to `within`, then resets what is
+    /// left. Whether none had to be reset.
+    pub async fn drain(&self, within: Duration) -> bool {
+        self.redirector.unregister();
+        self.stop.send_replace(true);
+        let mut accepting = std::mem::take(&mut *self.tasks.lock());
+        while accepting.join_next().await.is_some() {}
+        self.data.pool.clear();
+        let drained = tokio::time::timeout(within, self.data.live.drain())
+            .await
+            .is_ok();
+        if !drained {
+            tracing::warn!(
+                connections = self.data.live.count(),
+                "the drain deadline passed; resetting what is left"
+            );
+            self.data.live.cut();
+            // Each task ends at its next poll; their records are written as they do.
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.data.live.drain()).await;
+        }
+        self.redirector.detach();
+        drained
+    }
+
+    /// The cgroup at which programs are attached.
+    pub fn governed(&self) -> &Path {
+        &self.governed
+    }
+
+    fn refresh_addresses(&self) -> Result<(), KernelError> {
+        let own = self.redirector.refresh_addresses()?;
+        self.data.own_addresses.store(Arc::new(own));
+        Ok(())
+    }
+
+    fn reconcile_listening(&self) -> Result<(), KernelError> {
+        let governed = self.governed_ids();
+        self.redirector.reconcile_listening(governed.as_ref())
+    }
+
+    /// The cgroups below the attach point; `None` where that is the root, so that it is all.
+    fn governed_ids(&self) -> Option<HashSet<u64>> {
+        let everything = self.governed == self.mount;
+        (!everything).then(|| inbound::owners::ids_below(&self.governed))
+    }
+}
+
+enum Bound {
+    Outbound(TcpListener),
+    Inbound(TcpListener),
+}
+
+fn bind(redirector: &Redirector, slots: u32) -> Result<Vec<Bound>, StartError> {
+    let mut bound = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        for slot in 0..slots {
+            let (outward, inward) = match listen_pair(family) {
+                Ok(pair) => pair,
+                // A namespace without IPv6: its sockets cannot connect over it either.
+                Err(error) if family == Family::V6 && is_family_missing(&error) => {
+                    tracing::info!("no IPv6 in this network namespace; only IPv4 is redirected");
+                    return Ok(bound);
+                }
+                Err(error) => return Err(StartError::Listen(error)),
+            };
+            redirector.register_outbound(&outward, family, slot)?;
+            redirector.register_inbound(&inward, family, slot)?;
+            bound.push(Bound::Outbound(outward));
+            bound.push(Bound::Inbound(inward));
+        }
+    }
+    Ok(bound)
+}
+
+fn listen_pair(family: Family) -> std::io::Result<(TcpListener, TcpListener)> {
+    Ok((
+        socket::listen_on_loopback(family)?,
+        socket::listen_on_loopback(family)?,
+    ))
+}
+
+fn is_family_missing(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+/// Paths of cgroups that selections name.
+fn selected_paths(config: &Config) -> impl Iterator<Item = &str> {
+    config
+        .selects
+        .values()
+        .flat_map(|select| select.include.iter().chain(&select.exclude))
+        .filter_map(|selector| selector.cgroup.as_deref())
+}
+
+/// The folder of `intercept.cgroup`.
+pub fn governed(config: &Config, mount: &Path) -> PathBuf {
+    let below = config.intercept.cgroup.trim_matches('/');
+    if below.is_empty() {
+        mount.to_path_buf()
+    } else {
+        mount.join(below)
+    }
+}

@@ -1,0 +1,70 @@
+//! SIGHUP: the whole configuration again, all or nothing.
+
+use std::sync::Arc;
+
+use super::{App, ReloadError};
+use crate::{config::Config, kernel::rules::RuleTables, policy::Policy};
+
+impl App {
+    /// Reads the configuration and everything that it names again, and switches to it. On any
+    /// error everything stays as it is.
+    ///
+    /// Live connections go on under the policy by which they were permitted; idle tunnels of
+    /// before are closed.
+    ///
+    /// # Errors
+    /// [`ReloadError`]
+    pub async fn reload(&self) -> Result<u32, ReloadError> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let before = self.data.policy.load_full();
+        let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
+        same(&before.config, &config)?;
+        let generation = before.generation.wrapping_add(1).max(1);
+        let policy = Arc::new(Policy::build(config, generation, Some(&before))?);
+        let tables = RuleTables::compile(&policy.config, self.scope, generation);
+        // User space first: connections that the kernel redirects by the new rules must find
+        // them here, and those of the old rules are still known to the new policy.
+        self.data.policy.store(Arc::clone(&policy));
+        if let Err(error) = self.redirector.activate(tables) {
+            self.data.policy.store(before);
+            return Err(error.into());
+        }
+        self.data.pool.retain_generation(u64::from(generation));
+        if let Err(error) = self.data.sink.reopen() {
+            tracing::warn!(%error, "opening the access record's file again; the old one is used on");
+        }
+        Ok(generation)
+    }
+}
+
+/// What a running daemon is built around.
+fn same(before: &Config, after: &Config) -> Result<(), ReloadError> {
+    let fixed = [
+        (
+            "daemon.instance",
+            before.daemon.instance == after.daemon.instance,
+        ),
+        (
+            "daemon.runtime_dir",
+            before.daemon.runtime_dir == after.daemon.runtime_dir,
+        ),
+        (
+            "daemon.workers",
+            before.daemon.workers == after.daemon.workers,
+        ),
+        (
+            "intercept.cgroup",
+            before.intercept.cgroup == after.intercept.cgroup,
+        ),
+        (
+            "intercept.listeners",
+            before.intercept.listeners == after.intercept.listeners,
+        ),
+        ("[limits]", before.limits == after.limits),
+        ("[log]", before.log == after.log),
+    ];
+    match fixed.into_iter().find(|(_, same)| !same) {
+        Some((key, _)) => Err(ReloadError::NeedsRestart(key)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,133 @@
+//! What `status`, `connections` and `detach` ask a running daemon.
+//!
+//! A Unix socket that only its owner may open, one JSON object each way for each connection.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+    sync::watch,
+    time::timeout,
+};
+
+use crate::{app::App, config::Instance};
+
+pub mod lock;
+pub mod status;
+
+/// A question is short.
+const LONGEST: u64 = 4096;
+/// Nobody needs longer to ask.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum Question {
+    /// What is attached, effective and counted.
+    Status,
+    /// The live connections.
+    Connections,
+    /// Detach everything and stop.
+    Detach,
+}
+
+/// The control socket of an instance.
+pub fn socket_path(runtime_dir: &Path, instance: &Instance) -> PathBuf {
+    runtime_dir.join(format!("{instance}.sock"))
+}
+
+/// Answers questions until the daemon stops. The socket's file is removed when dropped.
+pub struct Control {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Control {
+    /// Binds the socket, in place of one that a dead daemon left. The caller holds the
+    /// instance's lock, so that nobody else's is taken.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn bind(path: PathBuf) -> io::Result<Self> {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(Self { path, listener })
+    }
+
+    /// Answers. `detach` is told when somebody asks for that.
+    pub async fn serve(self, app: Arc<App>, detach: watch::Sender<bool>) {
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let (app, detach) = (Arc::clone(&app), detach.clone());
+            tokio::spawn(async move {
+                let answered = timeout(PATIENCE, answer(stream, &app, &detach)).await;
+                if let Ok(Err(error)) = answered {
+                    tracing::debug!(%error, "answering on the control socket");
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(
+    mut stream: UnixStream,
+    app: &Arc<App>,
+    detach: &watch::Sender<bool>,
+) -> io::Result<()> {
+    let mut text = Vec::new();
+    (&mut stream).take(LONGEST).read_to_end(&mut text).await?;
+    let answer = match serde_json::from_slice(&text) {
+        Err(error) => serde_json::json!({ "error": format!("not a question: {error}") }),
+        Ok(Question::Status) => {
+            // The kernel is asked for each program: that blocks.
+            let app = Arc::clone(app);
+            let status = tokio::task::spawn_blocking(move || status::Status::of(&app)).await;
+            serde_json::to_value(status.map_err(io::Error::other)?)?
+        }
+        Ok(Question::Connections) => serde_json::to_value(app.data.live.list())?,
+        Ok(Question::Detach) => {
+            detach.send_replace(true);
+            serde_json::json!({ "stopping": true, "pid": std::process::id() })
+        }
+    };
+    stream.write_all(&serde_json::to_vec(&answer)?).await?;
+    stream.shutdown().await
+}
+
+/// Asks a daemon.
+///
+/// # Errors
+/// `NotFound` or `ConnectionRefused` if there is none.
+pub fn ask(path: &Path, question: Question) -> io::Result<serde_json::Value> {
+    use std::io::{Read as _, Write as _};
+
+    let mut stream = std::os::unix::net::UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE * 2))?;
+    stream.write_all(&serde_json::to_vec(&question)?)?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}

@@ -1,0 +1,193 @@
+//! Tunnels from peers: each OPEN is a connection of its own, judged anew.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rustls_pki_types::CertificateDer;
+use tokio::{net::TcpStream, sync::watch};
+
+use super::dial;
+use crate::{
+    addr::{LocalAddr, OriginalDst},
+    data::DataPath,
+    identity::PeerIdentity,
+    live::Place,
+    record::{Carriage, Direction, Record, TlsFacts},
+    refusal::{Reason, Refusal},
+    relay::Moved,
+    tls::server::Terminated,
+    tunnel::{Admitted, LeaseGuard, LeaseHandler, Open, Options, serve as serve_leases},
+};
+
+/// One tunnel's peer, as each of its leases is judged by it.
+struct Peer {
+    data: Arc<DataPath>,
+    identity: PeerIdentity,
+    label: Arc<str>,
+    facts: TlsFacts,
+    local: LocalAddr,
+    from: SocketAddr,
+    /// The certificates that it showed, for a policy that comes after.
+    chain: Vec<CertificateDer<'static>>,
+    /// Generation of the policy that judged them.
+    generation: u32,
+    leases: AtomicU64,
+}
+
+/// The record of one lease, and its place among the live connections.
+struct Lease {
+    record: Record,
+    _place: Place,
+}
+
+/// Serves a tunnel until either end closes it.
+pub(super) async fn serve(
+    data: Arc<DataPath>,
+    terminated: Terminated,
+    generation: u32,
+    (local, from): (LocalAddr, SocketAddr),
+    mut stop: watch::Receiver<bool>,
+) {
+    let Terminated {
+        stream,
+        peer,
+        facts,
+    } = terminated;
+    let label: Arc<str> = peer.to_string().into();
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let chain = certificates
+        .iter()
+        .cloned()
+        .map(CertificateDer::into_owned)
+        .collect();
+    let options = Options {
+        // Longer than the client keeps it, so that it is the client that closes: then no OPEN
+        // meets a CLOSE.
+        idle: data.limits.tunnel_idle * 2,
+        lease_idle: data.limits.idle,
+    };
+    let mut cut = data.live.deadline();
+    let handler = Peer {
+        data,
+        identity: peer,
+        label,
+        facts,
+        local,
+        from,
+        chain,
+        generation,
+        leases: AtomicU64::new(0),
+    };
+    let stopped = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let end = tokio::select! {
+        biased;
+        _ = cut.passed() => return,
+        end = serve_leases(stream, &handler, options, stopped) => end,
+    };
+    if let Err(refusal) = end {
+        tracing::info!(peer = %handler.label, %from, %refusal, "a tunnel ended");
+    }
+}
+
+impl Peer {
+    async fn admit(&self, open: &Open, record: &mut Record) -> Result<(TcpStream, Place), Refusal> {
+        let place = self.data.live.enter()?;
+        // The policy of now: a tunnel may be older than the last reload.
+        let policy = self.data.policy.load_full();
+        let route = policy.inbound(self.local.port())?;
+        record.rule = Some(Arc::clone(&route.rule));
+        record.own_identity = route.own.clone();
+        let terminator = route.tunnel.as_ref().ok_or_else(super::not_accepted)?;
+        if policy.generation == self.generation {
+            terminator.admit(&self.identity, self.from)?;
+        } else {
+            terminator.judge_again(&self.chain, self.from)?;
+        }
+        let own = self.data.own_addresses.load();
+        let permit = route.permit_open(
+            &self.identity,
+            (self.local, self.from),
+            (open.source, open.destination),
+            |ip| own.contains(&ip),
+        )?;
+        self.data.owners.check(&route, self.local)?;
+        let app = dial::dial(&self.data, &route, &permit).await?;
+        place.describe(record);
+        Ok((app, place))
+    }
+}
+
+impl LeaseHandler for Peer {
+    type App = TcpStream;
+    type Guard = Lease;
+
+    async fn open(&self, open: Open) -> Result<Admitted<TcpStream, Lease>, Refusal> {
+        let mut record = Record::begin(&self.data.sink, Direction::Inbound, open.source.get());
+        let before = self.leases.fetch_add(1, Ordering::Relaxed);
+        record.id = open.id;
+        record.destination = Some(OriginalDst::new(self.local.get()));
+        record.peer_identity = Some(Arc::clone(&self.label));
+        record.tls = Some(self.facts.clone());
+        record.carriage = if before == 0 {
+            Carriage::TunnelNew
+        } else {
+            Carriage::TunnelReused
+        };
+        // Dropped while it dials: the client gave the lease up, or the tunnel broke.
+        let mut dropped = Unless {
+            record: Some(record),
+        };
+        let Some(record) = dropped.record.as_mut() else {
+            return Err(Refusal::new(Reason::Internal, "a record was taken twice"));
+        };
+        match Box::pin(self.admit(&open, record)).await {
+            Ok((app, place)) => match dropped.record.take() {
+                Some(record) => Ok(Admitted {
+                    app,
+                    guard: Lease {
+                        record,
+                        _place: place,
+                    },
+                }),
+                None => Err(Refusal::new(Reason::Internal, "a record was taken twice")),
+            },
+            Err(refusal) => {
+                record.refuse(refusal.clone());
+                Err(refusal)
+            }
+        }
+    }
+}
+
+/// A record whose connection was given up before it was decided.
+struct Unless {
+    record: Option<Record>,
+}
+
+impl Drop for Unless {
+    fn drop(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.refuse(Refusal::new(
+                Reason::Reset,
+                "the client gave up before the application was reached",
+            ));
+        }
+    }
+}
+
+impl LeaseGuard for Lease {
+    fn ended(mut self, moved: Moved, end: Result<(), Refusal>) {
+        self.record.bytes_up = moved.up;
+        self.record.bytes_down = moved.down;
+        if let Err(refusal) = end {
+            self.record.refuse(refusal);
+        }
+    }
+}

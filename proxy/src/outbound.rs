@@ -1,0 +1,166 @@
+//! Connections that applications of this host make.
+//!
+//! ```text
+//! Accepted --resolve--> Resolved --permit--> Permitted --carry--> (ended)
+//! ```
+//!
+//! Each phase consumes the one before, so that no byte can move before policy has permitted it.
+//! What is known goes into the record, which writes itself when the connection has ended.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use sidetrack_abi::Redirected;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+use crate::{
+    addr::OriginalDst,
+    data::DataPath,
+    kernel::maps::NoOriginal,
+    live::Place,
+    policy::OutboundPermit,
+    record::{Direction, Record},
+    refusal::{Reason, Refusal},
+    relay::Moved,
+    socket::{self, Guarded},
+};
+
+mod carry;
+pub mod upstream;
+
+/// Accepts applications' connections until `stop` says so.
+pub async fn accept(data: Arc<DataPath>, listener: TcpListener, stop: watch::Receiver<bool>) {
+    socket::accept_each(listener, stop, |stream, peer| {
+        tokio::spawn(serve(Arc::clone(&data), stream, peer));
+    })
+    .await;
+}
+
+/// One connection, from accept to its record.
+async fn serve(data: Arc<DataPath>, app: TcpStream, peer: SocketAddr) {
+    let mut record = Record::begin(&data.sink, Direction::Outbound, peer);
+    let mut moved = Moved::default();
+    let accepted = Accepted {
+        data: &data,
+        app: Guarded::new(app),
+        peer,
+    };
+    let end = match accepted.resolve(&mut record) {
+        Err(refusal) => Err(refusal),
+        Ok(resolved) => match data.live.enter() {
+            Err(refusal) => Err(refusal),
+            Ok(place) => {
+                let mut deadline = place.deadline();
+                // The deadline comes first: what it cuts off is its doing, whatever else happens.
+                tokio::select! {
+                    biased;
+                    refusal = deadline.passed() => Err(refusal),
+                    end = resolved.run(&place, &mut record, &mut moved) => end,
+                }
+            }
+        },
+    };
+    record.bytes_up = moved.up;
+    record.bytes_down = moved.down;
+    if let Err(refusal) = end {
+        record.refuse(refusal);
+    }
+}
+
+/// The kernel handed the connection over; where it wanted to go is not known yet.
+struct Accepted<'a> {
+    data: &'a DataPath,
+    app: Guarded,
+    peer: SocketAddr,
+}
+
+/// The original destination is known.
+struct Resolved<'a> {
+    data: &'a DataPath,
+    app: Guarded,
+    peer: SocketAddr,
+    redirected: Redirected,
+}
+
+/// Policy lets it go on.
+struct Permitted<'a> {
+    data: &'a DataPath,
+    app: Guarded,
+    peer: SocketAddr,
+    permit: OutboundPermit,
+}
+
+impl<'a> Accepted<'a> {
+    /// There is no default destination: without an original one the connection is closed.
+    fn resolve(self, record: &mut Record) -> Result<Resolved<'a>, Refusal> {
+        let redirected = match self.data.flows.original(self.app.stream()) {
+            Ok(redirected) => redirected,
+            Err(error @ NoOriginal::NotRedirected) => {
+                return Err(Refusal::new(
+                    Reason::NoOriginalDestination,
+                    error.to_string(),
+                ));
+            }
+            Err(error) => return Err(Refusal::new(Reason::Internal, error.to_string())),
+        };
+        record.destination = Some(OriginalDst::new(redirected.destination.into()));
+        record.pid = Some(redirected.pid);
+        record.uid = Some(redirected.uid);
+        Ok(Resolved {
+            data: self.data,
+            app: self.app,
+            peer: self.peer,
+            redirected,
+        })
+    }
+}
+
+impl<'a> Resolved<'a> {
+    async fn run(
+        self,
+        place: &Place,
+        record: &mut Record,
+        moved: &mut Moved,
+    ) -> Result<(), Refusal> {
+        let permitted = self.permit(record)?;
+        place.describe(record);
+        socket::tune(permitted.app.stream(), &permitted.data.limits).map_err(|error| {
+            Refusal::new(
+                Reason::Internal,
+                format!("setting up the application's socket: {error}"),
+            )
+        })?;
+        permitted.carry(place, record, moved).await
+    }
+
+    fn permit(self, record: &mut Record) -> Result<Permitted<'a>, Refusal> {
+        let policy = self.data.policy.load();
+        let permit = policy.outbound(&self.redirected)?;
+        record.rule = Some(Arc::clone(&permit.rule));
+        Ok(Permitted {
+            data: self.data,
+            app: self.app,
+            peer: self.peer,
+            permit,
+        })
+    }
+}
+
+/// The record of a connection that the kernel refused.
+pub fn refused_in_kernel(data: &DataPath, refused: &sidetrack_abi::event::Refused) {
+    let connection = &refused.connection;
+    let destination = OriginalDst::new(connection.destination.into());
+    // The hook runs before a source is chosen; the family is what is known of it.
+    let source = match destination.get() {
+        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
+    };
+    let mut record = Record::begin(&data.sink, Direction::Outbound, source);
+    record.destination = Some(destination);
+    record.pid = Some(connection.pid);
+    record.uid = Some(connection.uid);
+    record.rule = data.policy.load().rule_name(connection);
+    record.refuse(crate::kernel::events::refusal(refused));
+}

@@ -1,0 +1,194 @@
+//! The last phase: bytes move, in one of three ways.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{
+    Permitted,
+    upstream::{self, TunnelIo},
+};
+use crate::{
+    addr::{ClientAddr, LocalAddr, UpstreamAddr},
+    config::Wire,
+    live::Place,
+    policy::{MtlsRoute, Route},
+    record::{Carriage, Record},
+    refusal::{Reason, Refusal},
+    relay::{Moved, Start, relay},
+    tls::client::Originated,
+    tunnel::{Open, Opening, Outcome, PoolKey, Tunnel},
+};
+
+/// How often a lease that its server never took is tried on another tunnel. Each attempt takes
+/// another tunnel out of the pool; the last makes a new one.
+const ATTEMPTS: u32 = 4;
+
+/// What is read of an application that has already sent something, to leave with OPEN.
+const FIRST_BYTES: usize = 16 * 1024;
+
+impl Permitted<'_> {
+    pub(super) async fn carry(
+        self,
+        place: &Place,
+        record: &mut Record,
+        moved: &mut Moved,
+    ) -> Result<(), Refusal> {
+        record.upstream = Some(UpstreamAddr::new(self.permit.destination.get()));
+        match self.permit.route.clone() {
+            Route::Passthrough => Box::pin(self.carry_plain(place, record, moved)).await,
+            Route::Mtls(route) => {
+                record.own_identity = Some(Arc::clone(&route.own));
+                match route.wire {
+                    Wire::Tls => Box::pin(self.carry_tls(&route, place, record, moved)).await,
+                    Wire::Tunnel => Box::pin(self.carry_tunnel(&route, place, record, moved)).await,
+                }
+            }
+        }
+    }
+
+    async fn carry_plain(
+        mut self,
+        place: &Place,
+        record: &mut Record,
+        moved: &mut Moved,
+    ) -> Result<(), Refusal> {
+        let (mut upstream, local) =
+            upstream::connect(self.data, &self.permit, self.bound_source()).await?;
+        record.source = self.source_seen_from(local);
+        record.carriage = Carriage::Plain;
+        place.describe(record);
+        self.app.begin_relay();
+        let idle = self.data.limits.idle;
+        relay(&mut self.app, &mut upstream, Start::default(), idle, moved).await
+    }
+
+    async fn carry_tls(
+        mut self,
+        route: &MtlsRoute,
+        place: &Place,
+        record: &mut Record,
+        moved: &mut Moved,
+    ) -> Result<(), Refusal> {
+        let (originated, local) = self.originate(route).await?;
+        record.source = self.source_seen_from(local);
+        record.peer_identity = Some(originated.peer.to_string().into());
+        record.tls = Some(originated.facts);
+        record.carriage = Carriage::Tls;
+        place.describe(record);
+        self.app.begin_relay();
+        let (idle, mut stream) = (self.data.limits.idle, originated.stream);
+        relay(&mut self.app, &mut stream, Start::default(), idle, moved).await
+    }
+
+    async fn carry_tunnel(
+        self,
+        route: &MtlsRoute,
+        place: &Place,
+        record: &mut Record,
+        moved: &mut Moved,
+    ) -> Result<(), Refusal> {
+        let key = self.pool_key(route);
+        let mut first = Opening::default();
+        let mut this = self;
+        for attempt in 1..=ATTEMPTS {
+            let tunnel = match this.data.pool.take(&key) {
+                Some(tunnel) => {
+                    record.carriage = Carriage::TunnelReused;
+                    tunnel
+                }
+                None => {
+                    let (originated, local) = this.originate(route).await?;
+                    record.carriage = Carriage::TunnelNew;
+                    this.new_tunnel(originated, local)
+                }
+            };
+            record.source = this.source_seen_from(tunnel.io().local);
+            record.peer_identity = Some(Arc::clone(&tunnel.io().peer));
+            record.tls = Some(tunnel.io().facts.clone());
+            place.describe(record);
+            let open = Open {
+                id: record.id,
+                source: record.source,
+                destination: this.permit.destination,
+            };
+            let Self {
+                data,
+                mut app,
+                peer,
+                permit,
+            } = this;
+            if first.bytes.is_empty() && !first.ended {
+                first.bytes = app.already_sent(FIRST_BYTES);
+            }
+            app.begin_relay();
+            let end = tunnel
+                .lease(&open, app, first, data.limits.idle, moved)
+                .await;
+            if let Some(tunnel) = end.tunnel {
+                data.pool.put(key.clone(), tunnel);
+            }
+            match end.outcome {
+                Outcome::Clean => return Ok(()),
+                Outcome::Refused(refusal) => return Err(refusal),
+                Outcome::NotAccepted { mut app, replay } => {
+                    app.end_relay();
+                    tracing::debug!(attempt, peer = %permit.destination, "lease not taken; trying another tunnel");
+                    first = replay;
+                    this = Self {
+                        data,
+                        app,
+                        peer,
+                        permit,
+                    };
+                }
+            }
+        }
+        Err(Refusal::new(
+            Reason::TunnelLost,
+            format!("the peer closed {ATTEMPTS} tunnels before it took the connection"),
+        ))
+    }
+
+    async fn originate(&self, route: &MtlsRoute) -> Result<(Originated, LocalAddr), Refusal> {
+        let (stream, local) =
+            upstream::connect(self.data, &self.permit, self.bound_source()).await?;
+        let _place = self.data.begin_handshake().await?;
+        let to = UpstreamAddr::new(self.permit.destination.get());
+        let handshake = Box::pin(route.originator.originate(stream, to));
+        Ok((self.data.within_handshake(handshake).await?, local))
+    }
+
+    fn new_tunnel(&self, originated: Originated, local: LocalAddr) -> Tunnel<TunnelIo> {
+        let age = self.data.limits.tunnel_age;
+        // A certificate that expires takes its tunnels with it.
+        let left = originated
+            .peer
+            .not_after
+            .duration_since(std::time::SystemTime::now())
+            .unwrap_or_default();
+        Tunnel::new(TunnelIo::new(originated, local))
+            .expiring(tokio::time::Instant::now() + age.min(left))
+    }
+
+    fn bound_source(&self) -> Option<std::net::IpAddr> {
+        self.permit.bound_source(self.peer.ip())
+    }
+
+    /// The application as the far end may know it: its own port, and the address that our
+    /// connection leaves from. At our end it shows only the loopback address.
+    fn source_seen_from(&self, local: LocalAddr) -> ClientAddr {
+        ClientAddr::new(SocketAddr::new(local.ip(), self.peer.port()))
+    }
+
+    fn pool_key(&self, route: &MtlsRoute) -> PoolKey {
+        PoolKey {
+            netns: self.data.netns,
+            bind: self.bound_source(),
+            device: 0,
+            mark: self.permit.mark,
+            peer: self.permit.destination.get(),
+            own: Arc::clone(&route.own),
+            expect: Arc::clone(&route.expect),
+            generation: route.generation,
+        }
+    }
+}

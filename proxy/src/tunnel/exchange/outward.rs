@@ -1,0 +1,121 @@
+//! From the application to the tunnel.
+
+use std::task::Context;
+
+use super::{
+    super::{
+        MAX_DATA,
+        frame::{self, HEADER, Kind},
+        state::Role,
+    },
+    Exchange,
+};
+use crate::relay::{Transport, buffer::Then};
+
+/// Kept free behind DATA, so that EOF, RESET and CLOSE leave in the same write.
+const TAIL: usize = 32;
+
+impl<T: Transport, A: Transport> Exchange<'_, T, A> {
+    /// From the application to the tunnel. Answers whether the application is being read, or is
+    /// gone.
+    pub(super) fn poll_outward(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let moved = match self.role {
+                Role::Client => &mut self.moved.up,
+                Role::Server => &mut self.moved.down,
+            };
+            if self.wire.poll_write(cx, moved).is_pending() {
+                return self.app.0.is_none();
+            }
+            // Pending is no reason to stop reading: what is kept back is bounded.
+            let _ = self.wire.poll_flush(cx);
+            if self.wire.broken.is_some() {
+                return self.app.0.is_none();
+            }
+            let reading = self.compose(cx);
+            if self.wire.output.is_empty() {
+                self.wire.output.release();
+                return reading || self.app.0.is_none();
+            }
+        }
+    }
+
+    /// Puts the next frames into the empty output: what is due before the application's bytes,
+    /// those, and what is due after them. Answers whether the application is being read.
+    fn compose(&mut self, cx: &mut Context<'_>) -> bool {
+        let number = self.lease.number();
+        let output = &mut self.wire.output;
+        if let Some(open) = self.owed.open.take() {
+            output.append(&open);
+        }
+        if std::mem::take(&mut self.owed.opened) {
+            output.append(&frame::numbered(Kind::Opened, number));
+        }
+        let reading = self.compose_data(cx);
+        let output = &mut self.wire.output;
+        if std::mem::take(&mut self.owed.eof) {
+            output.append(&frame::numbered(Kind::Eof, number));
+        }
+        if let Some(code) = self.owed.reset.take() {
+            output.append(&frame::reset(number, code));
+        }
+        if std::mem::take(&mut self.owed.close) {
+            output.append(&frame::numbered(Kind::Close, number));
+        }
+        reading
+    }
+
+    fn compose_data(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(app) = &mut self.app.0 else {
+            return false;
+        };
+        let output = &mut self.wire.output;
+        let ahead = self.to_peer.rest();
+        if ahead.is_empty() && self.app_ended {
+            self.owed.eof |= self.lease.send_eof();
+            return false;
+        }
+        let allowance = self.lease.allowance();
+        if allowance == 0 {
+            return false;
+        }
+        let mark = output.len();
+        output.append(&[0; HEADER]);
+        let room = output.room().saturating_sub(TAIL);
+        let limit = allowance.min(room).min(MAX_DATA);
+        let ahead = ahead.get(..ahead.len().min(limit)).unwrap_or_default();
+        output.append(ahead);
+        let taken = ahead.len();
+        self.to_peer.consume(taken);
+        let mut got = 0;
+        let then = if self.app_ended || !self.to_peer.rest().is_empty() {
+            Ok(Then::Full)
+        } else {
+            output.poll_fill(app, cx, limit - taken, &mut got)
+        };
+        let payload = taken + got;
+        if payload == 0 {
+            output.truncate(mark);
+        } else {
+            output.patch(mark, &frame::header(Kind::Data, payload));
+            self.lease.send_data(payload);
+            if let (Some(kept), Some(sent)) = (
+                &mut self.kept,
+                output.data().get(mark + HEADER..mark + HEADER + payload),
+            ) {
+                kept.extend_from_slice(sent);
+            }
+            self.wire.mark(payload);
+        }
+        match then {
+            Ok(Then::Wait) => return true,
+            Ok(Then::Full) => self.wire.output.grow(),
+            Ok(Then::End) => {
+                self.app_ended = true;
+                self.owed.eof |= self.lease.send_eof();
+            }
+            Err(error) => self.app_reset(format_args!("reading from it: {error}")),
+        }
+        false
+    }
+}
