@@ -71,9 +71,9 @@ enum Kind {
     /// As it is, with what was read of it.
     Plain(TcpStream, Vec<u8>),
     /// TLS to be terminated, for the application alone.
-    Mtls(ClientHelloRead),
+    Mtls(Box<ClientHelloRead>),
     /// TLS to be terminated, a tunnel.
-    Tunnel(ClientHelloRead),
+    Tunnel(Box<ClientHelloRead>),
 }
 
 /// One connection, from accept to its record. A tunnel has no record of its own once it is
@@ -264,7 +264,7 @@ async fn recognise(
         }
         // The application's own TLS.
         FirstBytes::Tls(hello) if plain != PlainText::Refused => {
-            let ClientHelloRead { tcp, raw, .. } = hello;
+            let ClientHelloRead { tcp, raw, .. } = *hello;
             Ok(Kind::Plain(tcp, raw))
         }
         FirstBytes::Tls(hello) => {

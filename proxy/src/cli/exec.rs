@@ -16,7 +16,7 @@ use crate::{
     kernel::{
         cgroup::{self, OwnCgroup},
         object,
-        preflight::{self, Need, Preflight},
+        preflight::{self, Preflight},
         rules::Scope,
     },
     policy::Policy,
@@ -133,7 +133,7 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
     let config = policy.config.clone();
     object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    Preflight::probe(object::EMBEDDED, config.limits.connections).require(Need::Exec)?;
+    Preflight::probe(object::EMBEDDED, config.limits.connections).require()?;
     // The command's own standard error is not the place for a daemon's log.
     let quiet = config::Log {
         filter: "warn".into(),

@@ -21,7 +21,7 @@ use crate::{
     kernel::{
         cgroup::{self, OwnCgroup},
         object,
-        preflight::{self, Need, Preflight},
+        preflight::{self, Preflight},
         rules::Scope,
     },
     policy::Policy,
@@ -51,7 +51,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
     let config = policy.config.clone();
     object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    Preflight::probe(object::EMBEDDED, config.limits.connections).require(Need::Run)?;
+    Preflight::probe(object::EMBEDDED, config.limits.connections).require()?;
     telemetry::start(&config.log)
         .map_err(|error| Failure::new(Exit::Config, "log").because(&error))?;
     raise_file_limit();

@@ -33,15 +33,6 @@ pub enum Verdict {
     Missing,
 }
 
-/// For what something is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// The daemon, which pins programs and maps.
-    Run,
-    /// One command; nothing is pinned.
-    Exec,
-}
-
 /// One thing that was looked at.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
@@ -54,9 +45,6 @@ pub struct Check {
     /// What to do; absent if nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
-    /// Whether only the daemon needs it.
-    #[serde(skip)]
-    only_run: bool,
 }
 
 /// Everything that was looked at.
@@ -93,17 +81,17 @@ impl Preflight {
         Self { checks }
     }
 
-    /// Whether something is missing that any command needs.
+    /// Whether something is missing that redirection needs.
     pub fn is_missing_something(&self) -> bool {
-        self.missing(Need::Run).next().is_some()
+        self.missing().next().is_some()
     }
 
-    /// Refuses to go on without what `need` needs.
+    /// Refuses to go on without what redirection needs.
     ///
     /// # Errors
     /// [`Exit::Missing`], with everything that is missing and each fix.
-    pub fn require(&self, need: Need) -> Result<(), Failure> {
-        let missing: Vec<&Check> = self.missing(need).collect();
+    pub fn require(&self) -> Result<(), Failure> {
+        let missing: Vec<&Check> = self.missing().collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -117,10 +105,10 @@ impl Preflight {
         Err(Failure::new(Exit::Missing, what).fix("`sidetrack doctor` shows all checks"))
     }
 
-    fn missing(&self, need: Need) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(move |check| {
-            check.verdict == Verdict::Missing && !(check.only_run && need == Need::Exec)
-        })
+    fn missing(&self) -> impl Iterator<Item = &Check> {
+        self.checks
+            .iter()
+            .filter(|check| check.verdict == Verdict::Missing)
     }
 }
 
@@ -131,7 +119,6 @@ fn check(name: &'static str, verdict: Verdict, seen: impl Into<String>, fix: &st
         verdict,
         seen: seen.into(),
         fix,
-        only_run: false,
     }
 }
 
@@ -247,20 +234,18 @@ fn capabilities(effective: Option<u64>, in_first_userns: bool) -> Vec<Check> {
         .collect()
 }
 
+/// Nothing is pinned in this version: programs live as long as their daemon.
 fn bpffs(mounts: &str) -> Check {
     let mounted =
         host::mounts(mounts).any(|mount| mount.kind == "bpf" && mount.at == *"/sys/fs/bpf");
     let (verdict, seen) = match mounted {
         true => (Verdict::Ok, "mounted at /sys/fs/bpf"),
         false => (
-            Verdict::Missing,
-            "no bpf file system is mounted at /sys/fs/bpf",
+            Verdict::Warning,
+            "no bpf file system is mounted at /sys/fs/bpf; this version does not need it",
         ),
     };
-    Check {
-        only_run: true,
-        ..check("bpffs", verdict, seen, "mount -t bpf bpf /sys/fs/bpf")
-    }
+    check("bpffs", verdict, seen, "mount -t bpf bpf /sys/fs/bpf")
 }
 
 fn btf() -> Check {

@@ -100,7 +100,7 @@ impl Verifier {
 
     /// Whether the rule wants to meet a peer that was judged before.
     pub(crate) fn admit(&self, peer: &PeerIdentity, address: IpAddr) -> Result<(), Refusal> {
-        super::judge::admit(peer, &self.expected, address, Reason::NotAllowed)
+        admit(peer, &self.expected, address, Reason::NotAllowed)
     }
 
     /// Judges a chain (leaf first) outside of a handshake.
