@@ -123,6 +123,10 @@ async fn run(seed: u64, leases: u64, tls: bool) -> u32 {
             }
         }
         tunnel = end.tunnel;
+        assert!(
+            tunnel.as_mut().is_none_or(Tunnel::is_usable),
+            "lease {lease}"
+        );
     }
     tunnels
 }
