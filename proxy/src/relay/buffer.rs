@@ -1,14 +1,16 @@
 //! Buffers that exist only while bytes are in them.
 //!
 //! A direction that waits holds none. One that moves bytes takes a small one from its
-//! thread's free list and a larger one each time that a read fills it, up to
-//! [`Size::LARGEST`]; so ten thousand idle connections cost nothing here, and bulk transfer
-//! makes few system calls.
+//! thread's free list and a larger one each time that a read fills it; so ten thousand idle
+//! connections cost nothing here, and bulk transfer makes few system calls. A stalled direction
+//! keeps what it holds: 64 KiB at most, apart from the few in the process that may have
+//! [`Size::Kib256`].
 
 use std::{
     cell::RefCell,
     io,
     pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
 };
 
@@ -27,8 +29,6 @@ pub(crate) enum Size {
 }
 
 impl Size {
-    pub(crate) const LARGEST: Self = Self::Kib256;
-
     pub(crate) const fn bytes(self) -> usize {
         match self {
             Self::Kib4 => 4 << 10,
@@ -42,7 +42,7 @@ impl Size {
         match self {
             Self::Kib4 => Self::Kib16,
             Self::Kib16 => Self::Kib64,
-            Self::Kib64 | Self::Kib256 => Self::LARGEST,
+            Self::Kib64 | Self::Kib256 => Self::Kib256,
         }
     }
 
@@ -81,6 +81,25 @@ impl FreeList {
             Size::Kib256 => &mut self.kib256,
         }
     }
+}
+
+/// How many buffers of the largest size are in use at once in the process, 16 MiB: they help
+/// a few bulk transfers, and would be a burden if a thousand readers stalled.
+const LARGEST_IN_USE: usize = 64;
+
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+
+/// The size asked for, or the next smaller one if all of the largest are in use.
+fn admit(size: Size) -> Size {
+    if size != Size::Kib256 {
+        return size;
+    }
+    // Only a count: nothing is published with it.
+    if LARGEST.fetch_add(1, Ordering::Relaxed) < LARGEST_IN_USE {
+        return size;
+    }
+    LARGEST.fetch_sub(1, Ordering::Relaxed);
+    size.smaller()
 }
 
 thread_local! {
@@ -222,6 +241,9 @@ impl Buffer {
             return;
         }
         let bytes = std::mem::take(&mut self.bytes);
+        if self.held == Size::Kib256 {
+            LARGEST.fetch_sub(1, Ordering::Relaxed);
+        }
         // The list is gone only while its thread ends.
         let _ = FREE.try_with(|free| {
             if let Ok(mut free) = free.try_borrow_mut() {
@@ -245,7 +267,7 @@ impl Buffer {
         if !self.bytes.is_empty() {
             return;
         }
-        self.held = self.next;
+        self.held = admit(self.next);
         let kept = FREE
             .try_with(|free| free.try_borrow_mut().ok()?.of(self.held).pop())
             .ok()
@@ -258,5 +280,30 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         self.start = self.end;
         self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> Buffer {
+        let mut buffer = Buffer::default();
+        for _ in 0..3 {
+            buffer.append(b"x");
+            buffer.grow();
+            buffer.consume(1);
+        }
+        buffer.append(b"x");
+        buffer
+    }
+
+    #[test]
+    fn a_thousand_stalled_directions_do_not_hold_the_largest_buffer_each() {
+        let stalled: Vec<_> = (0..1000).map(|_| filled()).collect();
+        let held: usize = stalled.iter().map(|buffer| buffer.bytes.len()).sum();
+        assert!(held <= LARGEST_IN_USE * (256 << 10) + 1000 * (64 << 10));
+        drop(stalled);
+        assert_eq!(filled().bytes.len(), 256 << 10, "they are given back");
     }
 }

@@ -96,6 +96,8 @@ pub(super) struct Exchange<'m, T: Transport, A: Transport> {
     deliver: usize,
     app_unflushed: bool,
     owed: Owed,
+    /// The server said CLOSE, or is about to.
+    pub(super) closing: bool,
     moved: &'m mut Moved,
     role: Role,
 }
@@ -176,6 +178,7 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
             deliver: 0,
             app_unflushed: false,
             owed: Owed::default(),
+            closing: false,
             moved,
             role,
         }
@@ -183,7 +186,8 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
 
     /// Tells the client that this is the last lease.
     pub(super) fn close(&mut self) {
-        self.owed.close = true;
+        self.owed.close |= !self.closing;
+        self.closing = true;
     }
 
     /// Moves what can be moved, until the lease is over one way or another.
@@ -195,6 +199,11 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
                 Ok(reading) => reading,
                 Err(finish) => return Poll::Ready(finish),
             };
+            if !tunnel_read && self.role == Role::Server && self.lease.sent_all() {
+                // Behind the bytes that the application does not take there may be the client's
+                // end of this lease, and its next OPEN: that must not wait for this application.
+                self.close();
+            }
             let app_read = self.poll_outward(cx);
             if self.is_over() {
                 return Poll::Ready(Finish::Over);
@@ -219,6 +228,7 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
                     let detail = "no byte moved for the idle time";
                     self.fail(Refusal::new(Reason::IdleTimeout, detail));
                 }
+                Alarm::Deadline if self.says_close_first() => self.close(),
                 Alarm::Deadline => {
                     if let Some(error) = &self.wire.broken {
                         let detail = format!("writing to the tunnel: {error}");
@@ -241,6 +251,12 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
         }
     }
 
+    /// Whether this is a server that gives the tunnel up and has not said so. The reset follows
+    /// after another [`RESET_GRACE`], unless the client closes.
+    fn says_close_first(&self) -> bool {
+        self.role == Role::Server && !self.closing && self.wire.broken.is_none()
+    }
+
     fn is_over(&self) -> bool {
         self.lease.is_over()
             && !self.shutdown_owed
@@ -248,6 +264,7 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
             && self.to_app.rest().is_empty()
             && self.owed.reset.is_none()
             && !self.owed.eof
+            && !self.owed.close
             && self.wire.is_flushed()
     }
 

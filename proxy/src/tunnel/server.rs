@@ -87,6 +87,7 @@ where
     let mut stop = Stop {
         stop: pin!(stop),
         fired: false,
+        said: false,
     };
     let mut wire = Wire::new(io);
     let mut last = LeaseNumber::default();
@@ -131,7 +132,7 @@ where
                 }
             }
         };
-        if stop.fired {
+        if stop.said {
             return close(wire, None).await;
         }
     }
@@ -250,10 +251,8 @@ impl<S: Future<Output = ()>> Run<'_, '_, S> {
     ) -> (Result<(), Refusal>, Option<Wire<T>>) {
         let timer = pin!(sleep(Duration::MAX));
         let mut vigil = Vigil::new(timer, self.idle);
-        let mut told = false;
         let finish = poll_fn(|cx| {
-            if !told && self.stop.poll_fired(cx) {
-                told = true;
+            if !exchange.closing && self.stop.poll_fired(cx) {
                 exchange.close();
             }
             exchange.poll(cx, &mut vigil)
@@ -263,8 +262,10 @@ impl<S: Future<Output = ()>> Run<'_, '_, S> {
             mut wire,
             mut app,
             refusal,
+            closing,
             ..
         } = exchange;
+        self.stop.said |= closing;
         match (refusal, finish) {
             (refusal, Finish::Over) => {
                 if refusal.is_none() {
@@ -321,6 +322,8 @@ async fn close<T: Transport>(mut wire: Wire<T>, last: Option<LeaseNumber>) -> Re
 struct Stop<'s, S> {
     stop: Pin<&'s mut S>,
     fired: bool,
+    /// CLOSE was said, because of this or for another reason.
+    said: bool,
 }
 
 impl<S: Future<Output = ()>> Stop<'_, S> {

@@ -31,9 +31,9 @@ pub(crate) enum Received {
     Deliver(usize),
     /// So many bytes for nobody: the application is gone.
     Discard(usize),
-    /// More than [`DISCARD_LIMIT`] bytes for nobody: the peer cannot be told to stop but by
-    /// closing the tunnel.
-    Overrun,
+    /// The same, and they are more than [`DISCARD_LIMIT`] by now: the peer cannot be told to
+    /// stop but by closing the tunnel.
+    Overrun(usize),
     /// The server reached the application.
     Opened,
     /// The peer's application will send no more.
@@ -125,9 +125,9 @@ impl Lease {
         let Some(discarded) = &mut self.discarded else {
             return Ok(Received::Deliver(count));
         };
-        *discarded += count;
+        *discarded = discarded.saturating_add(count);
         if *discarded > DISCARD_LIMIT {
-            return Ok(Received::Overrun);
+            return Ok(Received::Overrun(count));
         }
         Ok(Received::Discard(count))
     }
@@ -237,6 +237,11 @@ impl Lease {
     /// Whether both directions have ended, so that the next lease may follow.
     pub(crate) fn is_over(&self) -> bool {
         self.sent != Half::Open && self.received != Half::Open
+    }
+
+    /// Whether our direction has ended.
+    pub(crate) fn sent_all(&self) -> bool {
+        self.sent != Half::Open
     }
 
     /// Whether the peer's direction has ended.

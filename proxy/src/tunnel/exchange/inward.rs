@@ -55,7 +55,13 @@ impl<T: Transport, A: Transport> Exchange<'_, T, A> {
             Received::Eof => self.shutdown_owed = self.app.0.is_some(),
             Received::Reset(code) => self.fail(code.refusal()),
             Received::Opened | Received::Closing => {}
-            Received::Overrun => return Err(Finish::Broken),
+            Received::Overrun(_) if self.role == Role::Client => return Err(Finish::Broken),
+            Received::Overrun(count) => {
+                // The client may have ended this lease already, in bytes that are still on their
+                // way, and have sent its next OPEN behind them: it must be told first.
+                self.close();
+                self.deliver = count;
+            }
             Received::NotAccepted => return Err(Finish::NotAccepted),
         }
         Ok(())

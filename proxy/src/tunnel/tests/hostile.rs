@@ -68,6 +68,57 @@ async fn a_server_takes_no_more_during_a_dial_than_a_client_may_send() {
     assert_eq!(end.unwrap_err().reason, Reason::TunnelProtocol);
 }
 
+#[tokio::test]
+async fn a_server_that_gives_a_tunnel_up_says_close_before_a_next_open_is_lost() {
+    let mut host = Host::new(Answer::Dial);
+    let (mut raw, serving) = host.connection().await;
+    raw.write_all(&opening(1)).await.unwrap();
+    reset(host.accept().await);
+    let mut start = [0; 17];
+    soon(raw.read_exact(&mut start)).await.unwrap();
+    assert_eq!(start[8], Kind::Reset.to_wire());
+    // All of this was on its way when the reset came: the client has ended the lease as it
+    // should, and begun the next.
+    raw.write_all(&data(&vec![0; DISCARD_LIMIT])).await.unwrap();
+    raw.write_all(&data(b"x")).await.unwrap();
+    raw.write_all(&numbered(Kind::Eof, ONE)).await.unwrap();
+    raw.write_all(&opening(2)).await.unwrap();
+    raw.shutdown().await.unwrap();
+    let (got, end) = drain(&mut raw).await;
+    end.unwrap();
+    assert!(got.ends_with(&numbered(Kind::Close, ONE)), "{got:?}");
+    soon(serving.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_does_not_wait_for_the_application_of_the_one_before() {
+    let mut host = Host::new(Answer::Dial);
+    let (raw, _serving) = host.connection().await;
+    let (mut read, mut write) = raw.into_split();
+    write.write_all(&opening(1)).await.unwrap();
+    let mut app = host.accept().await;
+    app.shutdown().await.unwrap();
+    // The application reads nothing: the client's end of the lease is stuck behind these bytes.
+    let send = async {
+        let block = data(&vec![0; MAX_DATA]);
+        while write.write_all(&block).await.is_ok() {}
+    };
+    let receive = async {
+        let mut got = [0; 24];
+        read.read_exact(&mut got).await.unwrap();
+        got
+    };
+    let got = soon(async {
+        tokio::select! {
+            got = receive => got,
+            () = send => panic!("the tunnel broke"),
+        }
+    })
+    .await;
+    let expected = [Kind::Opened, Kind::Eof, Kind::Close].map(|kind| numbered(kind, ONE));
+    assert_eq!(got, expected.concat()[..]);
+}
+
 /// A client's lease against a server that the test plays.
 async fn against() -> (TcpStream, Carried) {
     let (near, mut raw) = pair().await;

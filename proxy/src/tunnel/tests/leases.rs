@@ -90,7 +90,21 @@ async fn run(seed: u64, leases: u64, tls: bool) -> u32 {
         let (app, near) = pair().await;
         let task = carry_from(ready, near, Opening::default(), lease);
         let client_app = tokio::spawn(client.play(app));
-        let task = tokio::spawn(async move { end_of(task).await });
+        // A server that gave its end of the last lease up may have closed: then another.
+        let spare = if tls {
+            host.tls_tunnel().await.0
+        } else {
+            host.tunnel().await.0
+        };
+        let task = tokio::spawn(async move {
+            let end = end_of(task).await;
+            match end.outcome {
+                Outcome::NotAccepted { app, replay } => {
+                    end_of(carry_from(spare, app, replay, lease)).await
+                }
+                _ => end,
+            }
+        });
         // A client that resets at once may be gone before the server dials.
         let at_server = match host.accept_or_over(lease, &task).await {
             Some(app) => Some(soon(server.play(app)).await),
