@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::cmd::Missing;
 
 pub(crate) mod bpf_linker;
+mod bpffs;
 mod debian;
 mod rust;
 
@@ -35,6 +36,9 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     // Cheap refusals first: nobody should wait for a compiler to learn that root is missing.
     debian::ensure(purpose)?;
+    if matches!(purpose, Purpose::Demo | Purpose::Test) {
+        bpffs::ensure()?;
+    }
     rust::component(
         "rust-src",
         "the BPF target's core library is compiled from it",

@@ -41,7 +41,7 @@ impl Stage {
     pub(super) fn open(binary: PathBuf) -> Result<Self> {
         let cgroups = cgroup2_root()?;
         for pid in dead_demos(&cgroups)? {
-            println!("Removing what the killed demo {pid} left.");
+            println!("Removing what demo {pid} left: it failed or was killed.");
             Props {
                 pid,
                 cgroups: cgroups.clone(),

@@ -13,17 +13,15 @@ use crate::{
 
 use super::{DIRECT, Mesh, SERVER, claims::Verdict};
 
-/// Lines of an answer that are shown: all of it would not fit on the screen.
-const SHORT: usize = 6;
-
 impl Mesh<'_> {
     pub(super) fn status(&self) -> Verdict {
         let mut seen = Vec::new();
-        for (letter, daemon) in [("A", self.client), ("B", self.server)] {
+        for (letter, host, daemon) in [("A", self.a, self.client), ("B", self.b, self.server)] {
             let status = says(daemon, "status")?;
-            if status.trim().is_empty() {
+            if !status.contains(&host.applications) {
                 return Err(format!(
-                    "expected a status, the daemon of host {letter} printed none"
+                    "host {letter}: expected programs at {}, saw: {status}",
+                    host.applications
                 ));
             }
             seen.push(shorten(letter, &status));
@@ -77,19 +75,9 @@ fn says(daemon: &Daemon<'_>, command: &str) -> Verdict {
     daemon.says(command).map_err(|error| format!("{error:#}"))
 }
 
+/// The first paragraph: all of it would not fit on the screen.
 fn shorten(letter: &str, text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let more = lines.len().saturating_sub(SHORT);
-    let mut shown: Vec<String> = lines
-        .iter()
-        .take(SHORT)
-        .map(|line| format!("{letter} {line}"))
-        .collect();
-    if more > 0 {
-        shown.push(format!("{letter} … {more} more lines"));
-    }
+    let lines = text.lines().take_while(|line| !line.trim().is_empty());
+    let shown: Vec<String> = lines.map(|line| format!("{letter} {line}")).collect();
     shown.join("\n    ")
 }
