@@ -1,7 +1,7 @@
 //! Who is there: TLS in both roles.
 //!
 //! [`material`] reads keys and bundles, [`judge`] decides who a certificate chain proves to be,
-//! [`verifier`] puts that judgement into the handshake, [`client`] and [`server`] run it, and
+//! `verifier` puts that judgement into the handshake, [`client`] and [`server`] run it, and
 //! [`hello`] reads what an inbound connection begins with. [`alert`] turns what went wrong into
 //! the one [`crate::refusal::Refusal`] and sees to it that the peer learns of it too.
 //!

@@ -4,8 +4,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::certs::{
-    authority::{Authority, Issued, LeafRequest, Validity},
+    authority::{Authority, Issued, LeafRequest},
     files::Existing,
+    validity::Validity,
 };
 
 const HOUR: i64 = 3600;
