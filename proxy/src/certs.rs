@@ -1,6 +1,6 @@
 //! A small certificate authority for people without one.
 //!
-//! [`authority`] makes and signs, [`files`] writes (keys are never readable by others, not even
+//! [`authority`] makes and signs (for a [`validity`]), [`files`] writes (keys are never readable by others, not even
 //! for a moment), [`show`] says what a certificate is, [`profiles`] makes a set for development
 //! and tests, good and bad ones. It has no database: it issues, and forgets.
 
@@ -10,6 +10,7 @@ pub mod authority;
 pub mod files;
 pub mod profiles;
 pub mod show;
+pub mod validity;
 
 /// Why something could not be made, written or read.
 #[derive(Debug, thiserror::Error)]

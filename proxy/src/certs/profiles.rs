@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 use super::{
     CertsError,
-    authority::{Authority, Issued, LeafRequest, Validity},
+    authority::{Authority, Issued, LeafRequest},
     files::{self, Existing, Secrecy},
+    validity::{BACKDATED, Validity},
 };
 use crate::identity::TrustDomain;
 
@@ -148,7 +149,7 @@ fn leaf(authority: &Authority, name: &str, profile: &LeafProfile) -> Result<Issu
     let hours = |hours: i32| i64::from(hours) * 3600;
     // What begins now begins a little earlier, for other clocks.
     let from = match profile.from_hours {
-        0 => -super::authority::BACKDATED.as_secs().cast_signed(),
+        0 => -BACKDATED.as_secs().cast_signed(),
         other => hours(other),
     };
     authority.issue(&LeafRequest {

@@ -12,10 +12,11 @@ use clap::{Args, Subcommand};
 
 use crate::{
     certs::{
-        authority::{Authority, LeafRequest, Validity},
+        authority::{Authority, LeafRequest},
         files::{self, Existing},
         profiles,
         show::{self, Verified},
+        validity::Validity,
     },
     identity::{Expected, SpiffeId, TrustDomain},
 };

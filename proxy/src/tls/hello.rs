@@ -1,8 +1,12 @@
 //! What an inbound connection begins with: a ClientHello, or plain text.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
 
 use rustls::server::{Accepted, Acceptor};
+use socket2::SockRef;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{
@@ -90,15 +94,12 @@ pub async fn first_bytes(tcp: TcpStream, plain: PlainText) -> Result<FirstBytes,
     let mut raw = Vec::new();
     let first = match plain {
         PlainText::Refused => read_some(&tcp, &mut raw).await,
-        PlainText::Accepted { detect: None } => {
-            raw.reserve(READ);
-            match tcp.try_read_buf(&mut raw) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(FirstBytes::Plain { tcp, prefix: raw });
-                }
-                outcome => outcome,
+        PlainText::Accepted { detect: None } => match read_now(&tcp, &mut raw) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(FirstBytes::Plain { tcp, prefix: raw });
             }
-        }
+            outcome => outcome,
+        },
         PlainText::Accepted {
             detect: Some(budget),
         } => match timeout(budget, read_some(&tcp, &mut raw)).await {
@@ -221,6 +222,15 @@ fn feed(acceptor: &mut Acceptor, mut bytes: &[u8]) -> Result<Option<Fed>, Malfor
         }
     }
     Ok(None)
+}
+
+/// Appends what the socket has now, or fails with `WouldBlock`. Asks the kernel itself: tokio
+/// believes that a socket is empty until its reactor has seen it once.
+fn read_now(tcp: &TcpStream, into: &mut Vec<u8>) -> io::Result<usize> {
+    into.resize(READ, 0);
+    let outcome = (&*SockRef::from(tcp)).read(into);
+    into.truncate(*outcome.as_ref().unwrap_or(&0));
+    outcome
 }
 
 /// Appends what the socket has, at least one byte, or returns 0 at its end.

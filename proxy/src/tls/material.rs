@@ -12,20 +12,17 @@ use std::{
 };
 
 use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
-use webpki::{CertRevocationList, OwnedCertRevocationList, anchor_from_trusted_cert};
+use rustls_pki_types::CertificateDer;
 use x509_parser::parse_x509_certificate;
 
-use super::{
-    judge::{Bundle, TrustStore},
-    leaf,
-};
+use super::{judge::TrustStore, leaf};
 use crate::{
     config::{Config, IdentityFiles, TrustFiles},
     identity::TrustDomain,
 };
 
 mod pem;
+mod trust;
 
 /// Tells one set of keys and trust from the one before: pools and session stores of different
 /// generations share nothing.
@@ -116,30 +113,39 @@ impl Material {
         identities: &BTreeMap<String, IdentityFiles>,
         trust: &BTreeMap<TrustDomain, TrustFiles>,
     ) -> Result<Self, MaterialErrors> {
-        let mut errors = Vec::new();
-        let mut warnings = Vec::new();
-        let now = SystemTime::now();
+        let mut found = Findings {
+            now: SystemTime::now(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+        };
         let identities: BTreeMap<_, _> = identities
             .iter()
             .filter_map(|(name, files)| {
-                let identity = identity(name, files, now, &mut warnings, &mut errors)?;
+                let identity = identity(name, files, &mut found)?;
                 Some((name.clone(), Arc::new(identity)))
             })
             .collect();
         let bundles = trust
             .iter()
-            .map(|(domain, files)| (domain.clone(), bundle(domain, files, &mut errors)))
+            .map(|(domain, files)| (domain.clone(), trust::bundle(domain, files, &mut found)))
             .collect();
-        if !errors.is_empty() {
-            return Err(MaterialErrors(errors));
+        if !found.errors.is_empty() {
+            return Err(MaterialErrors(found.errors));
         }
         Ok(Self {
             generation: Generation::next(),
             identities,
             trust: Arc::new(TrustStore::new(bundles)),
-            warnings,
+            warnings: found.warnings,
         })
     }
+}
+
+/// What loading found so far.
+struct Findings {
+    now: SystemTime,
+    warnings: Vec<String>,
+    errors: Vec<MaterialError>,
 }
 
 /// A file that the configuration names.
@@ -166,24 +172,18 @@ impl Named {
     }
 }
 
-fn identity(
-    name: &str,
-    files: &IdentityFiles,
-    now: SystemTime,
-    warnings: &mut Vec<String>,
-    errors: &mut Vec<MaterialError>,
-) -> Option<OwnIdentity> {
+fn identity(name: &str, files: &IdentityFiles, found: &mut Findings) -> Option<OwnIdentity> {
     let certificate = Named::new(format!("identity.{name}.certificate"), &files.certificate);
     let private_key = Named::new(format!("identity.{name}.private_key"), &files.private_key);
-    let mut note = |outcome: Result<_, MaterialError>| outcome.map_err(|e| errors.push(e)).ok();
-    let chain = note(own_chain(&certificate).map(Some)).flatten();
-    let mut note = |outcome: Result<_, MaterialError>| outcome.map_err(|e| errors.push(e)).ok();
-    let key = note(pem::private_key(&private_key, warnings));
-    let ((chain, label, not_after), key) = chain.zip(key)?;
+    // Both are read before either's failure ends it: every error is told at once.
+    let chain = own_chain(&certificate).map_err(|error| found.errors.push(error));
+    let key = pem::private_key(&private_key, &mut found.warnings)
+        .map_err(|error| found.errors.push(error));
+    let ((chain, label, not_after), key) = chain.ok().zip(key.ok())?;
     let key = match any_supported_type(&key) {
         Ok(key) => key,
         Err(error) => {
-            errors.push(private_key.wrong(
+            found.errors.push(private_key.wrong(
                 format!("the key cannot be used: {error}"),
                 "use an ECDSA P-256 or P-384, Ed25519 or RSA key of at least 2,048 bits",
             ));
@@ -192,7 +192,7 @@ fn identity(
     };
     let certified_key = CertifiedKey::new(chain, key);
     if let Err(error) = certified_key.keys_match() {
-        errors.push(private_key.wrong(
+        found.errors.push(private_key.wrong(
             format!(
                 "it is not the key of the certificate {} ({error})",
                 certificate.path.display()
@@ -201,8 +201,8 @@ fn identity(
         ));
         return None;
     }
-    if not_after < now {
-        warnings.push(format!(
+    if not_after < found.now {
+        found.warnings.push(format!(
             "{}: {}: the certificate of {label} expired at {}; peers will refuse it until it is renewed",
             certificate.place,
             certificate.path.display(),
@@ -243,80 +243,6 @@ fn own_chain(file: &Named) -> Result<OwnChain, MaterialError> {
         )
     })?;
     Ok((chain, identity.to_string().into(), identity.not_after))
-}
-
-fn bundle(domain: &TrustDomain, files: &TrustFiles, errors: &mut Vec<MaterialError>) -> Bundle {
-    let mut bundle = Bundle::default();
-    let file = Named::new(format!("trust.\"{domain}\".bundle"), &files.bundle);
-    match pem::certificates(&file) {
-        Ok(authorities) => {
-            for (at, der) in authorities.iter().enumerate() {
-                match anchor(&file, at + 1, der) {
-                    Ok(anchor) => bundle.anchors.push(anchor),
-                    Err(error) => errors.push(error),
-                }
-            }
-        }
-        Err(error) => errors.push(error),
-    }
-    if let Some(path) = &files.crl {
-        let file = Named::new(format!("trust.\"{domain}\".crl"), path);
-        match pem::revocation_lists(&file).and_then(|lists| revocations(&file, &lists)) {
-            Ok(crls) => bundle.crls = crls,
-            Err(error) => errors.push(error),
-        }
-    }
-    bundle
-}
-
-fn anchor(
-    file: &Named,
-    position: usize,
-    der: &CertificateDer<'_>,
-) -> Result<rustls_pki_types::TrustAnchor<'static>, MaterialError> {
-    let (_, parsed) = parse_x509_certificate(der).map_err(|error| {
-        file.wrong(
-            format!("certificate {position} cannot be parsed: {error}"),
-            "inspect it with `openssl x509 -text -in FILE`",
-        )
-    })?;
-    // A leaf in a bundle would let its bearer's key sign for the whole domain.
-    if !parsed.is_ca() {
-        return Err(file.wrong(
-            format!(
-                "certificate {position} ({}) is not an authority's",
-                parsed.subject()
-            ),
-            "put only CA certificates (basicConstraints CA:TRUE) into a bundle",
-        ));
-    }
-    anchor_from_trusted_cert(der)
-        .map(|anchor| anchor.to_owned())
-        .map_err(|error| {
-            file.wrong(
-                format!("certificate {position} cannot be trusted: {error}"),
-                "inspect it with `openssl x509 -text -in FILE`",
-            )
-        })
-}
-
-fn revocations(
-    file: &Named,
-    lists: &[CertificateRevocationListDer<'static>],
-) -> Result<Vec<CertRevocationList<'static>>, MaterialError> {
-    lists
-        .iter()
-        .map(|der| {
-            OwnedCertRevocationList::from_der(der)
-                .map(CertRevocationList::from)
-                .map_err(|error| {
-                    file.wrong(
-                        format!("a revocation list cannot be used: {error}"),
-                        "it must be a complete X.509 v2 list of its issuer (no delta or indirect list)",
-                    )
-                })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -28,8 +28,9 @@ use super::{
 use crate::{
     addr::UpstreamAddr,
     certs::{
-        authority::{Authority, Issued, LeafRequest, Validity},
+        authority::{Authority, Issued, LeafRequest},
         files::Existing,
+        validity::Validity,
     },
     config::{IdentityFiles, TrustFiles, Wire},
     identity::Expected,
@@ -38,6 +39,7 @@ use crate::{
 
 mod handshake;
 mod hello;
+mod openssl;
 mod refusals;
 mod resumption;
 

@@ -2,7 +2,10 @@ use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject};
 use webpki::{OwnedCertRevocationList, anchor_from_trusted_cert};
 
 use super::*;
-use crate::certs::authority::{Authority, Issued, LeafRequest, Validity};
+use crate::certs::{
+    authority::{Authority, Issued, LeafRequest},
+    validity::Validity,
+};
 
 const HOUR: i64 = 3600;
 

@@ -4,8 +4,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::certs::{
-    authority::{Authority, Issued, LeafRequest, Validity},
+    authority::{Authority, Issued, LeafRequest},
     files::Existing,
+    validity::Validity,
 };
 
 const HOUR: i64 = 3600;
@@ -132,6 +133,28 @@ fn each_usual_mistake_has_its_answer() {
         let text = error(&dir, certificate, key, bundle);
         assert!(text.contains(says), "{certificate} {key} {bundle}: {text}");
     }
+}
+
+#[test]
+fn an_expired_authority_or_revocation_list_is_a_warning() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let past = Validity::offset(-2 * HOUR, -HOUR).unwrap();
+    let ca = Authority::create("old CA", None, past).unwrap();
+    fs::write(path("ca.crt"), ca.certificate_pem()).unwrap();
+    fs::write(path("ca.crl"), ca.revocation_list([], past).unwrap()).unwrap();
+    let trust = TrustFiles {
+        bundle: path("ca.crt"),
+        crl: Some(path("ca.crl")),
+    };
+    let trust = BTreeMap::from([("example.org".parse().unwrap(), trust)]);
+    let warnings = Material::load_files(&BTreeMap::new(), &trust)
+        .unwrap()
+        .warnings;
+    let text = warnings.join("\n");
+    assert_eq!(warnings.len(), 2, "{text}");
+    assert!(text.contains("the authority CN=old CA expired"), "{text}");
+    assert!(text.contains("a revocation list expired"), "{text}");
 }
 
 #[test]

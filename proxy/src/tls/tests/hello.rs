@@ -69,6 +69,26 @@ async fn a_silent_client_is_plain_text_after_the_budget_and_at_once_without_one(
 }
 
 #[tokio::test]
+async fn without_a_budget_the_bytes_that_are_already_there_decide() {
+    let hello = client_hello(Wire::Tls).await;
+    for (bytes, is_tls) in [(hello.as_slice(), true), (b"GET /".as_slice(), false)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        io::Write::write_all(&mut client, bytes).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        // Waits for the first byte, without the reactor's knowledge.
+        server.peek(&mut [0]).unwrap();
+        server.set_nonblocking(true).unwrap();
+        let server = TcpStream::from_std(server).unwrap();
+        match first_bytes(server, PlainText::Accepted { detect: None }).await {
+            Ok(FirstBytes::Tls(read)) => assert!(is_tls && read.raw == bytes),
+            Ok(FirstBytes::Plain { prefix, .. }) => assert!(!is_tls && prefix == bytes),
+            Err(refusal) => panic!("{refusal}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_closes_at_once_is_plain_text_or_a_failed_handshake() {
     let (client, server) = sent(b"").await;
     drop(client);
