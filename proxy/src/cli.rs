@@ -269,6 +269,12 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
+/// What stands at a JSON pointer (RFC 6901) of a daemon's answer; null if it is of a version that
+/// does not say it.
+pub(crate) fn at<'a>(answer: &'a serde_json::Value, pointer: &str) -> &'a serde_json::Value {
+    answer.pointer(pointer).unwrap_or(&serde_json::Value::Null)
+}
+
 /// Rows under headings, in columns as wide as their widest cell.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = headings.iter().map(|heading| heading.len()).collect();

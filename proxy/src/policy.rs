@@ -118,6 +118,7 @@ impl Policy {
                         originator,
                         wire: mtls.wire,
                         own: Arc::clone(&own.label),
+                        own_expires: own.not_after,
                         expect,
                         generation: u64::from(generation),
                     })))

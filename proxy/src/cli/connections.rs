@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, Failure, InstanceArgs, print, print_json, table};
+use super::{Exit, Failure, InstanceArgs, at, print, print_json, table};
 use crate::control::Question;
 
 /// Arguments of `connections`.
@@ -51,8 +51,13 @@ pub fn run(args: ConnectionsArgs) -> Result<Exit, Failure> {
 }
 
 fn row(connection: &Value) -> Vec<String> {
-    let text = |key: &str| connection[key].as_str().unwrap_or("-").to_owned();
-    let since = Duration::from_secs(connection["since"].as_u64().unwrap_or_default());
+    let text = |key: &str| {
+        at(connection, &format!("/{key}"))
+            .as_str()
+            .unwrap_or("-")
+            .to_owned()
+    };
+    let since = Duration::from_secs(at(connection, "/since").as_u64().unwrap_or_default());
     let age = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH + since)
         .unwrap_or_default();

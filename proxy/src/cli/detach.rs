@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Exit, Failure, InstanceArgs, print};
+use super::{Exit, Failure, InstanceArgs, at, print};
 use crate::{
     control::{self, Question},
     kernel::{cgroup, preflight},
@@ -39,13 +39,16 @@ pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
                 if Instant::now() > until {
                     return Err(Failure::new(
                         Exit::Failed,
-                        format!("the daemon (process {}) did not end", answer["pid"]),
+                        format!("the daemon (process {}) did not end", at(&answer, "/pid")),
                     )
                     .fix("look at its log; `kill` it: its programs go with it"));
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
-            print(&format!("detached; process {} is ending\n", answer["pid"]))?;
+            print(&format!(
+                "detached; process {} is ending\n",
+                at(&answer, "/pid")
+            ))?;
         }
         Err(error) if is_absent(&error) => {
             remove(&socket)?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, Failure, InstanceArgs, print, print_json, table};
+use super::{Exit, Failure, InstanceArgs, at, print, print_json, table};
 use crate::control::Question;
 
 /// Arguments of `status`.
@@ -30,7 +30,7 @@ pub fn run(args: StatusArgs) -> Result<Exit, Failure> {
     } else {
         print(&report(&status))?;
     }
-    Ok(match status["effective"].as_bool() {
+    Ok(match at(&status, "/effective").as_bool() {
         Some(true) => Exit::Done,
         _ => Exit::Failed,
     })
@@ -45,56 +45,64 @@ fn text(value: &Value) -> String {
 fn report(status: &Value) -> String {
     let mut out = format!(
         "instance {} ({}), process {}, up {}\n",
-        text(&status["instance"]),
-        text(&status["state"]),
-        status["pid"],
+        text(at(status, "/instance")),
+        text(at(status, "/state")),
+        at(status, "/pid"),
         humantime::format_duration(std::time::Duration::from_secs(
-            status["uptime"].as_u64().unwrap_or_default()
+            at(status, "/uptime").as_u64().unwrap_or_default()
         )),
     );
     let names = |direction: &str| {
-        let names = status["rules"][direction]
+        let names = at(status, &format!("/rules/{direction}"))
             .as_array()
             .cloned()
             .unwrap_or_default();
         names.iter().map(text).collect::<Vec<_>>().join(", ")
     };
-    out += &format!("attached at {}\n", text(&status["cgroup"]));
+    out += &format!("attached at {}\n", text(at(status, "/cgroup")));
     out += &format!(
         "rules, generation {}: outbound [{}], inbound [{}]\n",
-        status["generation"],
+        at(status, "/generation"),
         names("outbound"),
         names("inbound"),
     );
     out += &format!(
         "connections {}, handshakes so far {}, records lost {}\n",
-        status["connections"], status["handshakes"], status["records_lost"],
+        at(status, "/connections"),
+        at(status, "/handshakes"),
+        at(status, "/records_lost"),
     );
-    let tunnels = status["tunnels"].as_object().cloned().unwrap_or_default();
+    let tunnels = at(status, "/tunnels")
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     for (peer, idle) in &tunnels {
         out += &format!("idle tunnels to {peer}: {idle}\n");
     }
-    let rows: Vec<Vec<String>> = status["programs"]
+    let rows: Vec<Vec<String>> = at(status, "/programs")
         .as_array()
         .into_iter()
         .flatten()
         .map(|program| {
-            let order = program["order"].as_array().cloned().unwrap_or_default();
+            let order = at(program, "/order")
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             let order = order
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(" ");
             vec![
-                text(&program["program"]),
-                if program["effective"] == true {
+                text(at(program, "/program")),
+                if at(program, "/effective") == true {
                     "yes".into()
                 } else {
                     "NO".into()
                 },
-                program["id"].to_string(),
+                at(program, "/id").to_string(),
                 order,
-                text(&program["place"]),
+                text(at(program, "/place")),
             ]
         })
         .collect();
@@ -103,7 +111,7 @@ fn report(status: &Value) -> String {
         &["PROGRAM", "EFFECTIVE", "ID", "ORDER THERE", "PLACE"],
         &rows,
     );
-    let counters: Vec<Vec<String>> = status["counters"]
+    let counters: Vec<Vec<String>> = at(status, "/counters")
         .as_object()
         .into_iter()
         .flatten()
@@ -115,7 +123,7 @@ fn report(status: &Value) -> String {
         out += &table(&["COUNTER", "COUNT"], &counters);
     }
     out += "\nnot covered:\n";
-    for what in status["not_covered"].as_array().into_iter().flatten() {
+    for what in at(status, "/not_covered").as_array().into_iter().flatten() {
         out += &format!("  {}\n", text(what));
     }
     out

@@ -24,7 +24,7 @@ pub(super) async fn dial(
     route: &InboundRoute,
     permit: &InboundPermit,
 ) -> Result<TcpStream, Refusal> {
-    let to = UpstreamAddr::new(permit.destination.get());
+    let to = UpstreamAddr::new(permit.destination().get());
     let socket = socket::socket_towards(to.get(), &data.limits).map_err(|error| {
         Refusal::new(
             Reason::ConnectFailed,
@@ -33,13 +33,13 @@ pub(super) async fn dial(
     })?;
     // Either note also exempts it from redirection.
     let noted = match route.source {
-        SourceMode::Api => data.flows.forward(&socket, permit.client.get()),
+        SourceMode::Api => data.flows.forward(&socket, permit.client().get()),
         SourceMode::ProxyProtocol => data.flows.exempt(&socket),
     };
     noted.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
     let mut stream = socket::connect(socket, to, &data.limits).await?;
     if route.source == SourceMode::ProxyProtocol {
-        let header = proxy_header(permit.client.get(), to.get()).map_err(|error| {
+        let header = proxy_header(permit.client().get(), to.get()).map_err(|error| {
             Refusal::new(
                 Reason::Internal,
                 format!("building the PROXY header: {error}"),

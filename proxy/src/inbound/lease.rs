@@ -6,10 +6,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use rustls_pki_types::CertificateDer;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
 
 use super::dial;
 use crate::{
@@ -83,8 +84,15 @@ pub(super) async fn serve(
         generation,
         leases: AtomicU64::new(0),
     };
+    // CLOSE goes out before the certificate expires, so that the client moves on to a tunnel
+    // that is judged by the next one.
+    let valid = handler
+        .identity
+        .not_after
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
     let stopped = async {
-        let _ = stop.wait_for(|stop| *stop).await;
+        let _ = timeout(valid, stop.wait_for(|stop| *stop)).await;
     };
     let end = tokio::select! {
         biased;

@@ -22,9 +22,6 @@ use crate::{
 /// another tunnel out of the pool; the last makes a new one.
 const ATTEMPTS: u32 = 4;
 
-/// What is read of an application that has already sent something, to leave with OPEN.
-const FIRST_BYTES: usize = 16 * 1024;
-
 impl Permitted<'_> {
     pub(super) async fn carry(
         self,
@@ -90,7 +87,14 @@ impl Permitted<'_> {
         let mut first = Opening::default();
         let mut this = self;
         for attempt in 1..=ATTEMPTS {
-            let tunnel = match this.data.pool.take(&key) {
+            // A peer that was restarted has left its tunnels in the pool: the last attempt trusts
+            // none of them.
+            let pooled = if attempt < ATTEMPTS {
+                this.data.pool.take(&key)
+            } else {
+                None
+            };
+            let tunnel = match pooled {
                 Some(tunnel) => {
                     record.carriage = Carriage::TunnelReused;
                     tunnel
@@ -98,7 +102,7 @@ impl Permitted<'_> {
                 None => {
                     let (originated, local) = this.originate(route).await?;
                     record.carriage = Carriage::TunnelNew;
-                    this.new_tunnel(originated, local)
+                    this.new_tunnel(route, originated, local)
                 }
             };
             record.source = this.source_seen_from(tunnel.io().local);
@@ -117,7 +121,7 @@ impl Permitted<'_> {
                 permit,
             } = this;
             if first.bytes.is_empty() && !first.ended {
-                first.bytes = app.already_sent(FIRST_BYTES);
+                first.bytes = app.already_sent();
             }
             app.begin_relay();
             let end = tunnel
@@ -157,12 +161,16 @@ impl Permitted<'_> {
         Ok((self.data.within_handshake(handshake).await?, local))
     }
 
-    fn new_tunnel(&self, originated: Originated, local: LocalAddr) -> Tunnel<TunnelIo> {
+    fn new_tunnel(
+        &self,
+        route: &MtlsRoute,
+        originated: Originated,
+        local: LocalAddr,
+    ) -> Tunnel<TunnelIo> {
         let age = self.data.limits.tunnel_age;
-        // A certificate that expires takes its tunnels with it.
-        let left = originated
-            .peer
-            .not_after
+        // A certificate that expires, of either end, takes its tunnels with it.
+        let expires = originated.peer.not_after.min(route.own_expires);
+        let left = expires
             .duration_since(std::time::SystemTime::now())
             .unwrap_or_default();
         Tunnel::new(TunnelIo::new(originated, local))

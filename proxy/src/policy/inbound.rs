@@ -42,11 +42,20 @@ pub struct InboundRoute {
 /// A connection that policy lets through to the application. Only this module makes one.
 #[derive(Clone, Copy, Debug)]
 pub struct InboundPermit {
+    client: ClientAddr,
+    destination: OriginalDst,
+}
+
+impl InboundPermit {
     /// Whom the application is shown as its client.
-    pub client: ClientAddr,
+    pub fn client(&self) -> ClientAddr {
+        self.client
+    }
+
     /// The application's address.
-    pub destination: OriginalDst,
-    _made_here: (),
+    pub fn destination(&self) -> OriginalDst {
+        self.destination
+    }
 }
 
 impl InboundRoute {
@@ -179,7 +188,6 @@ fn permit(client: ClientAddr, destination: OriginalDst) -> InboundPermit {
     InboundPermit {
         client,
         destination,
-        _made_here: (),
     }
 }
 
@@ -230,7 +238,7 @@ mod tests {
         let own = |ip: IpAddr| ip == "10.2.0.99".parse::<IpAddr>().unwrap();
         route()
             .permit_open(&peer(id), (local, from), claim, own)
-            .map(|permit| permit.client.get())
+            .map(|permit| permit.client().get())
             .map_err(|refusal| refusal.reason)
     }
 

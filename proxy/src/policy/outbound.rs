@@ -1,6 +1,6 @@
 //! Permits for connections that applications of this host make.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use sidetrack_abi::{Redirected, flow::FLAG_BOUND_SOURCE};
 
@@ -23,6 +23,8 @@ pub struct MtlsRoute {
     pub wire: Wire,
     /// Our own identity, for records and for the pool.
     pub own: Arc<str>,
+    /// When our own certificate expires.
+    pub own_expires: SystemTime,
     /// Whom it expects.
     pub expect: Arc<[Expected]>,
     /// Generation of policy and trust: tunnels of another are not used.

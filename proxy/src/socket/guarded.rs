@@ -1,17 +1,21 @@
 //! A client's socket, which a refusal must reset.
 
 use std::{
-    io,
+    io::{self, Read as _},
     pin::Pin,
     task::{Context, Poll},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
 use crate::relay::Transport;
+
+/// A request of most protocols; what is more than this follows on its own.
+const FIRST_BYTES: usize = 4096;
 
 /// A client's socket. Dropped, it is reset: a client must not take a refusal, or a daemon that
 /// stops, for an orderly end. Once bytes are relayed, the relay decides how it ends.
@@ -45,13 +49,15 @@ impl Guarded {
         self.relayed = false;
     }
 
-    /// What the client has sent already, without waiting: up to `room` bytes.
-    pub fn already_sent(&self, room: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(room);
-        match self.stream.try_read_buf(&mut bytes) {
-            Ok(_) => bytes,
-            Err(_) => Vec::new(),
-        }
+    /// What the client has sent already, without waiting: up to [`FIRST_BYTES`]. Read past the
+    /// reactor, which knows nothing yet of a socket that was just accepted.
+    pub fn already_sent(&self) -> Vec<u8> {
+        let mut bytes = vec![0; FIRST_BYTES];
+        let read = (&*SockRef::from(&self.stream))
+            .read(&mut bytes)
+            .unwrap_or(0);
+        bytes.truncate(read);
+        bytes
     }
 }
 
