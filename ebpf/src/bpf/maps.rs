@@ -1,17 +1,11 @@
-//! Every map, and the only functions that touch them.
-
-use core::{
-    intrinsics::{AtomicOrdering, atomic_xadd},
-    ptr::null_mut,
-};
+//! Every map; the functions here and below `maps/` are the only ones that touch them.
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps::{
         Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage,
         SockHash, lpm_trie::Key,
     },
-    helpers::generated as helpers,
     macros::btf_map,
 };
 use sidetrack_abi::{
@@ -28,7 +22,15 @@ use sidetrack_abi::{
     settings::Settings,
 };
 
-use super::ctx::Sock;
+mod listeners;
+mod listening;
+mod storage;
+
+pub(super) use listeners::Listener;
+pub(super) use listening::{add_listening, is_listening, remove_listening};
+pub(super) use storage::{
+    accepted, client, forget_client, own, served, set_accepted, set_client, set_served,
+};
 
 /// Memory only for what is there: the capacities are bounds, not sizes.
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
@@ -149,146 +151,6 @@ impl Tables for RuleSet {
     }
 }
 
-/// A listener that the kernel looked up; released when dropped, as the verifier demands.
-pub(super) struct Listener(*mut bpf_sock);
-
-impl Listener {
-    #[inline(always)]
-    fn find(map: *mut core::ffi::c_void, key: &ListenerKey) -> Option<Self> {
-        // SAFETY: a lookup in a socket map gives a referenced socket or null.
-        let raw = unsafe { helpers::bpf_map_lookup_elem(map, (&raw const *key).cast()) };
-        if raw.is_null() {
-            None
-        } else {
-            Some(Self(raw.cast()))
-        }
-    }
-
-    /// The proxy's listener for connections of this host's applications. Its entry is gone as
-    /// soon as the listener is closed: this is registry, port and sign of life in one.
-    #[inline(always)]
-    pub(super) fn outbound(key: &ListenerKey) -> Option<Self> {
-        Self::find((&raw const LISTENERS).cast_mut().cast(), key)
-    }
-
-    /// The proxy's listener for connections from outside.
-    #[inline(always)]
-    pub(super) fn inbound(key: &ListenerKey) -> Option<Self> {
-        Self::find((&raw const INBOUND_LISTENERS).cast_mut().cast(), key)
-    }
-
-    /// In host order.
-    #[inline(always)]
-    pub(super) fn port(&self) -> u16 {
-        // SAFETY: the socket is referenced until drop.
-        (unsafe { core::ptr::read_volatile(&raw const (*self.0).src_port) }) as u16
-    }
-
-    #[inline(always)]
-    pub(super) fn as_ptr(&self) -> *mut bpf_sock {
-        self.0
-    }
-}
-
-impl Drop for Listener {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // SAFETY: the reference that `find` took.
-        unsafe { helpers::bpf_sk_release(self.0.cast()) };
-    }
-}
-
-/// What is kept with a socket in `map`, if anything.
-#[inline(always)]
-fn stored<T: Copy>(map: &SkStorage<T>, sock: Sock) -> Option<T> {
-    // SAFETY: a helper of every program type that calls this; null if there is nothing.
-    let found = unsafe {
-        helpers::bpf_sk_storage_get(
-            core::ptr::from_ref(map).cast_mut().cast(),
-            sock.as_ptr().cast(),
-            null_mut(),
-            0,
-        )
-    }
-    .cast::<T>();
-    // SAFETY: not null, and lives as long as the socket, which the program holds.
-    if found.is_null() {
-        None
-    } else {
-        Some(unsafe { *found })
-    }
-}
-
-/// Keeps `value` with a socket in `map`; false without memory.
-#[inline(always)]
-fn store<T: Copy>(map: &SkStorage<T>, sock: Sock, value: &T) -> bool {
-    // SAFETY: as above. The initial value of the helper would be taken only when it creates, so
-    // that a socket's second connection would keep the destination of its first.
-    let found = unsafe {
-        helpers::bpf_sk_storage_get(
-            core::ptr::from_ref(map).cast_mut().cast(),
-            sock.as_ptr().cast(),
-            null_mut(),
-            BPF_SK_STORAGE_GET_F_CREATE.into(),
-        )
-    }
-    .cast::<T>();
-    if found.is_null() {
-        return false;
-    }
-    // SAFETY: not null and as large as the value.
-    unsafe { *found = *value };
-    true
-}
-
-/// What a redirected client socket asked for.
-#[inline(always)]
-pub(super) fn client(sock: Sock) -> Option<Redirected> {
-    stored(&CLIENT, sock)
-}
-
-#[inline(always)]
-pub(super) fn set_client(sock: Sock, redirected: &Redirected) -> bool {
-    store(&CLIENT, sock, redirected)
-}
-
-/// The socket is not redirected, or not any more.
-#[inline(always)]
-pub(super) fn forget_client(sock: Sock) {
-    // SAFETY: a helper of this program type. Nothing to delete is no error to anybody.
-    let _ = unsafe {
-        helpers::bpf_sk_storage_delete((&raw const CLIENT).cast_mut().cast(), sock.as_ptr().cast())
-    };
-}
-
-/// What the client of one of the proxy's accepted sockets asked for.
-#[inline(always)]
-pub(super) fn accepted(sock: Sock) -> Option<Redirected> {
-    stored(&ACCEPTED, sock)
-}
-
-#[inline(always)]
-pub(super) fn set_accepted(sock: Sock, redirected: &Redirected) -> bool {
-    store(&ACCEPTED, sock, redirected)
-}
-
-/// The client of an application's accepted socket.
-#[inline(always)]
-pub(super) fn served(sock: Sock) -> Option<Endpoint> {
-    stored(&SERVED, sock)
-}
-
-#[inline(always)]
-pub(super) fn set_served(sock: Sock, client: &Endpoint) -> bool {
-    store(&SERVED, sock, client)
-}
-
-/// The proxy's note on a socket of its own; user space writes it, by file descriptor.
-#[inline(always)]
-pub(super) fn own(sock: Sock) -> Option<OwnSocket> {
-    stored(&OWN, sock)
-}
-
 /// Notes a redirected flow before its SYN leaves.
 #[inline(always)]
 pub(super) fn note_pending(key: &FlowKey, value: &Redirected) -> bool {
@@ -336,53 +198,6 @@ pub(super) fn forget_forward(key: &FlowKey) {
 #[inline(always)]
 pub(super) fn is_forward(key: &FlowKey) -> bool {
     FORWARD.get_ptr(key).is_some()
-}
-
-/// Adds to a count that several CPUs may change at once. The target declares no atomic
-/// read-modify-write, since the oldest instruction set cannot return the old value; without
-/// use for that value this becomes the instruction that every kernel has.
-#[inline(always)]
-fn add(count: *mut u64, value: u64) {
-    // SAFETY: an aligned word of a map's value.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, value) };
-}
-
-/// One more socket listens at `key`.
-#[inline(always)]
-pub(super) fn add_listening(key: &ListeningKey) {
-    if let Some(count) = LISTENING.get_ptr_mut(key) {
-        add(count, 1);
-    } else {
-        // Another CPU may have been first; then add to its entry.
-        const NO_EXIST: u64 = 1;
-        if LISTENING.insert(key, 1, NO_EXIST).is_err()
-            && let Some(count) = LISTENING.get_ptr_mut(key)
-        {
-            add(count, 1);
-        }
-    }
-}
-
-/// One socket less listens at `key`. User space compares the counts with the kernel's list of
-/// sockets and so mends what two CPUs could do to one entry here at the same time.
-#[inline(always)]
-pub(super) fn remove_listening(key: &ListeningKey) {
-    let Some(count) = LISTENING.get_ptr_mut(key) else {
-        return;
-    };
-    // SAFETY: an aligned word of the map's value.
-    let left = unsafe { core::ptr::read_volatile(count) };
-    if left <= 1 {
-        let _ = LISTENING.remove(key);
-    } else {
-        add(count, u64::MAX);
-    }
-}
-
-/// Whether any socket listens at `key`.
-#[inline(always)]
-pub(super) fn is_listening(key: &ListeningKey) -> bool {
-    LISTENING.get_ptr(key).is_some()
 }
 
 /// Whether an address is one of the namespace's own.
