@@ -28,7 +28,7 @@ pub struct Points {
 }
 
 /// `enum bpf_attach_type` of each program, include/uapi/linux/bpf.h.
-const CGROUP_PROGRAMS: [(&str, u32); 6] = [
+pub(super) const CGROUP_PROGRAMS: [(&str, u32); 6] = [
     (program::CONNECT4, 10),
     (program::CONNECT6, 11),
     (program::GETPEERNAME4, 29),
@@ -36,9 +36,9 @@ const CGROUP_PROGRAMS: [(&str, u32); 6] = [
     (program::GETSOCKNAME4, 31),
     (program::GETSOCKNAME6, 32),
 ];
-const SOCK_OPS: u32 = 3;
-const GETSOCKOPT: u32 = 21;
-const SK_LOOKUP: u32 = 36;
+pub(super) const SOCK_OPS: u32 = 3;
+pub(super) const GETSOCKOPT: u32 = 21;
+pub(super) const SK_LOOKUP: u32 = 36;
 
 /// Held for their drop alone.
 #[expect(dead_code, reason = "a link detaches when it is dropped")]

@@ -17,10 +17,7 @@ pub enum LoadError {
     #[error(transparent)]
     NoObject(#[from] object::Missing),
     /// The namespace has no cookie.
-    #[error(
-        "reading the cookie of the network namespace: {0}; it needs Linux 5.14 and an IPv4 \
-         loopback address (`ip link set lo up`)"
-    )]
+    #[error("reading the cookie of the network namespace: {0}; it needs Linux 5.14")]
     Netns(io::Error),
     /// No cgroup2 hierarchy.
     #[error("{0}")]

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::{Exit, Failure};
 
+mod features;
 mod host;
 
 pub use host::{KernelVersion, cgroup2_mount};
@@ -64,11 +65,15 @@ impl Preflight {
         let version = KernelVersion::running();
         let status = read("/proc/self/status");
         let in_first_userns = host::is_first_user_namespace(&read("/proc/self/uid_map"));
-        let mut checks = vec![kernel(version), embedded(object), cgroup2(cgroup2_mount())];
-        checks.extend(capabilities(
-            host::effective_capabilities(&status),
-            in_first_userns,
-        ));
+        let cgroup2_at = cgroup2_mount();
+        let capabilities = capabilities(host::effective_capabilities(&status), in_first_userns);
+        let capable = !capabilities
+            .iter()
+            .any(|check| check.verdict == Verdict::Missing);
+        let features = features::probe(cgroup2_at.as_deref().ok(), capable);
+        let mut checks = vec![kernel(version), embedded(object), cgroup2(cgroup2_at)];
+        checks.extend(capabilities);
+        checks.extend(features);
         checks.extend([
             bpffs(&mounts),
             btf(),

@@ -34,12 +34,20 @@ pub struct Listening {
 
 /// All listening TCP sockets of this network namespace.
 pub fn listening() -> io::Result<Vec<Listening>> {
-    let mut found = dump(AF_INET)?;
-    found.extend(dump(AF_INET6)?);
+    let mut found = dump(AF_INET, StateFlags::LISTEN)?;
+    found.extend(dump(AF_INET6, StateFlags::LISTEN)?);
     Ok(found)
 }
 
-fn dump(family: u8) -> io::Result<Vec<Listening>> {
+/// Whether the kernel answers at all: a question for no socket.
+///
+/// # Errors
+/// ENOENT or EPROTONOSUPPORT if it was built without, or its modules cannot be loaded.
+pub fn probe() -> io::Result<()> {
+    dump(AF_INET, StateFlags::empty()).map(drop)
+}
+
+fn dump(family: u8, states: StateFlags) -> io::Result<Vec<Listening>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
@@ -56,7 +64,7 @@ fn dump(family: u8) -> io::Result<Vec<Listening>> {
             family,
             protocol: IPPROTO_TCP,
             extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
+            states,
             socket_id,
         })
         .into(),

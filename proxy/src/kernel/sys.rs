@@ -4,11 +4,14 @@
 use std::{
     io,
     mem::{size_of, size_of_val},
-    net::TcpListener,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::net::UnixDatagram,
+    },
 };
 
 use aya::maps::{MapData, RingBuf};
+use nix::errno::Errno;
 use sidetrack_abi::event::Refused;
 use tokio::io::unix::AsyncFd;
 
@@ -26,8 +29,8 @@ const MAX_PROGRAMS: usize = 128;
 /// # Errors
 /// ENOPROTOOPT before Linux 5.14.
 pub fn netns_cookie() -> io::Result<u64> {
-    // Any socket will do: the option tells of its namespace.
-    let socket = TcpListener::bind(("127.0.0.1", 0))?;
+    // Any socket will do: the option tells of its namespace. This kind needs no address there.
+    let socket = UnixDatagram::unbound()?;
     let mut cookie = 0_u64;
     let mut length = size_of_val(&cookie) as libc::socklen_t;
     // SAFETY: the pointers are to a u64 and to its length, both live through the call.
@@ -44,6 +47,49 @@ pub fn netns_cookie() -> io::Result<u64> {
         Ok(cookie)
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Commands of bpf(2) whose arguments begin with a descriptor: `enum bpf_cmd`,
+/// include/uapi/linux/bpf.h.
+#[derive(Clone, Copy, Debug)]
+#[repr(i64)]
+pub enum BpfCommand {
+    /// BPF_OBJ_GET_INFO_BY_FD
+    GetInfo = 15,
+    /// BPF_LINK_CREATE, since Linux 5.7.
+    CreateLink = 28,
+}
+
+/// What the kernel answers to `command` on a descriptor that is of nothing. It has no effect.
+///
+/// EBADF or EBADFD from a kernel that knows the command, EINVAL from one that does not, ENOSYS
+/// from one without bpf(2), EPERM to those who may not ask.
+pub fn answer_without_object(command: BpfCommand) -> Errno {
+    #[repr(C, align(8))]
+    struct Attr {
+        fd: i32,
+        rest: [u32; 3],
+    }
+    let mut attr = Attr {
+        fd: -1,
+        rest: [0; 3],
+    };
+    // SAFETY: `attr` is 16 initialised bytes and its size is passed; the kernel takes the rest of
+    // its own structure for zero. No member is followed as a pointer before the descriptor.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            &raw mut attr,
+            size_of::<Attr>(),
+        )
+    };
+    if result < 0 {
+        Errno::last()
+    } else {
+        // Not on any kernel: nothing is at descriptor -1.
+        Errno::UnknownErrno
     }
 }
 

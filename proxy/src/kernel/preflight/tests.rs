@@ -98,3 +98,60 @@ fn this_host_can_be_probed_without_privileges() {
     let fixless = |check: &&Check| check.verdict == Verdict::Missing && check.fix.is_none();
     assert!(preflight.checks.iter().find(fixless).is_none());
 }
+
+fn fails_with(errno: i32) -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(errno))
+}
+
+#[test]
+fn a_kernel_without_bpf_or_its_links_is_told_from_one_that_refuses_to_say() {
+    use features::Answer;
+    use nix::errno::Errno;
+    for (errno, bpf, links) in [
+        (Errno::ENOSYS, Verdict::Missing, Verdict::Ok),
+        (Errno::EINVAL, Verdict::Ok, Verdict::Missing),
+        (Errno::EBADF, Verdict::Ok, Verdict::Ok),
+        (Errno::EPERM, Verdict::Warning, Verdict::Warning),
+    ] {
+        let check = features::bpf(&Answer::of(errno, Errno::ENOSYS), false);
+        assert_eq!(check.verdict, bpf, "{errno}");
+        let check = features::links(&Answer::of(errno, Errno::EINVAL), false);
+        assert_eq!(check.verdict, links, "{errno}");
+    }
+}
+
+#[test]
+fn a_refusal_is_missing_only_for_a_process_that_has_the_capabilities() {
+    let refused = fails_with(libc::EPERM);
+    let with = features::sk_lookup(&refused, true);
+    assert_eq!(with.verdict, Verdict::Missing);
+    assert!(with.fix.unwrap().contains("seccomp"));
+    let without = features::sk_lookup(&refused, false);
+    assert_eq!(without.verdict, Verdict::Warning);
+    let unknown = features::sk_lookup(&fails_with(libc::EINVAL), false);
+    assert_eq!(unknown.verdict, Verdict::Missing);
+}
+
+#[test]
+fn hooks_that_the_kernel_does_not_have_are_named_whatever_the_others_answer() {
+    let hooks = [
+        ("connect4", Ok(())),
+        ("sockops", fails_with(libc::EPERM)),
+        ("getsockname4", fails_with(libc::EINVAL)),
+        ("getsockname6", fails_with(libc::EINVAL)),
+    ];
+    let check = features::cgroup_programs(&hooks, true);
+    assert_eq!(check.verdict, Verdict::Missing);
+    assert_eq!(check.seen, "the kernel has no getsockname4, getsockname6");
+    let [there, refused, ..] = hooks;
+    let check = features::cgroup_programs(&[there, refused], false);
+    assert_eq!(check.verdict, Verdict::Warning);
+}
+
+#[test]
+fn what_needs_no_privilege_to_ask_is_found_on_this_host() {
+    let cookie = features::netns_cookie(crate::kernel::sys::netns_cookie());
+    assert_eq!(cookie.verdict, Verdict::Ok, "{}", cookie.seen);
+    let diag = features::sock_diag(crate::kernel::sockdiag::probe());
+    assert_eq!(diag.verdict, Verdict::Ok, "{}", diag.seen);
+}
