@@ -17,6 +17,7 @@ mod hold;
 mod many;
 mod old_kernel;
 mod pattern;
+mod proxy;
 mod script;
 mod serve;
 
@@ -35,6 +36,8 @@ enum Peer {
     Bulk(bulk::Args),
     /// Writes to a reader that does not read, until no more is taken.
     Flood(bulk::FloodArgs),
+    /// Redirects a cgroup to itself and asks each accepted socket for its original destination.
+    Proxy(proxy::Args),
     /// Runs a command for which one bpf(2) command fails, as on a kernel that lacks it.
     OldKernel(old_kernel::Args),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Peer::Hold(args) => hold::run(&args),
         Peer::Bulk(args) => bulk::run(&args),
         Peer::Flood(args) => bulk::flood(&args),
+        Peer::Proxy(args) => proxy::run(&args),
         Peer::OldKernel(args) => old_kernel::run(&args),
     }
     ExitCode::SUCCESS
