@@ -11,6 +11,7 @@
 mod addresses;
 mod baseline;
 mod bytes;
+mod detach;
 mod exec;
 mod inbound;
 mod interop;
@@ -18,6 +19,7 @@ mod languages;
 mod lifecycle;
 mod many;
 mod misuse;
+mod original_dst;
 mod records;
 mod redirect;
 mod refused;

@@ -16,7 +16,7 @@ pub use setup::Setup;
 use crate::{
     bpf,
     host::Host,
-    process::{Running, tail},
+    process::{Finished, Running, tail},
     record::Record,
     sidetrack_bin,
     wait::{DEADLINE, within},
@@ -194,6 +194,18 @@ impl Daemon {
         let answer = Running::spawn(asking).finish().expect_code(0);
         serde_json::from_str(&answer.stdout)
             .unwrap_or_else(|error| panic!("{command} --json is no JSON, {error}: {answer}"))
+    }
+
+    /// Runs `detach` for it, from the cgroup that it was started in.
+    #[track_caller]
+    pub fn detach(&self) -> Finished {
+        let mut detaching = self
+            .host
+            .command_in(self.host.daemons().path(), sidetrack_bin());
+        detaching
+            .args(["detach", "--instance", &self.instance, "--runtime-dir"])
+            .arg(&self.runtime_dir);
+        Running::spawn(detaching).finish()
     }
 
     /// What it holds now.

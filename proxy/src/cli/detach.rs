@@ -10,12 +10,17 @@ use clap::Args;
 
 use super::{Exit, Failure, InstanceArgs, at, print};
 use crate::{
-    control::{self, Question},
+    config::Instance,
+    control::{
+        self, Question,
+        lock::{InstanceLock, LockError},
+    },
     kernel::{cgroup, preflight},
 };
 
-/// How long a daemon may take to detach; it does not wait for its connections.
+/// How long a daemon may take to end; it does not wait for its connections.
 const PATIENCE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Arguments of `detach`.
 #[derive(Args, Clone, Debug)]
@@ -31,37 +36,62 @@ pub struct DetachArgs {
 /// # Errors
 /// [`Exit::Failed`] if a daemon does not end, or something cannot be removed.
 pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
-    let socket = control::socket_path(&args.of.runtime_dir, &args.of.instance);
-    match control::ask(&socket, Question::Detach) {
-        Ok(answer) => {
-            let until = Instant::now() + PATIENCE;
-            while socket.exists() {
-                if Instant::now() > until {
-                    return Err(Failure::new(
-                        Exit::Failed,
-                        format!("the daemon (process {}) did not end", at(&answer, "/pid")),
-                    )
-                    .fix("look at its log; `kill` it: its programs go with it"));
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            print(&format!(
-                "detached; process {} is ending\n",
-                at(&answer, "/pid")
-            ))?;
-        }
-        Err(error) if is_absent(&error) => {
-            remove(&socket)?;
-            remove_cgroup(&args)?;
-            print("no daemon of this instance runs; nothing is attached\n")?;
-        }
+    let InstanceArgs {
+        instance,
+        runtime_dir,
+    } = &args.of;
+    let socket = control::socket_path(runtime_dir, instance);
+    let (told, patience) = match control::ask(&socket, Question::Detach) {
+        Ok(answer) => (
+            format!("detached; process {} has ended\n", at(&answer, "/pid")),
+            PATIENCE,
+        ),
+        Err(error) if is_absent(&error) => (
+            "no daemon of this instance runs; nothing is attached\n".to_owned(),
+            Duration::ZERO,
+        ),
         Err(error) => {
             return Err(
                 Failure::new(Exit::Failed, format!("asking {}", socket.display())).because(&error),
             );
         }
+    };
+    // Without the folder nobody ever ran, and taking the lock would make it.
+    if runtime_dir.exists() {
+        // The lock is the last thing that a daemon lets go of. Whoever has it may remove what is
+        // left: no daemon of this name can be starting meanwhile.
+        let _lock = wait_for_lock(runtime_dir, instance, patience)?;
+        remove(&socket)?;
+        remove_cgroup(&args)?;
+    } else {
+        remove_cgroup(&args)?;
     }
+    print(&told)?;
     Ok(Exit::Done)
+}
+
+fn wait_for_lock(
+    runtime_dir: &Path,
+    instance: &Instance,
+    patience: Duration,
+) -> Result<InstanceLock, Failure> {
+    let until = Instant::now() + patience;
+    loop {
+        match InstanceLock::take(runtime_dir, instance) {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Held { .. }) if Instant::now() < until => std::thread::sleep(POLL),
+            Err(error @ LockError::Held { .. }) => {
+                return Err(Failure::new(Exit::Failed, "the daemon does not end")
+                    .because(&error)
+                    .fix("look at its log; `kill` it: its programs go with it"));
+            }
+            Err(error) => {
+                return Err(
+                    Failure::new(Exit::Failed, "taking the instance's lock").because(&error)
+                );
+            }
+        }
+    }
 }
 
 fn is_absent(error: &io::Error) -> bool {

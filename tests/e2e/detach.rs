@@ -1,0 +1,89 @@
+//! `sidetrack detach`: nothing stays, whether a daemon runs or one was killed.
+
+use std::{fs, path::PathBuf};
+
+use harness::{Daemon, World, bpf, cgroup, daemon::Setup, rules};
+use nix::sys::signal::Signal;
+
+fn relaying() -> (World, harness::peer::Server, Daemon) {
+    let world = World::pair();
+    let server = world.b.serve(&[world.b.at(7000)], &[]);
+    let daemon = Setup::new(&world, &world.a)
+        .with(rules::outbound_passthrough())
+        .start();
+    ask(&world);
+    daemon.wait_records(1);
+    assert!(!bpf::attached_to(world.a.apps().path()).is_empty());
+    (world, server, daemon)
+}
+
+#[track_caller]
+fn ask(world: &World) {
+    let connect = format!("connect={}", world.b.at(7000));
+    world.a.script(&[&connect, "send=hello", "line"]).all_ok();
+}
+
+/// Files of the runtime folder and cgroups that bear the instance's name.
+fn left_of(daemon: &Daemon) -> Vec<PathBuf> {
+    let mut left: Vec<PathBuf> = fs::read_dir(daemon.runtime_dir())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    left.extend(
+        cgroup::descendants(&cgroup::mount_point())
+            .into_iter()
+            .filter(|path| path.to_string_lossy().contains(daemon.instance())),
+    );
+    left
+}
+
+#[track_caller]
+fn expect_nothing_left(world: &World, daemon: &Daemon) {
+    for cgroup in [world.a.apps(), world.a.daemons()] {
+        assert_eq!(bpf::attached_to(cgroup.path()), Vec::<&str>::new());
+    }
+    assert_eq!(left_of(daemon), Vec::<PathBuf>::new());
+    let before = daemon.records().len();
+    ask(world);
+    assert_eq!(daemon.records().len(), before, "it went direct");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn detach_ends_a_running_daemon_and_leaves_nothing() {
+    let (world, _server, mut daemon) = relaying();
+    daemon.detach().expect_code(0);
+    // Already when `detach` returns, not only when the daemon has ended.
+    expect_nothing_left(&world, &daemon);
+    assert_eq!(daemon.wait_end(), 0);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn detach_cuts_live_connections_rather_than_wait_for_them() {
+    let (world, _server, mut daemon) = relaying();
+    let connect = format!("connect={}", world.b.at(7000));
+    let steps = ["script", &connect, "send=first", "line", "rest"];
+    let mut client = world.a.peer(&steps);
+    client.line("an answer", |line| {
+        line.contains("getsockname").then_some(())
+    });
+    daemon.detach().expect_code(0);
+    expect_nothing_left(&world, &daemon);
+    assert_eq!(daemon.wait_end(), 0);
+    assert_eq!(daemon.wait_records(2)[1].reason(), "drain-deadline");
+    client.finish();
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn detach_removes_what_a_killed_daemon_left() {
+    let (world, _server, mut daemon) = relaying();
+    daemon.signal(Signal::SIGKILL);
+    assert_eq!(daemon.wait_end(), 128 + Signal::SIGKILL as i32);
+    assert!(!left_of(&daemon).is_empty(), "it was killed, after all");
+    daemon.detach().expect_code(0);
+    expect_nothing_left(&world, &daemon);
+    daemon.detach().expect_code(0);
+}
