@@ -21,6 +21,7 @@ use crate::{
     kernel::{
         Family, KernelError, LoadError, Redirector,
         attach::Points,
+        listening,
         rules::{RuleTables, Scope},
     },
     outbound,
@@ -152,13 +153,13 @@ impl App {
         app.refresh_addresses()?;
         // Before and after: sk_lookup must not find an application that listens already missing,
         // and one that begins to listen in between must not be missed.
-        app.reconcile_listening()?;
+        app.look_at_listeners()?;
         app.redirector.attach(&Points {
             governed: app.governed.clone(),
             proxy: plan.proxy.path,
             inbound: true,
         })?;
-        app.reconcile_listening()?;
+        app.look_at_listeners()?;
         housekeeping::spawn(&app, stopped);
         Ok(app)
     }
@@ -198,9 +199,17 @@ impl App {
         Ok(())
     }
 
-    fn reconcile_listening(&self) -> Result<(), KernelError> {
+    /// Looks at who listens, for sk_lookup and for rules that say who may.
+    fn look_at_listeners(&self) -> Result<(), KernelError> {
+        let sockets = listening::sockets()?;
         let governed = self.governed_ids();
-        self.redirector.reconcile_listening(governed.as_ref())
+        self.redirector
+            .reconcile_listening(&sockets, governed.as_ref())?;
+        let policy = self.data.policy.load();
+        self.data
+            .owners
+            .update(&sockets, selected_paths(&policy.config));
+        Ok(())
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

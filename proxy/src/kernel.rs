@@ -19,7 +19,9 @@ use sidetrack_abi::{
 
 pub mod attach;
 pub mod cgroup;
+pub mod changes;
 pub mod events;
+pub mod flows;
 pub mod listening;
 pub mod load;
 pub mod local;
@@ -70,15 +72,15 @@ pub enum Family {
 /// The data path's view of the kernel: cheap to clone, no lock on the per-connection path.
 #[derive(Clone)]
 pub struct FlowTable {
-    maps: Arc<maps::FlowMaps>,
+    maps: Arc<flows::FlowMaps>,
 }
 
 impl FlowTable {
     /// What the client of an accepted socket asked for, by the socket itself.
     ///
     /// # Errors
-    /// [`maps::NoOriginal`] if the socket was not redirected here: its connection must be closed.
-    pub fn original(&self, accepted: &impl AsRawFd) -> Result<Redirected, maps::NoOriginal> {
+    /// [`flows::NoOriginal`] if the socket was not redirected here: its connection must be closed.
+    pub fn original(&self, accepted: &impl AsRawFd) -> Result<Redirected, flows::NoOriginal> {
         self.maps.original(accepted)
     }
 
@@ -225,9 +227,14 @@ impl Redirector {
     }
 
     /// Compares the counted listening sockets with the kernel's own list and mends the counts.
+    ///
     /// `governed` are the ids of the cgroups in which programs are attached; `None` is all.
-    pub fn reconcile_listening(&self, governed: Option<&HashSet<u64>>) -> Result<(), KernelError> {
-        let truth = listening::listening_sockets(governed)?;
+    pub fn reconcile_listening(
+        &self,
+        sockets: &[sockdiag::Listening],
+        governed: Option<&HashSet<u64>>,
+    ) -> Result<(), KernelError> {
+        let truth = listening::count(sockets, governed);
         self.maps.lock().reconcile_listening(self.netns, &truth)
     }
 

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     addr::OriginalDst,
     data::DataPath,
-    kernel::maps::NoOriginal,
+    kernel::flows::NoOriginal,
     live::Place,
     policy::OutboundPermit,
     record::{Direction, Record},

@@ -45,6 +45,8 @@ pub struct Moved {
 /// The end of one direction is passed on and the other goes on. If either side is reset, or
 /// this future is dropped before its end, the sockets of both sides are set to be reset when
 /// the caller drops them: a connection that was cut off never looks like one that ended.
+/// A TLS peer that got our close_notify and closes without its own (NGINX does) ends the relay
+/// without an error; the other side is reset all the same, should it still be reading.
 /// `idle` ends a connection on which no byte moved for that time, at the latest after twice
 /// that time; keepalive and the user timeout are the sockets' own, set by the caller.
 ///
@@ -67,19 +69,15 @@ pub async fn relay<A: Transport, B: Transport>(
     let mut vigil = Vigil::new(timer, idle);
     poll_fn(|cx| {
         let before = *moved;
-        let upward = up
-            .poll(ends.a, ends.b, cx, &mut moved.up)
-            .map_err(|failed| reset("client", "server", failed));
-        let upward = match upward {
+        let upward = match up.poll(ends.a, ends.b, cx, &mut moved.up) {
             Ok(waits) => waits,
-            Err(refusal) => return Poll::Ready(Err(refusal)),
+            Err(failed) if down.is_done() && failed.is_truncation() => return Poll::Ready(Ok(())),
+            Err(failed) => return Poll::Ready(Err(reset("client", "server", failed))),
         };
-        let downward = down
-            .poll(ends.b, ends.a, cx, &mut moved.down)
-            .map_err(|failed| reset("server", "client", failed));
-        let downward = match downward {
+        let downward = match down.poll(ends.b, ends.a, cx, &mut moved.down) {
             Ok(waits) => waits,
-            Err(refusal) => return Poll::Ready(Err(refusal)),
+            Err(failed) if up.is_done() && failed.is_truncation() => return Poll::Ready(Ok(())),
+            Err(failed) => return Poll::Ready(Err(reset("server", "client", failed))),
         };
         if upward == Waits::Done && downward == Waits::Done {
             ends.ended = true;

@@ -117,7 +117,7 @@ fn a_tunnel_after_a_reset_carries_no_byte_of_the_lease_before() {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
-fn a_server_that_does_not_read_bounds_memory_and_still_sees_the_clients_end() {
+fn a_server_that_does_not_read_bounds_memory_and_the_clients_reset_is_still_noticed() {
     let mut mesh = Mesh::tunnel();
     let (a, b) = (mesh.world.a.clone(), mesh.world.b.clone());
     let _server = b.serve(&[b.at(7000)], &["--mode", "stall", "--quiet"]);
@@ -126,8 +126,9 @@ fn a_server_that_does_not_read_bounds_memory_and_still_sees_the_clients_end() {
     let mut client = a.peer(&["flood", "--to", &to]);
     let report = client.line("it is stuck", harness::peer::parse);
     is_bounded(&mut mesh, before, &report);
-    drop(client);
-    mesh.a.only_record();
+    client.tell("reset");
+    let record = mesh.a.only_record();
+    assert_eq!(record.reason(), "reset", "{record}");
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn one_source_port_to_two_destinations_with_a_full_accept_queue_swaps_nothing() 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn an_mptcp_client_is_redirected_to_what_it_dialled() {
-    let mut mesh = Mesh::tunnel();
+    let mesh = Mesh::tunnel();
     let to = mesh.world.b.at(7000);
     let _server = mesh.world.b.serve(&[to], &[]);
     let connect = format!("connect={to}");

@@ -63,6 +63,10 @@ pub(crate) fn flood(args: &FloodArgs) {
     std::io::stdin()
         .read_line(&mut line)
         .expect("wait for the test");
+    // An orderly close would wait behind the bytes that nobody takes.
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .expect("close by a reset");
 }
 
 /// Writes until nothing was taken for two seconds, or 2 GiB were: a bounded path takes far less.

@@ -1,11 +1,17 @@
 //! What is done from time to time, beside connections.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use super::{App, selected_paths};
-use crate::outbound;
+use super::App;
+use crate::{
+    kernel::{KernelError, changes::Changes},
+    outbound,
+};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -31,7 +37,11 @@ pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn periodic(app: std::sync::Weak<App>, mut stopped: watch::Receiver<bool>) {
+async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
+    let mut changes = Changes::watch();
+    if let Err(error) = &changes {
+        tracing::warn!(%error, "watching addresses and routes; they are looked at each second");
+    }
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -43,23 +53,25 @@ async fn periodic(app: std::sync::Weak<App>, mut stopped: watch::Receiver<bool>)
             return;
         };
         app.data.pool.sweep();
+        let moved = changes.as_mut().map_or(true, Changes::any);
         // Netlink and cgroup look-ups block for as long as the kernel's lists are.
-        let done = tokio::task::spawn_blocking(move || {
-            let policy = app.data.policy.load();
-            let looked = app
-                .redirector
-                .refresh_cgroups()
-                .and_then(|()| app.refresh_addresses())
-                .and_then(|()| app.reconcile_listening());
-            if let Err(error) = looked {
-                tracing::warn!(%error, "looking at the host again");
-            }
-            if let Err(error) = app.data.owners.refresh(selected_paths(&policy.config)) {
-                tracing::warn!(%error, "listing listening sockets");
-            }
-        });
-        if done.await.is_err() {
-            tracing::error!("looking at the host again panicked");
+        match tokio::task::spawn_blocking(move || app.look_again(moved)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "looking at the host again"),
+            Err(error) => tracing::error!(%error, "looking at the host again"),
         }
+    }
+}
+
+impl App {
+    fn look_again(&self, moved: bool) -> Result<(), KernelError> {
+        self.redirector.refresh_cgroups()?;
+        if moved {
+            self.refresh_addresses()?;
+        }
+        if self.data.policy.load().config.inbound.is_empty() {
+            return Ok(());
+        }
+        self.look_at_listeners()
     }
 }

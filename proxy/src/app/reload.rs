@@ -21,6 +21,8 @@ impl App {
         same(&before.config, &config)?;
         let generation = before.generation.wrapping_add(1).max(1);
         let policy = Arc::new(Policy::build(config, generation, Some(&before))?);
+        // A port that becomes governed must not look closed until the next look.
+        self.look_at_listeners()?;
         let tables = RuleTables::compile(&policy.config, self.scope, generation);
         // User space first: connections that the kernel redirects by the new rules must find
         // them here, and those of the old rules are still known to the new policy.

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use crate::{
     addr::LocalAddr,
     config::Selector,
-    kernel::{cgroup, sockdiag},
+    kernel::{cgroup, listening, sockdiag::Listening},
     policy::InboundRoute,
     refusal::{Reason, Refusal},
 };
@@ -52,13 +52,10 @@ impl Owners {
         }
     }
 
-    /// Looks again: at the listening sockets, and at the cgroups below `paths`.
-    ///
-    /// # Errors
-    /// If the kernel's list cannot be read.
-    pub fn refresh<'a>(&self, paths: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    /// Takes in the listening sockets as they are now, and the cgroups below `paths`.
+    pub fn update<'a>(&self, sockets: &[Listening], paths: impl Iterator<Item = &'a str>) {
         let mut seen = Seen::default();
-        for socket in sockdiag::listening()? {
+        for socket in sockets {
             let owner = Owner {
                 cgroup: socket.cgroup,
                 uid: socket.uid,
@@ -70,7 +67,6 @@ impl Owners {
             seen.below.insert(path.to_owned(), ids);
         }
         self.seen.store(Arc::new(seen));
-        Ok(())
     }
 
     /// Judges whether the application that listens at `local` is the one that the rule is for.
@@ -85,17 +81,14 @@ impl Owners {
             return Ok(());
         }
         // It may have begun to listen since the last look.
+        let sockets = listening::sockets()
+            .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
         let paths = select
             .include
             .iter()
             .chain(&select.exclude)
-            .filter_map(|s| s.cgroup.as_deref());
-        if let Err(error) = self.refresh(paths) {
-            return Err(Refusal::new(
-                Reason::Internal,
-                format!("listing listening sockets: {error}"),
-            ));
-        }
+            .filter_map(|selector| selector.cgroup.as_deref());
+        self.update(&sockets, paths);
         if self.is_selected(select, local) {
             return Ok(());
         }

@@ -13,25 +13,27 @@ use super::{KernelError, sockdiag};
 /// Listening sockets by where they listen.
 pub type Counts = HashMap<Endpoint, u64>;
 
-/// The kernel's list of them, counted: those of the governed cgroups, if not all are governed.
-/// A socket elsewhere would show its application a remote client as a local one, since
-/// getpeername() is not answered there.
-pub fn listening_sockets(governed: Option<&HashSet<u64>>) -> Result<Counts, KernelError> {
-    let sockets = sockdiag::listening().map_err(|error| {
+/// The kernel's list of them.
+pub fn sockets() -> Result<Vec<sockdiag::Listening>, KernelError> {
+    sockdiag::listening().map_err(|error| {
         KernelError::new(
             "listing listening sockets (sock_diag)",
             "the kernel needs CONFIG_INET_DIAG",
             error,
         )
-    })?;
+    })
+}
+
+/// Counts those of the governed cgroups, if not all are governed. A socket elsewhere would show
+/// its application a remote client as a local one, since getpeername() is not answered there.
+pub fn count(sockets: &[sockdiag::Listening], governed: Option<&HashSet<u64>>) -> Counts {
     let mut counts = Counts::new();
     for socket in sockets {
-        if governed.is_some_and(|governed| !governed.contains(&socket.cgroup)) {
-            continue;
+        if governed.is_none_or(|governed| governed.contains(&socket.cgroup)) {
+            *counts.entry(socket.at.into()).or_default() += 1;
         }
-        *counts.entry(socket.at.into()).or_default() += 1;
     }
-    Ok(counts)
+    counts
 }
 
 /// What has to change so that `counted` agrees with `truth`.

@@ -8,12 +8,12 @@ use aya::{
     Ebpf,
     maps::{
         Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf,
-        SkStorage, SockHash, lpm_trie::Key,
+        SockHash, lpm_trie::Key,
     },
 };
 use ipnet::IpNet;
 use sidetrack_abi::{
-    Address, Endpoint, FlowKey, ListenerKey, OwnSocket, Redirected,
+    Address, Endpoint, FlowKey, ListenerKey, Redirected,
     counter::Counter,
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{CGROUP_ENTRIES, DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
@@ -24,54 +24,13 @@ use sidetrack_abi::{
 use super::{
     KernelError, cgroup,
     events::RefusedEvents,
+    flows::FlowMaps,
     listening,
     rules::{RuleTables, port_prefixes},
 };
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
 const NO_PREALLOC: u32 = 1;
-
-/// Why an accepted socket has no original destination.
-#[derive(Debug, thiserror::Error)]
-pub enum NoOriginal {
-    /// It was not redirected: somebody connected to the proxy's own port.
-    #[error("the connection was not redirected")]
-    NotRedirected,
-    /// The kernel could not be asked.
-    #[error("reading the original destination: {0}")]
-    Unreadable(#[from] MapError),
-}
-
-/// The maps of the per-connection path: only looked up and written by file descriptor.
-pub(super) struct FlowMaps {
-    accepted: SkStorage<MapData, Redirected>,
-    own: parking_lot::Mutex<SkStorage<MapData, OwnSocket>>,
-}
-
-impl FlowMaps {
-    pub(super) fn original(&self, accepted: &impl AsRawFd) -> Result<Redirected, NoOriginal> {
-        match self.accepted.get(accepted, 0) {
-            Ok(redirected) => Ok(redirected),
-            Err(MapError::KeyNotFound) => Err(NoOriginal::NotRedirected),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    pub(super) fn note_own(
-        &self,
-        socket: &impl AsRawFd,
-        own: &OwnSocket,
-    ) -> Result<(), KernelError> {
-        // The lock is for aya's `&mut`; it is held for one system call.
-        self.own.lock().insert(socket, own, 0).map_err(|error| {
-            KernelError::new(
-                "noting a socket as the proxy's own",
-                "the kernel is out of memory",
-                error,
-            )
-        })
-    }
-}
 
 /// How many connections in the making the maps hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -127,10 +86,10 @@ impl Maps {
                 .try_into()
         }
         Ok(Self {
-            flows: Arc::new(FlowMaps {
-                accepted: taken(bpf, map::ACCEPTED)?,
-                own: parking_lot::Mutex::new(taken(bpf, map::OWN)?),
-            }),
+            flows: Arc::new(FlowMaps::new(
+                taken(bpf, map::ACCEPTED)?,
+                taken(bpf, map::OWN)?,
+            )),
             mount,
             settings: taken(bpf, map::SETTINGS)?,
             counters: taken(bpf, map::COUNTERS)?,

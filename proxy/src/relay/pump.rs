@@ -41,12 +41,24 @@ pub(crate) struct Pump {
     done: bool,
 }
 
+impl Failed {
+    /// The end of a TLS connection that no close_notify announced.
+    pub(crate) fn is_truncation(&self) -> bool {
+        matches!(self, Self::Source(error) if error.kind() == io::ErrorKind::UnexpectedEof)
+    }
+}
+
 impl Pump {
     pub(crate) fn new(start: Vec<u8>) -> Self {
         Self {
             start,
             ..Self::default()
         }
+    }
+
+    /// Whether everything of this direction was delivered, and its end too.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
     }
 
     /// Moves what can be moved now. `moved` grows with each write.

@@ -49,7 +49,7 @@ impl Guarded {
         self.relayed = false;
     }
 
-    /// What the client has sent already, without waiting: up to [`FIRST_BYTES`]. Read past the
+    /// What the client has sent already, without waiting: up to 4 KiB. Read past the
     /// reactor, which knows nothing yet of a socket that was just accepted.
     pub fn already_sent(&self) -> Vec<u8> {
         let mut bytes = vec![0; FIRST_BYTES];

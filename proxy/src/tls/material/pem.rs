@@ -159,7 +159,7 @@ fn unreadable(file: &Named, error: &io::Error) -> MaterialError {
                 Err(_) => "a folder above it may not be entered".to_owned(),
             };
             file.wrong(
-                format!("uid {} may not read it: {hint}", geteuid()),
+                format!("permission denied to uid {}: {hint}", geteuid()),
                 "let the daemon's user read it, and nobody else",
             )
         }
