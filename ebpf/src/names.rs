@@ -100,6 +100,14 @@ pub mod map {
     ];
 }
 
+/// Names of read-only globals, which the loader sets before the programs are verified.
+pub mod global {
+    /// `u64`: cookie of the network namespace that sk_lookup is attached to.
+    pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
+    /// `u32`: 1 if a program may choose the errno of a failed connect(), by `bpf_set_retval`.
+    pub const SET_RETVAL: &str = "SET_RETVAL";
+}
+
 /// Handshakes to the proxy in flight: longer than any accept queue, times the listeners.
 pub const PENDING_ENTRIES: usize = 65_536;
 /// Listeners in a registry.

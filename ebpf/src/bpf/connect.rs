@@ -27,6 +27,13 @@ const ALLOW: i32 = 1;
 /// The hook's return value for "fail".
 const REJECT: i32 = 0;
 
+/// Whether the kernel has `bpf_set_retval`, which came with Linux 5.18; set when this is loaded.
+/// The verifier takes it for a constant and does not look at the call where it is 0.
+#[unsafe(no_mangle)]
+static SET_RETVAL: u32 = 0;
+
+/// What connect() gives when a program fails it and says no more.
+const EPERM: u32 = 1;
 const ENOMEM: u32 = 12;
 const ENODEV: u32 = 19;
 const EHOSTDOWN: u32 = 112;
@@ -244,12 +251,17 @@ fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16
 #[inline(always)]
 fn fail(sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
     maps::forget_client(sock);
+    // SAFETY: read-only data; volatile, or the compiler would take the zero above for its value.
+    let chosen = unsafe { core::ptr::read_volatile(&raw const SET_RETVAL) } != 0;
+    let errno = if chosen { errno } else { EPERM };
     maps::tell(&Refused {
         kind,
         errno,
         connection,
     });
-    // SAFETY: a helper of this program type; a value between -4095 and 0.
-    let _ = unsafe { helpers::bpf_set_retval(-((errno & 0xfff) as i32)) };
+    if chosen {
+        // SAFETY: a helper of this program type; a value between -4095 and 0.
+        let _ = unsafe { helpers::bpf_set_retval(-((errno & 0xfff) as i32)) };
+    }
     Outcome::Fail
 }
