@@ -37,7 +37,9 @@ pub mod program {
 
 /// Names of the maps in the object.
 pub mod map {
-    /// Array of one [`crate::settings::Settings`].
+    /// Array of one `u32`: the active rule set.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// Rule sets: [`crate::settings::Settings`].
     pub const SETTINGS: &str = "SETTINGS";
     /// Per-CPU array of `u64`, by [`crate::counter::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
@@ -77,7 +79,8 @@ pub mod map {
     pub const SOURCES: &str = "SOURCES";
 
     /// All of them.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 20] = [
+        ACTIVE,
         SETTINGS,
         COUNTERS,
         EVENTS,

@@ -8,7 +8,7 @@ use aya::{
 };
 use sidetrack_abi::names::program;
 
-use super::{maps::Maps, object};
+use super::{maps::Maps, object, preflight::KernelVersion};
 
 /// Why the kernel side could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum LoadError {
     NoProgram(&'static str),
 }
 
+/// bpf_set_retval() in programs of connect(): before it their refusals are all EPERM.
+const SET_RETVAL: KernelVersion = KernelVersion(6, 1);
+
 /// The loaded programs.
 pub(super) struct Programs {
     pub(super) bpf: Ebpf,
@@ -56,11 +59,13 @@ pub(super) struct Programs {
 
 pub(super) fn load(netns: u64) -> Result<(Programs, Maps), LoadError> {
     let object = object::embedded()?;
+    let has_set_retval = u32::from(KernelVersion::running() >= Some(SET_RETVAL));
     let mut loader = EbpfLoader::new();
     // No relocation is needed, and a kernel without its BTF is served as well.
     loader
         .btf(None)
-        .override_global("NETNS_COOKIE", &netns, true);
+        .override_global("NETNS_COOKIE", &netns, true)
+        .override_global("HAS_SET_RETVAL", &has_set_retval, true);
     let mut bpf = loader
         .load(object)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
