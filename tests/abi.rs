@@ -79,6 +79,7 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
     let descriptor = size_of::<i32>();
     let mut judged = BTreeSet::new();
     for (name, expected) in [
+        (map::ACTIVE, (index, size_of::<u32>())),
         (map::SETTINGS, (index, size_of::<Settings>())),
         (map::COUNTERS, (index, size_of::<u64>())),
         (map::EVENTS, (0, 0)),
@@ -132,7 +133,8 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
 fn tables_of_fixed_size_have_the_size_of_the_abi() {
     let object = object();
     for (name, entries) in [
-        (map::SETTINGS, 1),
+        (map::ACTIVE, 1),
+        (map::SETTINGS, RULE_SETS as usize),
         (map::COUNTERS, COUNTERS),
         (map::EVENTS, EVENT_BUFFER),
     ] {
@@ -156,7 +158,7 @@ fn load_without_set_retval(believed: u32) -> Result<(), aya::programs::ProgramEr
     assert!(replaced > 0, "nothing calls bpf_set_retval");
     let mut bpf = EbpfLoader::new()
         .btf(None)
-        .override_global(global::SET_RETVAL, &believed, true)
+        .override_global(global::HAS_SET_RETVAL, &believed, true)
         .load(&bytes)
         .unwrap();
     let program: &mut CgroupSockAddr = bpf

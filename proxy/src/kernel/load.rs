@@ -66,7 +66,7 @@ pub(super) fn load(netns: u64) -> Result<(Programs, Maps), LoadError> {
     loader
         .btf(None)
         .override_global(global::NETNS_COOKIE, &netns, true)
-        .override_global(global::SET_RETVAL, &set_retval, true);
+        .override_global(global::HAS_SET_RETVAL, &set_retval, true);
     let mut bpf = loader
         .load(object)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
