@@ -25,6 +25,8 @@ pub mod flows;
 pub mod listening;
 pub mod load;
 pub mod local;
+#[cfg(feature = "bpf-log")]
+mod log;
 pub mod maps;
 pub mod object;
 pub mod preflight;

@@ -168,6 +168,8 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
     }
     maps::count(Counter::Redirected);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "redirected to port {} by rule {}", port, rule.index);
     Outcome::Redirect(port.to_be())
 }
 

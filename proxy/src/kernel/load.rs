@@ -70,6 +70,8 @@ pub(super) fn load(netns: u64) -> Result<(Programs, Maps), LoadError> {
     let mut bpf = loader
         .load(object)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
+    #[cfg(feature = "bpf-log")]
+    super::log::start(&mut bpf);
     for name in program::ALL {
         let loaded = match bpf.program_mut(name).ok_or(LoadError::NoProgram(name))? {
             Program::CgroupSockAddr(program) => CgroupSockAddr::load(program),
