@@ -26,8 +26,10 @@ use crate::{
 
 mod child;
 mod die;
+mod signals;
 
 use child::Ended;
+use signals::Signals;
 
 /// How long connections of what the command left running may go on after it.
 const LINGER: Duration = Duration::from_secs(5);
@@ -157,9 +159,13 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
     let mount = preflight::cgroup2_mount().map_err(|error| {
         Failure::new(Exit::Missing, "finding the cgroup2 hierarchy").because(&error)
     })?;
-    let cgroups = Cgroups::make(&mount)?;
     let runtime = super::run::runtime(None)?;
+    let mut signals = Signals::install(&runtime)?;
+    let cgroups = Cgroups::make(&mount)?;
     let ended = runtime.block_on(async {
+        if let Some(number) = signals.arrived() {
+            return Ok(Ended::Killed(number));
+        }
         let plan = Plan {
             policy,
             scope: Scope::Everything,
@@ -169,7 +175,7 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
             sink: sink.clone(),
         };
         let app = App::start(plan).await.map_err(super::run::start_failure)?;
-        let ended = child::run(&args.command, cgroups.command.path(), limit).await;
+        let ended = child::run(&args.command, cgroups.command.path(), limit, &mut signals).await;
         // What the command left behind may still be moving its last bytes.
         app.drain(config.daemon.drain.min(LINGER)).await;
         ended

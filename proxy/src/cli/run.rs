@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -56,6 +57,8 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Config, "log").because(&error))?;
     raise_file_limit();
 
+    let runtime = runtime(config.daemon.workers.map(|workers| workers.get() as usize))?;
+    let signals = Signals::install(&runtime)?;
     let runtime_dir = &config.daemon.runtime_dir;
     let instance = &config.daemon.instance;
     let _lock = InstanceLock::take(runtime_dir, instance).map_err(|error| {
@@ -82,7 +85,6 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let sink = RecordSink::from_config(&config.log)
         .map_err(|error| Failure::new(Exit::Config, "log.access_file").because(&error))?;
 
-    let runtime = runtime(config.daemon.workers.map(|workers| workers.get() as usize))?;
     let exit = runtime.block_on(async {
         let plan = Plan {
             policy,
@@ -92,7 +94,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
             mount,
             sink: sink.clone(),
         };
-        serve(&config, plan).await
+        serve(&config, plan, signals).await
     });
     // Tasks that the deadline cut off end here, so that their records are in the queue.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -101,7 +103,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     exit
 }
 
-async fn serve(config: &Config, plan: Plan) -> Result<Exit, Failure> {
+async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit, Failure> {
     let path = control::socket_path(&config.daemon.runtime_dir, &config.daemon.instance);
     let control = Control::bind(path.clone()).map_err(|error| {
         Failure::new(
@@ -110,8 +112,14 @@ async fn serve(config: &Config, plan: Plan) -> Result<Exit, Failure> {
         )
         .because(&error)
     })?;
-    let mut signals = Signals::install()?;
+    if signals.end_asked() {
+        return Ok(Exit::Done);
+    }
     let app = App::start(plan).await.map_err(start_failure)?;
+    if signals.end_asked() {
+        app.drain(Duration::ZERO).await;
+        return Ok(Exit::Done);
+    }
     let (detach, mut detaching) = watch::channel(false);
     let control = tokio::spawn(control.serve(Arc::clone(&app), detach));
     notify(&[NotifyState::Ready]);
@@ -169,7 +177,7 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// The signals of a daemon; installed before anything is attached, so that none ends it half-way.
+/// The signals of a daemon; installed before anything is made, so that none ends it half-way.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -177,7 +185,8 @@ struct Signals {
 }
 
 impl Signals {
-    fn install() -> Result<Self, Failure> {
+    fn install(runtime: &tokio::runtime::Runtime) -> Result<Self, Failure> {
+        let _inside = runtime.enter();
         let install = |kind| {
             signal(kind).map_err(|error| {
                 Failure::new(Exit::Failed, "installing a signal handler").because(&error)
@@ -188,6 +197,12 @@ impl Signals {
             interrupt: install(SignalKind::interrupt())?,
             hangup: install(SignalKind::hangup())?,
         })
+    }
+
+    /// Whether one that ends the daemon has arrived, without waiting.
+    fn end_asked(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.terminate.poll_recv(&mut cx).is_ready() || self.interrupt.poll_recv(&mut cx).is_ready()
     }
 }
 

@@ -15,9 +15,8 @@ use nix::{
     },
     unistd::{Gid, Pid, Uid, getpgrp, initgroups, setgid, setuid, tcgetpgrp},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::ExecStageArgs;
+use super::{ExecStageArgs, signals::Signals};
 use crate::cli::{Exit, Failure};
 
 /// How the command ended.
@@ -33,14 +32,18 @@ pub(super) async fn run(
     command: &[OsString],
     cgroup: &Path,
     limit: Option<(u64, u64)>,
+    signals: &mut Signals,
 ) -> Result<Ended, Failure> {
-    // Before the child exists: none that comes from then on is lost.
-    let mut signals = Signals::install().map_err(|error| {
-        Failure::new(Exit::Failed, "installing signal handlers").because(&error)
-    })?;
+    if let Some(number) = signals.arrived() {
+        return Ok(Ended::Killed(number));
+    }
     let child = spawn(command, cgroup, limit)
         .map_err(|error| Failure::new(Exit::Failed, "starting the command").because(&error))?;
     let pid = Pid::from_raw(child.id().cast_signed());
+    // These may be from before there was a child, for which the terminal's came too early as well.
+    while let Some(number) = signals.arrived() {
+        send(pid, number);
+    }
     let mut waiting = tokio::task::spawn_blocking(move || wait(child));
     let status = loop {
         tokio::select! {
@@ -108,40 +111,6 @@ pub(super) fn drop_privileges(args: &ExecStageArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Signals {
-    kinds: Vec<(i32, tokio::signal::unix::Signal)>,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        let numbers = [
-            libc::SIGINT,
-            libc::SIGTERM,
-            libc::SIGHUP,
-            libc::SIGQUIT,
-            libc::SIGUSR1,
-            libc::SIGUSR2,
-        ];
-        let kinds = numbers
-            .into_iter()
-            .map(|number| Ok((number, signal(SignalKind::from_raw(number))?)))
-            .collect::<io::Result<_>>()?;
-        Ok(Self { kinds })
-    }
-
-    async fn next(&mut self) -> i32 {
-        std::future::poll_fn(|cx| {
-            for (number, signal) in &mut self.kinds {
-                if signal.poll_recv(cx).is_ready() {
-                    return std::task::Poll::Ready(*number);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
-}
-
 /// A signal from the terminal has reached the command too: it is in the same process group.
 fn forward(pid: Pid, number: i32) {
     let from_keys = matches!(number, libc::SIGINT | libc::SIGQUIT);
@@ -149,6 +118,10 @@ fn forward(pid: Pid, number: i32) {
     if from_keys && in_foreground {
         return;
     }
+    send(pid, number);
+}
+
+fn send(pid: Pid, number: i32) {
     if let Ok(signal) = Signal::try_from(number) {
         // It fails if the command has just ended, which is then what is waited for.
         let _ = kill(pid, signal);
