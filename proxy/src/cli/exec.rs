@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsString,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,6 +26,7 @@ use crate::{
 mod child;
 mod die;
 mod signals;
+pub mod stage;
 
 use child::Ended;
 use signals::Signals;
@@ -38,7 +38,9 @@ const LINGER: Duration = Duration::from_secs(5);
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  sidetrack exec -- curl http://10.1.2.3:8080/\n  \
-                  sidetrack exec --config mesh.toml --records /tmp/records -- ./service --port 80"
+                  sidetrack exec --config mesh.toml --records /tmp/records -- ./service --port 80\n\n\
+                  The command ends with sidetrack: if that is killed, the command is too. What the \
+                  command has\nstarted and left running then goes on without redirection."
 )]
 pub struct ExecArgs {
     /// The configuration; without it everything is passed through and recorded.
@@ -69,34 +71,6 @@ pub enum RecordsTo {
     Off,
     /// This file.
     File(PathBuf),
-}
-
-/// Arguments of the hidden child of `exec`.
-#[derive(Args, Clone, Debug)]
-pub struct ExecStageArgs {
-    /// Folder of the cgroup to enter.
-    #[arg(long, value_name = "DIR")]
-    pub cgroup: PathBuf,
-    /// Soft limit of open files.
-    #[arg(long)]
-    pub nofile: Option<u64>,
-    /// User to become.
-    #[arg(long, requires_all = ["gid", "user"])]
-    pub uid: Option<u32>,
-    /// Group to become.
-    #[arg(long, requires = "uid")]
-    pub gid: Option<u32>,
-    /// Name of that user, for its supplementary groups.
-    #[arg(long, requires = "uid")]
-    pub user: Option<String>,
-    /// The command and its arguments.
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
-    pub command: Vec<OsString>,
 }
 
 fn destination(text: &str) -> Result<RecordsTo, &'static str> {
@@ -218,26 +192,4 @@ impl Cgroups {
 fn nofile_limit() -> Option<(u64, u64)> {
     use nix::sys::resource::{Resource, getrlimit};
     getrlimit(Resource::RLIMIT_NOFILE).ok()
-}
-
-/// Becomes the command, in its cgroup and as the user who asked for it.
-///
-/// # Errors
-/// 126 if the command cannot be run, 127 if there is none, as a shell has it.
-pub fn stage(args: ExecStageArgs) -> Result<Exit, Failure> {
-    let Some((program, arguments)) = args.command.split_first() else {
-        return Err(Failure::new(Exit::Usage, "no command"));
-    };
-    cgroup::join(&args.cgroup, std::process::id()).map_err(|error| {
-        Failure::new(Exit::Failed, "entering the command's cgroup").because(&error)
-    })?;
-    child::drop_privileges(&args)?;
-    let error = std::process::Command::new(program).args(arguments).exec();
-    let code = if error.kind() == std::io::ErrorKind::NotFound {
-        127
-    } else {
-        126
-    };
-    let what = format!("running {}", program.to_string_lossy());
-    Err(Failure::new(Exit::Command(code), what).because(&error))
 }

@@ -1,22 +1,19 @@
 //! The command: how it is started, what it is told, how it ended.
 
 use std::{
-    ffi::{CString, OsString},
+    ffi::OsString,
     io,
     os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Child, Command, ExitStatus},
+    process::{self, Child, Command, ExitStatus},
 };
 
 use nix::{
-    sys::{
-        resource::{Resource, getrlimit, setrlimit},
-        signal::{Signal, kill},
-    },
-    unistd::{Gid, Pid, Uid, getpgrp, initgroups, setgid, setuid, tcgetpgrp},
+    sys::signal::{Signal, kill},
+    unistd::{Pid, Uid, getpgrp, tcgetpgrp},
 };
 
-use super::{ExecStageArgs, signals::Signals};
+use super::signals::Signals;
 use crate::cli::{Exit, Failure};
 
 /// How the command ended.
@@ -68,9 +65,12 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
 
 /// The child is this binary, which enters the cgroup, drops privileges and becomes the command:
 /// the command must be in its cgroup before it makes its first socket.
+///
+/// It ends with the thread that starts it, which has to be the main one.
 fn spawn(command: &[OsString], cgroup: &Path, limit: Option<(u64, u64)>) -> io::Result<Child> {
     let mut stage = Command::new("/proc/self/exe");
     stage.arg("exec-stage").arg("--cgroup").arg(cgroup);
+    stage.arg("--proxy").arg(process::id().to_string());
     if let Some((soft, _)) = limit {
         stage.arg("--nofile").arg(soft.to_string());
     }
@@ -85,30 +85,6 @@ fn spawn(command: &[OsString], cgroup: &Path, limit: Option<(u64, u64)>) -> io::
 
 fn sudo(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Back to the user who called sudo, with the caller's limit of open files.
-pub(super) fn drop_privileges(args: &ExecStageArgs) -> Result<(), Failure> {
-    let failure = |what: &str, error: nix::errno::Errno| {
-        Failure::new(Exit::Failed, what.to_owned()).because(&error)
-    };
-    if let Some(soft) = args.nofile {
-        getrlimit(Resource::RLIMIT_NOFILE)
-            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard))
-            .map_err(|error| failure("setting the limit of open files", error))?;
-    }
-    if let (Some(uid), Some(gid), Some(user)) = (args.uid, args.gid, &args.user) {
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        let user = CString::new(user.as_str()).map_err(|error| {
-            Failure::new(Exit::Failed, "reading the user's name").because(&error)
-        })?;
-        // The user last: afterwards there is no right to the others.
-        initgroups(&user, gid)
-            .and_then(|()| setgid(gid))
-            .and_then(|()| setuid(uid))
-            .map_err(|error| failure("becoming the user who called", error))?;
-    }
-    Ok(())
 }
 
 /// A signal from the terminal has reached the command too: it is in the same process group.
