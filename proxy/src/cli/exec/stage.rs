@@ -1,6 +1,12 @@
 //! The child of `exec`: how it becomes the command, in its cgroup and as the user who asked.
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt as _, path::PathBuf, process};
+use std::{
+    ffi::{CString, OsString},
+    io,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process,
+};
 
 use clap::Args;
 use nix::{
@@ -9,8 +15,9 @@ use nix::{
         resource::{Resource, getrlimit, setrlimit},
         signal::Signal,
     },
-    unistd::{Gid, Uid, getppid, initgroups, setgid, setuid},
+    unistd::{Gid, Uid, User, getppid, initgroups, setgid, setuid},
 };
+use rustix::thread::clear_ambient_capability_set;
 
 use crate::{
     cli::{Exit, Failure},
@@ -60,10 +67,19 @@ pub fn become_command(args: ExecStageArgs) -> Result<Exit, Failure> {
         Failure::new(Exit::Failed, "entering the command's cgroup").because(&error)
     })?;
     lower_file_limit(&args)?;
-    drop_privileges(&args)?;
+    let user = drop_privileges(&args)?;
     // Last: becoming another user takes it back.
     end_with(args.proxy)?;
-    let error = process::Command::new(program).args(arguments).exec();
+    let mut command = process::Command::new(program);
+    command.args(arguments);
+    if let Some(user) = &user {
+        // sudo has made them root's.
+        command
+            .env("HOME", &user.dir)
+            .env("USER", &user.name)
+            .env("LOGNAME", &user.name);
+    }
+    let error = command.exec();
     let code = if error.kind() == io::ErrorKind::NotFound {
         127
     } else {
@@ -87,19 +103,35 @@ fn lower_file_limit(args: &ExecStageArgs) -> Result<(), Failure> {
         .map_err(failed("setting the limit of open files"))
 }
 
-/// Back to the user who called sudo.
-fn drop_privileges(args: &ExecStageArgs) -> Result<(), Failure> {
-    let (Some(uid), Some(gid), Some(user)) = (args.uid, args.gid, &args.user) else {
-        return Ok(());
+/// Back to the user who called sudo; who that is. Setuid programs must go on working, so
+/// `no_new_privs` is not set.
+fn drop_privileges(args: &ExecStageArgs) -> Result<Option<User>, Failure> {
+    let (Some(uid), Some(gid), Some(name)) = (args.uid, args.gid, &args.user) else {
+        return Ok(None);
     };
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    let user = std::ffi::CString::new(user.as_str())
+    let user = User::from_name(name)
+        .map_err(failed("looking up the user who called"))?
+        .filter(|user| user.uid == uid)
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Failed,
+                format!("SUDO_USER {name:?} is not the user with SUDO_UID {uid}"),
+            )
+            .fix("call it by sudo, or unset SUDO_UID to run the command as root")
+        })?;
+    let groups_of = CString::new(user.name.as_str())
         .map_err(|error| Failure::new(Exit::Failed, "reading the user's name").because(&error))?;
+    // They would survive the change of user under SECBIT_NO_SETUID_FIXUP, and then the exec.
+    clear_ambient_capability_set().map_err(|error| {
+        Failure::new(Exit::Failed, "clearing the ambient capabilities").because(&error)
+    })?;
     // The user last: afterwards there is no right to the others.
-    initgroups(&user, gid)
+    initgroups(&groups_of, gid)
         .and_then(|()| setgid(gid))
         .and_then(|()| setuid(uid))
-        .map_err(failed("becoming the user who called"))
+        .map_err(failed("becoming the user who called"))?;
+    Ok(Some(user))
 }
 
 /// A command that outlived the proxy would go on unredirected.
