@@ -1,7 +1,9 @@
 //! `sidetrack exec`: one command and its children, redirected.
 
 use std::{
+    error::Error,
     ffi::OsString,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -143,13 +145,13 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
         let plan = Plan {
             policy,
             scope: Scope::Everything,
-            governed: cgroups.command.path().to_path_buf(),
+            governed: cgroups.command.clone(),
             proxy: super::run::proxy_cgroup(&cgroups.proxy)?,
             mount,
             sink: sink.clone(),
         };
         let app = App::start(plan).await.map_err(super::run::start_failure)?;
-        let ended = child::run(&args.command, cgroups.command.path(), limit, &mut signals).await;
+        let ended = child::run(&args.command, &cgroups.command, limit, &mut signals).await;
         // What the command left behind may still be moving its last bytes.
         app.drain(config.daemon.drain.min(LINGER)).await;
         ended
@@ -163,23 +165,33 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// The cgroups of one `exec`: dropped in this order.
+/// The cgroups of one `exec`: dropped in this order. The command's goes with the parent, which
+/// waits for what the command left behind.
 struct Cgroups {
-    command: OwnCgroup,
+    command: PathBuf,
     proxy: OwnCgroup,
     _parent: OwnCgroup,
 }
 
 impl Cgroups {
     fn make(mount: &Path) -> Result<Self, Failure> {
-        let failure =
-            |error| Failure::new(Exit::Missing, "making cgroups for the command").because(&error);
-        let current = cgroup::current(mount).map_err(failure)?;
+        let doing = "making cgroups for the command";
+        let missing =
+            |error: &(dyn Error + 'static)| Failure::new(Exit::Missing, doing).because(error);
+        let occupied = |error| super::run::own_cgroup_failure(doing, &error);
+        let current = cgroup::current(mount).map_err(|error| missing(&error))?;
         let name = format!("sidetrack-exec-{}", std::process::id());
-        let parent = OwnCgroup::create(&current, &name).map_err(failure)?;
-        let command = OwnCgroup::create(parent.path(), "command").map_err(failure)?;
-        let mut proxy = OwnCgroup::create(parent.path(), "proxy").map_err(failure)?;
-        proxy.enter(&current).map_err(failure)?;
+        let parent = OwnCgroup::create(&current, &name).map_err(occupied)?;
+        let command = parent.path().join("command");
+        match fs::create_dir(&command) {
+            // Left by a process of the same id; the parent's making has seen that it is empty.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(missing(&error));
+            }
+            _ => {}
+        }
+        let mut proxy = OwnCgroup::create(parent.path(), "proxy").map_err(occupied)?;
+        proxy.enter(&current).map_err(occupied)?;
         Ok(Self {
             command,
             proxy,

@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     control::{self, Control, lock::InstanceLock},
     kernel::{
-        cgroup::{self, OwnCgroup},
+        cgroup::{self, OwnCgroup, OwnCgroupError},
         object,
         preflight::{self, Preflight},
         rules::Scope,
@@ -230,12 +230,23 @@ pub(super) fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime,
 /// Makes the proxy's own cgroup and enters it, before any socket is made: a socket belongs to
 /// the cgroup in which it is made.
 pub(super) fn own_cgroup(mount: &Path, name: &str) -> Result<OwnCgroup, Failure> {
-    let failure =
-        |error| Failure::new(Exit::Missing, "making a cgroup for the proxy").because(&error);
-    let current = cgroup::current(mount).map_err(failure)?;
+    let doing = "making a cgroup for the proxy";
+    let current = cgroup::current(mount)
+        .map_err(|error| Failure::new(Exit::Missing, doing).because(&error))?;
+    let failure = |error| own_cgroup_failure(doing, &error);
     let mut own = OwnCgroup::create(&current, name).map_err(failure)?;
     own.enter(&current).map_err(failure)?;
     Ok(own)
+}
+
+pub(super) fn own_cgroup_failure(doing: &str, error: &OwnCgroupError) -> Failure {
+    match error {
+        OwnCgroupError::Kernel(_) => Failure::new(Exit::Missing, doing).because(error),
+        OwnCgroupError::Occupied { .. } => Failure::new(Exit::Failed, doing).because(error).fix(
+            "end those processes; if they are a daemon of the same instance name, give this one \
+             another daemon.instance",
+        ),
+    }
 }
 
 pub(super) fn proxy_cgroup(own: &OwnCgroup) -> Result<ProxyCgroup, Failure> {
