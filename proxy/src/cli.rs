@@ -62,7 +62,7 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Make and inspect certificates: a small CA for people without one.
     Certs(certs::CertsArgs),
-    /// Remove all that is pinned or attached; leave nothing.
+    /// Remove all that is attached, and what a dead daemon left.
     Detach(detach::DetachArgs),
     /// The child of `exec`: enters the cgroup, drops privileges, becomes the command.
     #[command(hide = true)]

@@ -23,7 +23,7 @@ use crate::{
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Start, Transport, relay},
-    socket::{self, Guarded},
+    socket::{self, Faces, Guarded},
     tls::hello::{ClientHelloRead, FirstBytes, PlainText, first_bytes},
 };
 
@@ -170,7 +170,7 @@ impl Routed {
             route,
             generation,
         } = self;
-        if let Err(error) = socket::tune(&stream, &data.limits) {
+        if let Err(error) = socket::tune(&stream, Faces::Wire, &data.limits) {
             stream.abort();
             return Err(Refusal::new(
                 Reason::Internal,

@@ -207,7 +207,12 @@ impl Redirector {
     /// Makes `tables` the active rules, all at once.
     pub fn activate(&self, tables: RuleTables) -> Result<(), KernelError> {
         let mut maps = self.maps.lock();
-        maps.activate(&tables, self.own_cgroup, self.slots)?;
+        let proxy = maps::ProxyFacts {
+            own_cgroup: self.own_cgroup,
+            netns: self.netns,
+            slots: self.slots,
+        };
+        maps.activate(&tables, &proxy)?;
         self.tables.store(Arc::new(tables));
         Ok(())
     }

@@ -146,7 +146,7 @@ fn put_pointer(attr: &mut [u32; 16], at: usize, pointer: *mut u8) {
     attr[at + 1] = u32::from_ne_bytes(halves[4..].try_into().expect("four bytes"));
 }
 
-/// `attr` is aligned for its 64-bit members by [`Aligned`].
+/// `attr` is aligned for its 64-bit members by `Aligned`.
 fn bpf(command: i32, attr: &mut [u32; 16]) -> io::Result<i32> {
     #[repr(C, align(8))]
     struct Aligned([u32; 16]);

@@ -137,11 +137,9 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
         }
     };
     notify(&[NotifyState::Stopping]);
-    let within = if at_once {
-        Duration::ZERO
-    } else {
-        config.daemon.drain
-    };
+    // A reload may have changed it.
+    let drain = app.data.policy.load().config.daemon.drain;
+    let within = if at_once { Duration::ZERO } else { drain };
     tracing::info!(connections = app.data.live.count(), deadline = ?within, "draining");
     let drained = tokio::select! {
         drained = app.drain(within) => drained,
