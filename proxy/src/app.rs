@@ -105,6 +105,7 @@ pub struct App {
     stop: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     reloading: tokio::sync::Mutex<()>,
+    generations: reload::Generations,
 }
 
 impl App {
@@ -147,6 +148,7 @@ impl App {
             stop,
             tasks: Mutex::new(tasks),
             reloading: tokio::sync::Mutex::new(()),
+            generations: reload::Generations::after(policy.generation),
         });
         app.redirector
             .activate(RuleTables::compile(&config, app.scope, policy.generation))?;
