@@ -21,7 +21,7 @@ use crate::{
     kernel::{
         Family, KernelError, LoadError, Redirector,
         attach::Points,
-        listening,
+        listening::{self, Mend, Suspects},
         rules::{RuleTables, Scope},
     },
     outbound,
@@ -106,6 +106,7 @@ pub struct App {
     tasks: Mutex<JoinSet<()>>,
     reloading: tokio::sync::Mutex<()>,
     generations: reload::Generations,
+    suspects: Mutex<Suspects>,
 }
 
 impl App {
@@ -149,19 +150,20 @@ impl App {
             tasks: Mutex::new(tasks),
             reloading: tokio::sync::Mutex::new(()),
             generations: reload::Generations::after(policy.generation),
+            suspects: Mutex::default(),
         });
         app.redirector
             .activate(RuleTables::compile(&config, app.scope, policy.generation))?;
         app.refresh_addresses()?;
         // Before and after: sk_lookup must not find an application that listens already missing,
         // and one that begins to listen in between must not be missed.
-        app.look_at_listeners()?;
+        app.count_listeners()?;
         app.redirector.attach(&Points {
             governed: app.governed.clone(),
             proxy: plan.proxy.path,
             inbound: true,
         })?;
-        app.look_at_listeners()?;
+        app.look_twice_at_listeners()?;
         housekeeping::spawn(&app, stopped);
         Ok(app)
     }
@@ -201,12 +203,30 @@ impl App {
         Ok(())
     }
 
+    /// Counts who listens, before the programs are there to do it.
+    fn count_listeners(&self) -> Result<(), KernelError> {
+        self.take_in_listeners(Mend::AtOnce)
+    }
+
     /// Looks at who listens, for sk_lookup and for rules that say who may.
     fn look_at_listeners(&self) -> Result<(), KernelError> {
+        // Held from before the kernel's list is read: two passes at once could confirm each
+        // other by what both read too early.
+        let mut suspects = self.suspects.lock();
+        self.take_in_listeners(Mend::SeenTwice(&mut suspects))
+    }
+
+    /// Mends now what is wrong now, without a second to wait between the two passes.
+    fn look_twice_at_listeners(&self) -> Result<(), KernelError> {
+        self.look_at_listeners()?;
+        self.look_at_listeners()
+    }
+
+    fn take_in_listeners(&self, mend: Mend<'_>) -> Result<(), KernelError> {
         let sockets = listening::sockets()?;
         let governed = self.governed_ids();
         self.redirector
-            .reconcile_listening(&sockets, governed.as_ref())?;
+            .reconcile_listening(&sockets, governed.as_ref(), mend)?;
         let policy = self.data.policy.load();
         self.data
             .owners

@@ -47,7 +47,7 @@ impl App {
         let generation = self.generations.next();
         let policy = Arc::new(Policy::build(config, generation, Some(&before))?);
         // A port that becomes governed must not look closed until the next look.
-        self.look_at_listeners()?;
+        self.look_twice_at_listeners()?;
         let tables = RuleTables::compile(&policy.config, self.scope, generation);
         // User space first: connections that the kernel redirects by the new rules must find
         // them here, and those of the old rules are still known to the new policy.
