@@ -12,7 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     config::Config,
@@ -32,6 +32,9 @@ use crate::{
 
 mod housekeeping;
 pub mod reload;
+
+/// How long writing the records of the kernel's last refusals may take.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
 
 /// What a daemon is started with.
 pub struct Plan {
@@ -103,6 +106,7 @@ pub struct App {
     governed: PathBuf,
     mount: PathBuf,
     stop: watch::Sender<bool>,
+    detached: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     reloading: tokio::sync::Mutex<()>,
     generations: reload::Generations,
@@ -147,6 +151,7 @@ impl App {
             governed: plan.governed,
             mount: plan.mount,
             stop,
+            detached: watch::channel(false).0,
             tasks: Mutex::new(tasks),
             reloading: tokio::sync::Mutex::new(()),
             generations: reload::Generations::after(policy.generation),
@@ -189,6 +194,9 @@ impl App {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.data.live.drain()).await;
         }
         self.redirector.detach();
+        self.detached.send_replace(true);
+        // Closed when the reader of the kernel's refusals has ended: it holds the receiver.
+        let _ = timeout(LAST_RECORDS, self.detached.closed()).await;
         drained
     }
 

@@ -16,19 +16,21 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// of the kernel's refusals.
 pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
     let mut tasks = app.tasks.lock();
-    tasks.spawn(periodic(Arc::downgrade(app), stopped.clone()));
+    tasks.spawn(periodic(Arc::downgrade(app), stopped));
     if let Some(events) = app.redirector.take_events() {
         let data = Arc::clone(&app.data);
-        let mut stopped = stopped;
-        tasks.spawn(async move {
-            let read = events.run(|refused| outbound::refused_in_kernel(&data, refused));
-            tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => {}
-                end = read => {
-                    if let Err(error) = end {
-                        tracing::error!(%error, "reading the kernel's refusals; they are not recorded");
-                    }
-                }
+        let mut detached = app.detached.subscribe();
+        // Not one of the tasks that end when no more connections are taken: until the programs
+        // are detached they refuse connects.
+        tokio::spawn(async move {
+            let read = events.run(
+                |refused| outbound::refused_in_kernel(&data, refused),
+                async {
+                    let _ = detached.wait_for(|detached| *detached).await;
+                },
+            );
+            if let Err(error) = read.await {
+                tracing::error!(%error, "reading the kernel's refusals; they are not recorded");
             }
         });
     }
