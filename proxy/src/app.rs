@@ -12,7 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     config::Config,
@@ -21,7 +21,7 @@ use crate::{
     kernel::{
         Family, KernelError, LoadError, Redirector,
         attach::Points,
-        listening,
+        listening::{self, Mend, Suspects},
         rules::{RuleTables, Scope},
     },
     outbound,
@@ -32,6 +32,9 @@ use crate::{
 
 mod housekeeping;
 pub mod reload;
+
+/// How long writing the records of the kernel's last refusals may take.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
 
 /// What a daemon is started with.
 pub struct Plan {
@@ -103,8 +106,11 @@ pub struct App {
     governed: PathBuf,
     mount: PathBuf,
     stop: watch::Sender<bool>,
+    detached: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     reloading: tokio::sync::Mutex<()>,
+    generations: reload::Generations,
+    suspects: Mutex<Suspects>,
 }
 
 impl App {
@@ -145,22 +151,25 @@ impl App {
             governed: plan.governed,
             mount: plan.mount,
             stop,
+            detached: watch::channel(false).0,
             tasks: Mutex::new(tasks),
             reloading: tokio::sync::Mutex::new(()),
+            generations: reload::Generations::after(policy.generation),
+            suspects: Mutex::default(),
         });
         app.redirector
             .activate(RuleTables::compile(&config, app.scope, policy.generation))?;
         app.refresh_addresses()?;
         // Before and after: sk_lookup must not find an application that listens already missing,
         // and one that begins to listen in between must not be missed.
-        app.look_at_listeners()?;
+        app.count_listeners()?;
         app.redirector.attach(&Points {
             governed: app.governed.clone(),
             proxy: plan.proxy.path,
             // A network namespace takes 64 such programs. A daemon's reload may add rules.
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
-        app.look_at_listeners()?;
+        app.look_twice_at_listeners()?;
         housekeeping::spawn(&app, stopped);
         Ok(app)
     }
@@ -186,6 +195,9 @@ impl App {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.data.live.drain()).await;
         }
         self.redirector.detach();
+        self.detached.send_replace(true);
+        // Closed when the reader of the kernel's refusals has ended: it holds the receiver.
+        let _ = timeout(LAST_RECORDS, self.detached.closed()).await;
         drained
     }
 
@@ -200,12 +212,30 @@ impl App {
         Ok(())
     }
 
+    /// Counts who listens, before the programs are there to do it.
+    fn count_listeners(&self) -> Result<(), KernelError> {
+        self.take_in_listeners(Mend::AtOnce)
+    }
+
     /// Looks at who listens, for sk_lookup and for rules that say who may.
     fn look_at_listeners(&self) -> Result<(), KernelError> {
+        // Held from before the kernel's list is read: two passes at once could confirm each
+        // other by what both read too early.
+        let mut suspects = self.suspects.lock();
+        self.take_in_listeners(Mend::SeenTwice(&mut suspects))
+    }
+
+    /// Mends now what is wrong now, without a second to wait between the two passes.
+    fn look_twice_at_listeners(&self) -> Result<(), KernelError> {
+        self.look_at_listeners()?;
+        self.look_at_listeners()
+    }
+
+    fn take_in_listeners(&self, mend: Mend<'_>) -> Result<(), KernelError> {
         let sockets = listening::sockets()?;
         let governed = self.governed_ids();
         self.redirector
-            .reconcile_listening(&sockets, governed.as_ref())?;
+            .reconcile_listening(&sockets, governed.as_ref(), mend)?;
         let policy = self.data.policy.load();
         self.data
             .owners

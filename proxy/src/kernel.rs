@@ -240,9 +240,12 @@ impl Redirector {
         &self,
         sockets: &[sockdiag::Listening],
         governed: Option<&HashSet<u64>>,
+        mend: listening::Mend<'_>,
     ) -> Result<(), KernelError> {
         let truth = listening::count(sockets, governed);
-        self.maps.lock().reconcile_listening(self.netns, &truth)
+        self.maps
+            .lock()
+            .reconcile_listening(self.netns, &truth, mend)
     }
 
     /// Attaches everything: from here on connections are redirected.

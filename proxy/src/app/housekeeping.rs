@@ -8,10 +8,7 @@ use std::{
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::App;
-use crate::{
-    kernel::{KernelError, changes::Changes},
-    outbound,
-};
+use crate::{kernel::changes::Changes, outbound};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -19,19 +16,21 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// of the kernel's refusals.
 pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
     let mut tasks = app.tasks.lock();
-    tasks.spawn(periodic(Arc::downgrade(app), stopped.clone()));
+    tasks.spawn(periodic(Arc::downgrade(app), stopped));
     if let Some(events) = app.redirector.take_events() {
         let data = Arc::clone(&app.data);
-        let mut stopped = stopped;
-        tasks.spawn(async move {
-            let read = events.run(|refused| outbound::refused_in_kernel(&data, refused));
-            tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => {}
-                end = read => {
-                    if let Err(error) = end {
-                        tracing::error!(%error, "reading the kernel's refusals; they are not recorded");
-                    }
-                }
+        let mut detached = app.detached.subscribe();
+        // Not one of the tasks that end when no more connections are taken: until the programs
+        // are detached they refuse connects.
+        tokio::spawn(async move {
+            let read = events.run(
+                |refused| outbound::refused_in_kernel(&data, refused),
+                async {
+                    let _ = detached.wait_for(|detached| *detached).await;
+                },
+            );
+            if let Err(error) = read.await {
+                tracing::error!(%error, "reading the kernel's refusals; they are not recorded");
             }
         });
     }
@@ -44,6 +43,7 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
     }
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stale = false;
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
@@ -53,25 +53,33 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
             return;
         };
         app.data.pool.sweep();
-        let moved = changes.as_mut().map_or(true, Changes::any);
+        stale |= changes.as_mut().map_or(true, Changes::any);
         // Netlink and cgroup look-ups block for as long as the kernel's lists are.
-        match tokio::task::spawn_blocking(move || app.look_again(moved)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "looking at the host again"),
+        match tokio::task::spawn_blocking(move || app.look_again(stale)).await {
+            Ok(addresses_are_stale) => stale = addresses_are_stale,
             Err(error) => tracing::error!(%error, "looking at the host again"),
         }
     }
 }
 
 impl App {
-    fn look_again(&self, moved: bool) -> Result<(), KernelError> {
-        self.redirector.refresh_cgroups()?;
-        if moved {
-            self.refresh_addresses()?;
+    /// Each look by itself: one that fails does not keep the others from being taken. Whether
+    /// the addresses have to be looked at again.
+    fn look_again(&self, mut addresses_are_stale: bool) -> bool {
+        if let Err(error) = self.redirector.refresh_cgroups() {
+            tracing::warn!(%error, "looking for new cgroups");
         }
-        if self.data.policy.load().config.inbound.is_empty() {
-            return Ok(());
+        if addresses_are_stale {
+            match self.refresh_addresses() {
+                Ok(()) => addresses_are_stale = false,
+                Err(error) => tracing::warn!(%error, "looking at addresses and routes again"),
+            }
         }
-        self.look_at_listeners()
+        if !self.data.policy.load().config.inbound.is_empty()
+            && let Err(error) = self.look_at_listeners()
+        {
+            tracing::warn!(%error, "looking at listening sockets again");
+        }
+        addresses_are_stale
     }
 }

@@ -1,9 +1,34 @@
 //! SIGHUP: the whole configuration again, all or nothing.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use super::{App, ReloadError};
 use crate::{config::Config, kernel::rules::RuleTables, policy::Policy};
+
+/// Numbers of the generations of policy. One is never given twice, also if the policy that had it
+/// was taken back: connections that the kernel redirected by it may be accepted later, and must
+/// not be judged by another policy of the same number.
+pub(super) struct Generations(AtomicU32);
+
+impl Generations {
+    /// Those after `first`.
+    pub(super) fn after(first: u32) -> Self {
+        Self(AtomicU32::new(first))
+    }
+
+    /// The next one. Never 0, which is none.
+    fn next(&self) -> u32 {
+        loop {
+            let next = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            if next != 0 {
+                return next;
+            }
+        }
+    }
+}
 
 impl App {
     /// Reads the configuration and everything that it names again, and switches to it. On any
@@ -19,10 +44,10 @@ impl App {
         let before = self.data.policy.load_full();
         let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
         same(&before.config, &config)?;
-        let generation = before.generation.wrapping_add(1).max(1);
+        let generation = self.generations.next();
         let policy = Arc::new(Policy::build(config, generation, Some(&before))?);
         // A port that becomes governed must not look closed until the next look.
-        self.look_at_listeners()?;
+        self.look_twice_at_listeners()?;
         let tables = RuleTables::compile(&policy.config, self.scope, generation);
         // User space first: connections that the kernel redirects by the new rules must find
         // them here, and those of the old rules are still known to the new policy.
@@ -68,5 +93,18 @@ fn same(before: &Config, after: &Config) -> Result<(), ReloadError> {
     match fixed.into_iter().find(|(_, same)| !same) {
         Some((key, _)) => Err(ReloadError::NeedsRestart(key)),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_is_never_given_twice_and_is_never_0() {
+        let generations = Generations::after(1);
+        assert_eq!([generations.next(), generations.next()], [2, 3]);
+        let last = Generations::after(u32::MAX);
+        assert_eq!(last.next(), 1);
     }
 }

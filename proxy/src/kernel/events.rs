@@ -1,14 +1,19 @@
 //! Connections that the kernel refused, as they happen.
 
-use std::io;
+use std::{io, pin::pin};
 
 use aya::maps::{MapData, RingBuf};
 use sidetrack_abi::event::{
     EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE, Refused,
 };
+use tokio::task::yield_now;
 
 use super::sys::{read_refused, watch_ring};
 use crate::refusal::{Reason, Refusal};
+
+/// Events that are taken before other tasks of the thread have their turn: an application that
+/// connects in a loop fills the ring as fast as it is read.
+const TURN: usize = 256;
 
 /// The programs' ring buffer of refusals.
 pub struct RefusedEvents {
@@ -16,21 +21,54 @@ pub struct RefusedEvents {
 }
 
 impl RefusedEvents {
-    /// Calls `each` for every refusal until the future is dropped.
+    /// Calls `each` for every refusal until `detached`, and then for those that are left in the
+    /// ring: nothing is added to it once no program is attached.
     ///
     /// # Errors
     /// If the ring buffer cannot be waited for.
-    pub async fn run(self, mut each: impl FnMut(&Refused)) -> io::Result<()> {
+    pub async fn run(
+        self,
+        mut each: impl FnMut(&Refused),
+        detached: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let mut ring = watch_ring(self.ring)?;
+        let mut detached = pin!(detached);
         loop {
-            let mut guard = ring.readable_mut().await?;
-            while let Some(item) = guard.get_inner_mut().next() {
-                if let Some(refused) = read_refused(&item) {
-                    each(&refused);
+            tokio::select! {
+                biased;
+                () = &mut detached => break,
+                guard = ring.readable_mut() => {
+                    let mut guard = guard?;
+                    empty(|| take(guard.get_inner_mut(), &mut each)).await;
+                    guard.clear_ready();
                 }
             }
-            guard.clear_ready();
         }
+        empty(|| take(ring.get_mut(), &mut each)).await;
+        Ok(())
+    }
+}
+
+/// Whether there was one.
+fn take(ring: &mut RingBuf<MapData>, each: &mut impl FnMut(&Refused)) -> bool {
+    let Some(item) = ring.next() else {
+        return false;
+    };
+    if let Some(refused) = read_refused(&item) {
+        each(&refused);
+    }
+    true
+}
+
+/// Takes one after another until there is none, in turns.
+async fn empty(mut take: impl FnMut() -> bool) {
+    loop {
+        for _ in 0..TURN {
+            if !take() {
+                return;
+            }
+        }
+        yield_now().await;
     }
 }
 
@@ -57,4 +95,28 @@ pub fn refusal(refused: &Refused) -> Refusal {
         _ => (Reason::Internal, format!("connect() failed with {errno}")),
     };
     Refusal::new(reason, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn other_tasks_have_their_turn_while_a_full_ring_is_read() {
+        let taken = Cell::new(0);
+        let reading = empty(|| {
+            taken.set(taken.get() + 1);
+            taken.get() <= 3 * TURN
+        });
+        let other = async {
+            let at_first = taken.get();
+            yield_now().await;
+            (at_first, taken.get())
+        };
+        let ((), (first, second)) = tokio::join!(reading, other);
+        assert_eq!((first, second), (TURN, 2 * TURN));
+        assert_eq!(taken.get(), 3 * TURN + 1);
+    }
 }

@@ -36,29 +36,72 @@ pub fn count(sockets: &[sockdiag::Listening], governed: Option<&HashSet<u64>>) -
     counts
 }
 
-/// What has to change so that `counted` agrees with `truth`.
+/// A count that is not what the kernel's list says. `None` is no entry at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Discrepancy {
+    /// Whose.
+    pub key: ListeningKey,
+    /// What the programs have counted.
+    pub counted: Option<u64>,
+    /// What the kernel's list says.
+    pub truth: Option<u64>,
+}
+
+/// Which discrepancies are mended.
+#[derive(Debug)]
+pub enum Mend<'a> {
+    /// All, before any program decides by the counts.
+    AtOnce,
+    /// Those that two passes in a row saw alike.
+    SeenTwice(&'a mut Suspects),
+}
+
+/// What the pass before found.
+///
+/// The kernel's list and the counts are not read in the same moment: an application that begins
+/// to listen in between is in the counts alone, and an entry that was taken from it would have
+/// its port drop connections until the next pass. What is truly wrong is still so a pass later.
+#[derive(Debug, Default)]
+pub struct Suspects(HashSet<Discrepancy>);
+
+impl Suspects {
+    /// Those of `found` that the pass before found too; the others are remembered.
+    pub fn confirmed(&mut self, found: HashSet<Discrepancy>) -> HashSet<Discrepancy> {
+        let (confirmed, suspected) = found
+            .into_iter()
+            .partition(|discrepancy| self.0.contains(discrepancy));
+        self.0 = suspected;
+        confirmed
+    }
+}
+
+/// Where `counted` does not agree with `truth`.
 pub fn corrections(
     netns: u64,
     counted: &HashMap<ListeningKey, u64>,
     truth: &Counts,
-) -> Vec<(ListeningKey, Option<u64>)> {
-    let mut changes = Vec::new();
-    for (endpoint, count) in truth {
+) -> HashSet<Discrepancy> {
+    let missing_or_wrong = truth.iter().map(|(endpoint, count)| {
         let key = ListeningKey {
             netns,
             endpoint: *endpoint,
             zero: 0,
         };
-        if counted.get(&key) != Some(count) {
-            changes.push((key, Some(*count)));
-        }
-    }
-    for key in counted.keys() {
-        if key.netns == netns && !truth.contains_key(&key.endpoint) {
-            changes.push((*key, None));
-        }
-    }
-    changes
+        (key, Some(*count))
+    });
+    let gone = counted
+        .keys()
+        .filter(|key| key.netns == netns && !truth.contains_key(&key.endpoint))
+        .map(|key| (*key, None));
+    missing_or_wrong
+        .chain(gone)
+        .map(|(key, truth)| Discrepancy {
+            key,
+            counted: counted.get(&key).copied(),
+            truth,
+        })
+        .filter(|discrepancy| discrepancy.counted != discrepancy.truth)
+        .collect()
 }
 
 #[cfg(test)]
@@ -73,19 +116,62 @@ mod tests {
         }
     }
 
+    fn at(port: u16, counted: Option<u64>, truth: Option<u64>) -> Discrepancy {
+        Discrepancy {
+            key: key(1, port),
+            counted,
+            truth,
+        }
+    }
+
     #[test]
     fn counts_are_made_to_agree_with_the_kernel() {
-        let counted = HashMap::from([(key(1, 80), 2), (key(1, 81), 1), (key(2, 82), 1)]);
-        let truth = Counts::from([(key(1, 80).endpoint, 3), (key(1, 83).endpoint, 1)]);
-        let mut changes = corrections(1, &counted, &truth);
-        changes.sort_by_key(|(key, _)| key.endpoint.port());
+        let counted = HashMap::from([
+            (key(1, 80), 2),
+            (key(1, 81), 1),
+            (key(2, 82), 1),
+            (key(1, 84), 1),
+        ]);
+        let truth = Counts::from([
+            (key(1, 80).endpoint, 3),
+            (key(1, 83).endpoint, 1),
+            (key(1, 84).endpoint, 1),
+        ]);
         assert_eq!(
-            changes,
-            [
-                (key(1, 80), Some(3)),
-                (key(1, 81), None),
-                (key(1, 83), Some(1))
-            ]
+            corrections(1, &counted, &truth),
+            HashSet::from([
+                at(80, Some(2), Some(3)),
+                at(81, Some(1), None),
+                at(83, None, Some(1))
+            ])
+        );
+    }
+
+    #[test]
+    fn an_application_that_begins_to_listen_during_a_pass_keeps_its_count() {
+        let mut suspects = Suspects::default();
+        let fresh = HashSet::from([at(80, Some(1), None)]);
+        assert_eq!(suspects.confirmed(fresh), HashSet::new());
+        // The next pass finds it in the kernel's list too.
+        assert_eq!(suspects.confirmed(HashSet::new()), HashSet::new());
+    }
+
+    #[test]
+    fn what_two_passes_in_a_row_see_alike_is_mended() {
+        let mut suspects = Suspects::default();
+        let first = HashSet::from([at(80, Some(1), None), at(81, None, Some(1))]);
+        assert_eq!(suspects.confirmed(first), HashSet::new());
+        // The other is wrong as well, but not in the same way: it is in motion.
+        let second = HashSet::from([at(80, Some(1), None), at(81, Some(2), Some(1))]);
+        assert_eq!(
+            suspects.confirmed(second),
+            HashSet::from([at(80, Some(1), None)])
+        );
+        let third = HashSet::from([at(80, Some(1), None), at(81, Some(2), Some(1))]);
+        assert_eq!(
+            suspects.confirmed(third),
+            HashSet::from([at(81, Some(2), Some(1))]),
+            "what was mended begins anew"
         );
     }
 }

@@ -30,7 +30,7 @@ use super::{
     KernelError, cgroup,
     events::RefusedEvents,
     flows::FlowMaps,
-    listening,
+    listening::{self, Discrepancy, Mend},
     rules::{RuleTables, port_prefixes},
 };
 
@@ -317,11 +317,17 @@ impl Maps {
         &mut self,
         netns: u64,
         truth: &listening::Counts,
+        mend: Mend<'_>,
     ) -> Result<(), KernelError> {
         let counted: StdHashMap<ListeningKey, u64> =
             self.listening.iter().filter_map(Result::ok).collect();
-        for (key, count) in listening::corrections(netns, &counted, truth) {
-            match count {
+        let found = listening::corrections(netns, &counted, truth);
+        let wrong = match mend {
+            Mend::AtOnce => found,
+            Mend::SeenTwice(suspects) => suspects.confirmed(found),
+        };
+        for Discrepancy { key, truth, .. } in wrong {
+            match truth {
                 Some(count) => self.listening.insert(key, count, 0).map_err(filling)?,
                 None => {
                     let _ = self.listening.remove(&key);
