@@ -260,6 +260,27 @@ fn several_run_beside_each_other_and_beside_a_daemon() {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
+fn thirty_at_once_beside_a_daemon_keep_their_exit_codes_and_leave_nothing() {
+    let world = World::pair();
+    let _daemon = Setup::new(&world, &world.a)
+        .with(rules::outbound_passthrough())
+        .start();
+    let running: Vec<_> = (1..=30)
+        .map(|code| {
+            (
+                code,
+                exec(&world.a, &[], &["sh", "-c", &format!("exit {code}")]),
+            )
+        })
+        .collect();
+    for (code, each) in running {
+        each.finish().expect_code(code);
+    }
+    assert_eq!(world.a.apps().below(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
 fn under_sudo_the_command_is_the_invoking_users() {
     let world = World::pair();
     let mut command = world.a.command(sidetrack_bin());
