@@ -182,9 +182,7 @@ impl App {
         let mut accepting = std::mem::take(&mut *self.tasks.lock());
         while accepting.join_next().await.is_some() {}
         self.data.pool.clear();
-        let drained = tokio::time::timeout(within, self.data.live.drain())
-            .await
-            .is_ok();
+        let drained = timeout(within, self.data.live.drain()).await.is_ok();
         if !drained {
             tracing::warn!(
                 connections = self.data.live.count(),
@@ -192,7 +190,7 @@ impl App {
             );
             self.data.live.cut();
             // Each task ends at its next poll; their records are written as they do.
-            let _ = tokio::time::timeout(Duration::from_secs(2), self.data.live.drain()).await;
+            let _ = timeout(Duration::from_secs(2), self.data.live.drain()).await;
         }
         self.redirector.detach();
         self.detached.send_replace(true);
