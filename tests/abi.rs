@@ -9,19 +9,20 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
+use aya::{EbpfLoader, programs::CgroupSockAddr};
 use aya_obj::{Map, Object};
 use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, OwnSocket, Redirected,
     counter::COUNTERS,
     event::EVENT_BUFFER,
     inbound::{InboundPort, ListeningKey, LocalKey},
-    names::{map, program},
+    names::{global, map, program},
     rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
     settings::Settings,
 };
 
 /// What `cargo xtask test` built; else what this test was built with.
-fn object() -> Object {
+fn bytes() -> Cow<'static, [u8]> {
     let bytes = match std::env::var_os("SIDETRACK_BPF_OBJECT") {
         Some(path) => Cow::Owned(std::fs::read(path).expect("read SIDETRACK_BPF_OBJECT")),
         None => Cow::Borrowed(sidetrack::kernel::object::EMBEDDED),
@@ -30,7 +31,11 @@ fn object() -> Object {
         !bytes.is_empty(),
         "there is no BPF object: run cargo xtask test, which builds it"
     );
-    Object::parse(&bytes).expect("the object is one that aya loads")
+    bytes
+}
+
+fn object() -> Object {
+    Object::parse(&bytes()).expect("the object is one that aya loads")
 }
 
 /// Maps of the compiler's making: constants and globals.
@@ -74,6 +79,7 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
     let descriptor = size_of::<i32>();
     let mut judged = BTreeSet::new();
     for (name, expected) in [
+        (map::ACTIVE, (index, size_of::<u32>())),
         (map::SETTINGS, (index, size_of::<Settings>())),
         (map::COUNTERS, (index, size_of::<u64>())),
         (map::EVENTS, (0, 0)),
@@ -127,10 +133,47 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
 fn tables_of_fixed_size_have_the_size_of_the_abi() {
     let object = object();
     for (name, entries) in [
-        (map::SETTINGS, 1),
+        (map::ACTIVE, 1),
+        (map::SETTINGS, RULE_SETS as usize),
         (map::COUNTERS, COUNTERS),
         (map::EVENTS, EVENT_BUFFER),
     ] {
         assert_eq!(object.maps[name].max_entries() as usize, entries, "{name}");
     }
+}
+
+/// Loads the program that fails connect(), with the call to `bpf_set_retval` replaced by one to a
+/// helper that no kernel has.
+fn load_without_set_retval(believed: u32) -> Result<(), aya::programs::ProgramError> {
+    // BPF_JMP | BPF_CALL, no registers, no offset, and the helper's number.
+    const CALL: [u8; 8] = [0x85, 0, 0, 0, 187, 0, 0, 0];
+    let mut bytes = bytes().into_owned();
+    let mut replaced = 0;
+    for instruction in bytes.chunks_exact_mut(CALL.len()) {
+        if instruction == CALL {
+            instruction[4..].copy_from_slice(&0x00ff_ffff_u32.to_le_bytes());
+            replaced += 1;
+        }
+    }
+    assert!(replaced > 0, "nothing calls bpf_set_retval");
+    let mut bpf = EbpfLoader::new()
+        .btf(None)
+        .override_global(global::HAS_SET_RETVAL, &believed, true)
+        .load(&bytes)
+        .unwrap();
+    let program: &mut CgroupSockAddr = bpf
+        .program_mut(program::CONNECT4)
+        .unwrap()
+        .try_into()
+        .unwrap();
+    program.load()
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn the_programs_load_on_a_kernel_without_bpf_set_retval_that_is_known_to_lack_it() {
+    harness::require_root();
+    load_without_set_retval(0).unwrap();
+    let error = load_without_set_retval(1).unwrap_err();
+    assert!(error.to_string().contains("invalid func"), "{error}");
 }

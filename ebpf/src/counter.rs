@@ -34,6 +34,12 @@ counters! {
     NoListenerPassed = "no_listener_passed",
     /// connect() failed because the kernel had no memory to remember the destination.
     NoMemory = "no_memory",
+    /// connect() in a namespace without listeners, refused.
+    OtherNamespaceBlocked = "other_namespace_blocked",
+    /// connect() in a namespace without listeners, direct.
+    OtherNamespacePassed = "other_namespace_passed",
+    /// connect() on a socket bound to a device, direct.
+    DevicePassed = "device_passed",
     /// connect() on a socket bound to a device, refused.
     DeviceBound = "device_bound",
     /// connect() of another protocol than TCP to a destination that a rule governs.

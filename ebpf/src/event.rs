@@ -8,6 +8,8 @@ pub const EVENT_DENIED: u32 = 1;
 pub const EVENT_NO_LISTENER: u32 = 2;
 /// A connect() was refused because the socket is bound to a device.
 pub const EVENT_DEVICE_BOUND: u32 = 3;
+/// A connect() was refused because its network namespace has no listeners.
+pub const EVENT_OTHER_NAMESPACE: u32 = 4;
 
 /// A connection that the kernel refused; user space writes its record.
 #[repr(C)]

@@ -37,7 +37,9 @@ pub mod program {
 
 /// Names of the maps in the object.
 pub mod map {
-    /// Array of one [`crate::settings::Settings`].
+    /// Array of one `u32`: the active rule set.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// Rule sets: [`crate::settings::Settings`].
     pub const SETTINGS: &str = "SETTINGS";
     /// Per-CPU array of `u64`, by [`crate::counter::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
@@ -77,7 +79,8 @@ pub mod map {
     pub const SOURCES: &str = "SOURCES";
 
     /// All of them.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 20] = [
+        ACTIVE,
         SETTINGS,
         COUNTERS,
         EVENTS,
@@ -98,6 +101,14 @@ pub mod map {
         LOCAL,
         SOURCES,
     ];
+}
+
+/// Names of read-only globals, which the loader sets before the programs are verified.
+pub mod global {
+    /// `u64`: cookie of the network namespace that sk_lookup is attached to.
+    pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
+    /// `u32`: 1 if a program may choose the errno of a failed connect(), by `bpf_set_retval`.
+    pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
 }
 
 /// Handshakes to the proxy in flight: longer than any accept queue, times the listeners.

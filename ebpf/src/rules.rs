@@ -81,8 +81,10 @@ impl RuleKey {
 pub const ACTION_IGNORE: u8 = 0;
 /// connect() fails.
 pub const ACTION_DENY: u8 = 1;
-/// To our proxy, which does what the rule says.
-pub const ACTION_PROXY: u8 = 2;
+/// To our proxy, which relays it as it is.
+pub const ACTION_PLAIN: u8 = 2;
+/// To our proxy, which makes TLS of it: it must not go on as it is by any other way.
+pub const ACTION_TLS: u8 = 3;
 
 /// Without a listener, connect() fails.
 pub const FAIL_BLOCK: u8 = 0;

@@ -1,22 +1,25 @@
 //! What the programs are told.
 
-/// The one entry of the settings table.
+/// The settings of one rule set. They are swapped with it and never changed while it is active,
+/// so that a program that runs through a reload sees one generation of everything.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Cgroup of the proxy itself: its sockets are never redirected.
     pub own_cgroup: u64,
-    /// Which rule set is active: 0 or 1.
-    pub active: u32,
-    /// Generation of the active rules.
+    /// Cookie of the network namespace that has listeners.
+    pub netns: u64,
+    /// Generation of the rules; 0 is none.
     pub generation: u32,
     /// Listeners of each family; a connection takes one by its socket's cookie.
     pub slots: u32,
     /// `SETTING_*`.
     pub flags: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 24);
+const _: () = assert!(size_of::<Settings>() == 32);
 
 /// Some selection depends on the user id.
 pub const SETTING_USERS: u32 = 1;

@@ -181,7 +181,8 @@ impl App {
         app.redirector.attach(&Points {
             governed: app.governed.clone(),
             proxy: plan.proxy.path,
-            inbound: true,
+            // A network namespace takes 64 such programs. A daemon's reload may add rules.
+            inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
         app.look_twice_at_listeners()?;
         housekeeping::spawn(&app, stopped);

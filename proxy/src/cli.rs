@@ -62,11 +62,11 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Make and inspect certificates: a small CA for people without one.
     Certs(certs::CertsArgs),
-    /// Remove all that is pinned or attached; leave nothing.
+    /// Remove all that is attached, and what a dead daemon left.
     Detach(detach::DetachArgs),
     /// The child of `exec`: enters the cgroup, drops privileges, becomes the command.
     #[command(hide = true)]
-    ExecStage(exec::ExecStageArgs),
+    ExecStage(exec::stage::ExecStageArgs),
 }
 
 /// Which daemon a command is about.
@@ -127,7 +127,7 @@ impl Cli {
                 .map(|()| Exit::Done)
                 .map_err(|error| Failure::new(Exit::Failed, "certs").because(error.as_ref())),
             Command::Detach(args) => detach::run(args),
-            Command::ExecStage(args) => exec::stage(args),
+            Command::ExecStage(args) => exec::stage::become_command(args),
         }
     }
 }

@@ -49,7 +49,7 @@ pub struct Config {
 /// `[daemon]`
 #[derive(Clone, Debug)]
 pub struct Daemon {
-    /// Name of this instance: its sockets, cgroups and pins bear it.
+    /// Name of this instance: its sockets and cgroups bear it.
     pub instance: Instance,
     /// How long live connections may go on after SIGTERM.
     pub drain: Duration,

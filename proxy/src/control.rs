@@ -4,12 +4,12 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -62,9 +62,14 @@ impl Control {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(Self { path, listener })
+        // From its first moment, not after a chmod: whoever connects in between stays connected.
+        let usual = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+        let bound = UnixListener::bind(&path);
+        umask(usual);
+        Ok(Self {
+            path,
+            listener: bound?,
+        })
     }
 
     /// Answers. `detach` is told when somebody asks for that.
@@ -130,4 +135,22 @@ pub fn ask(path: &Path, question: Question) -> io::Result<serde_json::Value> {
     let mut text = Vec::new();
     stream.read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_its_owners_alone_and_the_umask_is_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = umask(Mode::S_IWGRP);
+        let path = dir.path().join("default.sock");
+        let _control = Control::bind(path.clone()).unwrap();
+        assert_eq!(umask(before), Mode::S_IWGRP);
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+    }
 }

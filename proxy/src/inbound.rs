@@ -23,7 +23,7 @@ use crate::{
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Start, Transport, relay},
-    socket::{self, Guarded},
+    socket::{self, Faces, Guarded},
 };
 
 mod dial;
@@ -164,7 +164,7 @@ impl Routed {
             policy,
             place: stranger,
         } = self;
-        if let Err(error) = socket::tune(&stream, &data.limits) {
+        if let Err(error) = socket::tune(&stream, Faces::Wire, &data.limits) {
             stream.abort();
             return Err(Refusal::new(
                 Reason::Internal,

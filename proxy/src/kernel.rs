@@ -25,6 +25,8 @@ pub mod flows;
 pub mod listening;
 pub mod load;
 pub mod local;
+#[cfg(feature = "bpf-log")]
+mod log;
 pub mod maps;
 pub mod object;
 pub mod preflight;
@@ -207,7 +209,12 @@ impl Redirector {
     /// Makes `tables` the active rules, all at once.
     pub fn activate(&self, tables: RuleTables) -> Result<(), KernelError> {
         let mut maps = self.maps.lock();
-        maps.activate(&tables, self.own_cgroup, self.slots)?;
+        let proxy = maps::ProxyFacts {
+            own_cgroup: self.own_cgroup,
+            netns: self.netns,
+            slots: self.slots,
+        };
+        maps.activate(&tables, &proxy)?;
         self.tables.store(Arc::new(tables));
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::{
     record::{Direction, Record},
     refusal::{Reason, Refusal},
     relay::Moved,
-    socket::{self, Guarded},
+    socket::{self, Faces, Guarded},
 };
 
 mod carry;
@@ -146,7 +146,12 @@ impl<'a> Resolved<'a> {
     ) -> Result<(), Refusal> {
         let permitted = self.permit(record)?;
         place.describe(record);
-        socket::tune(permitted.app.stream(), &permitted.data.limits).map_err(|error| {
+        socket::tune(
+            permitted.app.stream(),
+            Faces::Application,
+            &permitted.data.limits,
+        )
+        .map_err(|error| {
             Refusal::new(
                 Reason::Internal,
                 format!("setting up the application's socket: {error}"),

@@ -22,6 +22,7 @@ use crate::{
 
 pub mod line;
 pub mod sink;
+pub mod tally;
 
 pub use sink::RecordSink;
 
@@ -176,6 +177,9 @@ impl std::fmt::Debug for ConnectionId {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if let Some(reason) = self.reason() {
+            tally::count(reason);
+        }
         let sink = self.sink.clone();
         sink.write(self);
     }

@@ -42,6 +42,8 @@ reasons! {
     DeniedByRule = "denied-by-rule", "an outbound rule with action = \"deny\" names this destination";
     /// The kernel found no live listener for a redirected connection.
     NoListener = "no-listener", "the proxy was stopping or not yet ready";
+    /// The application is in a network namespace that this daemon does not serve.
+    OtherNamespace = "other-namespace", "a daemon in that namespace, or a narrower intercept.cgroup or select";
     /// The application's socket is bound to a network interface.
     DeviceBound = "device-bound", "exclude the destination or the application: SO_BINDTODEVICE and redirection exclude each other";
     /// No inbound rule names the port that the connection came to.

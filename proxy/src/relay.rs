@@ -7,7 +7,10 @@ use std::{future::poll_fn, io, pin::pin, task::Poll, time::Duration};
 
 use tokio::time::sleep;
 
-use crate::refusal::{Reason, Refusal};
+use crate::{
+    refusal::{Reason, Refusal},
+    tls::alert::refusal_from_io,
+};
 
 pub(crate) mod buffer;
 #[cfg(test)]
@@ -119,6 +122,11 @@ pub(crate) fn idle_for(idle: Option<Duration>) -> Refusal {
 }
 
 fn reset(source: &str, sink: &str, failed: Failed) -> Refusal {
+    let (Failed::Source(error) | Failed::Sink(error)) = &failed;
+    // A peer judges our certificate after our handshake has ended; its alert comes here.
+    if let Some(refusal) = refusal_from_io(error) {
+        return refusal;
+    }
     let detail = match failed {
         Failed::Source(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             format!("the {source}'s TLS connection was cut off without close_notify")

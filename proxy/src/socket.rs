@@ -46,19 +46,34 @@ pub fn listen_on_loopback(family: Family) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Sets what every relayed connection has: no delay, keepalive, a bound on unacknowledged data.
-pub fn tune(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    keep(&SockRef::from(stream), limits)
+/// Which network a socket faces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faces {
+    /// An application of this host. It may stop reading for as long as it likes.
+    Application,
+    /// Another host, which may vanish.
+    Wire,
 }
 
-fn keep(socket: &SockRef<'_>, limits: &Limits) -> io::Result<()> {
+/// Sets what every relayed connection has: no delay, keepalive and, towards another host, a bound
+/// on unacknowledged data.
+pub fn tune(stream: &TcpStream, faces: Faces, limits: &Limits) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    keep(&SockRef::from(stream), faces, limits)
+}
+
+fn keep(socket: &SockRef<'_>, faces: Faces, limits: &Limits) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(limits.keepalive)
         .with_interval((limits.keepalive / KEEPALIVE_PROBES).max(Duration::from_secs(1)))
         .with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(limits.user_timeout))
+    // It ends a connection whose reader has stopped too, even if every probe of the closed window
+    // is answered (`tcp_probe_timer()`, net/ipv4/tcp_timer.c).
+    match faces {
+        Faces::Application => Ok(()),
+        Faces::Wire => socket.set_tcp_user_timeout(Some(limits.user_timeout)),
+    }
 }
 
 /// A socket for a connection to `to`, tuned before it connects: the options cost no more then,
@@ -66,14 +81,14 @@ fn keep(socket: &SockRef<'_>, limits: &Limits) -> io::Result<()> {
 ///
 /// # Errors
 /// Out of descriptors or memory.
-pub fn socket_towards(to: SocketAddr, limits: &Limits) -> io::Result<TcpSocket> {
+pub fn socket_towards(to: SocketAddr, faces: Faces, limits: &Limits) -> io::Result<TcpSocket> {
     let socket = if to.is_ipv4() {
         TcpSocket::new_v4()
     } else {
         TcpSocket::new_v6()
     }?;
     socket.set_nodelay(true)?;
-    keep(&SockRef::from(&socket), limits)?;
+    keep(&SockRef::from(&socket), faces, limits)?;
     Ok(socket)
 }
 

@@ -43,6 +43,23 @@ fn the_clients_getsockname_shows_the_hosts_routed_address() {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
+fn a_connection_of_a_host_to_its_own_address_stays_as_it_is_under_an_mtls_rule() {
+    let mesh = Mesh::tunnel();
+    let a = &mesh.world.a;
+    let _server = a.serve(&[a.at(7000), a.at6(7000)], &[]);
+    for to in [a.at(7000), a.at6(7000)] {
+        let connect = format!("connect={to}");
+        let steps = a.script(&[&connect, "send=hello", "line"]).all_ok();
+        assert_eq!(steps.answer(0)["line"], "hello");
+    }
+    for record in mesh.a.wait_records(2) {
+        assert_eq!(record.carriage(), "plain", "{record}");
+        assert_eq!(record.reason(), "", "{record}");
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
 fn a_dual_stack_server_sees_an_ipv4_client_as_mapped() {
     let mesh = Mesh::tunnel();
     let (a, b) = (&mesh.world.a, &mesh.world.b);

@@ -1,7 +1,7 @@
 //! `sidetrack exec`: one command, redirected, and nothing else.
 
 use harness::{
-    Finished, Host, Mesh, Running, World, cgroup, daemon::Setup, peer, rules, sidetrack_bin,
+    Finished, Host, Mesh, Running, World, cgroup, daemon::Setup, holds, peer, rules, sidetrack_bin,
 };
 use nix::sys::signal::Signal;
 
@@ -91,9 +91,93 @@ fn it_keeps_the_commands_exit_code_output_and_input() {
     assert!(ended.stderr.lines().any(|line| line == "err"), "{ended}");
     let killed = exec(&world.a, &[], &["sh", "-c", "kill -KILL $$"]).finish();
     killed.expect_code(128 + 9);
-    let missing = exec(&world.a, &[], &["/no/such/command"]).finish();
-    assert_ne!(missing.code(), 0);
-    missing.expect_words(&["/no/such/command"]);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_command_that_is_not_there_is_127_and_one_that_cannot_be_run_126() {
+    let world = World::pair();
+    let file = world.a.write("not-executable", "").display().to_string();
+    for (command, code, words) in [
+        ("/no/such/command", 127, "no such file"),
+        ("no-such-command", 127, "no such file"),
+        (&file, 126, "permission denied"),
+    ] {
+        let ended = exec(&world.a, &[], &[command]).finish();
+        ended.expect_code(code).expect_words(&[command, words]);
+        assert_eq!(world.a.apps().below(), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_signal_while_it_starts_leaves_nothing_behind() {
+    let world = World::pair();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let running = exec(&world.a, &[], &["sleep", "1000"]);
+        holds("its first cgroup", || !world.a.apps().below().is_empty());
+        running.signal(signal);
+        running.finish().expect_code(128 + signal as i32);
+        assert_eq!(world.a.apps().below(), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn killed_it_takes_the_command_with_it() {
+    let world = World::pair();
+    for sudo in [false, true] {
+        let mut command = world.a.command(sidetrack_bin());
+        command.args(["exec", "--", "sh", "-c", "echo runs; read line"]);
+        if sudo {
+            command
+                .env("SUDO_UID", "65534")
+                .env("SUDO_GID", "65534")
+                .env("SUDO_USER", "nobody");
+        }
+        let mut running = Running::spawn(command);
+        running.line("the command", |line| (line == "runs").then_some(()));
+        running.signal(Signal::SIGKILL);
+        holds("the command has ended", || {
+            world.a.apps().processes().is_empty()
+        });
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn what_the_command_leaves_running_is_named_and_what_just_ends_is_waited_for() {
+    let world = World::pair();
+    let script = "sleep 1000 >/dev/null 2>&1 & echo $!";
+    let ended = exec(&world.a, &[], &["sh", "-c", script])
+        .finish()
+        .expect_code(0);
+    let left = ended.stdout.trim().to_owned();
+    ended.expect_words(&[&left, "still run"]);
+    let before = world.a.apps().below();
+    let script = "sleep 0.3 >/dev/null 2>&1 &";
+    let ended = exec(&world.a, &[], &["sh", "-c", script])
+        .finish()
+        .expect_code(0);
+    assert!(!ended.stderr.contains("still run"), "{ended}");
+    assert_eq!(world.a.apps().below(), before);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn without_inbound_rules_it_takes_none_of_the_namespaces_sk_lookup_places() {
+    let world = World::pair();
+    let inbound = Setup::new(&world, &world.a)
+        .with(rules::inbound_plain())
+        .write()
+        .display()
+        .to_string();
+    for (options, links) in [(&[][..], 0), (&["--config", &inbound], 1)] {
+        let mut running = exec(&world.a, options, &["sh", "-c", "echo runs; read line"]);
+        running.line("the command", |line| (line == "runs").then_some(()));
+        assert_eq!(harness::bpf::netns_links_of(running.pid()), links);
+        running.finish();
+    }
 }
 
 #[test]
@@ -179,12 +263,19 @@ fn several_run_beside_each_other_and_beside_a_daemon() {
 fn under_sudo_the_command_is_the_invoking_users() {
     let world = World::pair();
     let mut command = world.a.command(sidetrack_bin());
-    command.args(["exec", "--", "sh", "-c", "id -u; id -g; id -G"]);
+    command.args([
+        "exec",
+        "--",
+        "sh",
+        "-c",
+        "id -u; id -g; id -G; echo $HOME $USER $LOGNAME; grep CapAmb /proc/self/status",
+    ]);
     command
         .env("SUDO_UID", "65534")
         .env("SUDO_GID", "65534")
         .env("SUDO_USER", "nobody");
     let ended = Running::spawn(command).finish().expect_code(0);
-    let said: Vec<_> = ended.stdout.lines().take(3).collect();
-    assert_eq!(said, ["65534", "65534", "65534"], "{ended}");
+    let said: Vec<_> = ended.stdout.lines().take(5).collect();
+    let (names, ambient) = ("/nonexistent nobody nobody", "CapAmb:\t0000000000000000");
+    assert_eq!(said, ["65534", "65534", "65534", names, ambient], "{ended}");
 }

@@ -286,3 +286,38 @@ fn two_instances_serve_two_cgroups_of_one_host() {
     assert_eq!(daemons[0].wait_records(2).len(), 2);
     assert_eq!(daemons[1].wait_records(3).len(), 3);
 }
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_sigterm_while_it_starts_ends_the_daemon_cleanly() {
+    let world = World::pair();
+    let setup = Setup::new(&world, &world.a).with(rules::outbound_passthrough());
+    let starting = harness::Running::spawn(setup.command());
+    holds("its own cgroup", || !world.a.daemons().below().is_empty());
+    starting.signal(Signal::SIGTERM);
+    starting.finish().expect_code(0);
+    assert_eq!(world.a.daemons().below(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(bpf::attached_to(world.a.apps().path()), Vec::<&str>::new());
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_second_daemon_of_one_name_is_refused_the_first_ones_cgroup() {
+    let world = World::pair();
+    let setup = Setup::new(&world, &world.a).with(rules::outbound_passthrough());
+    let elsewhere = world.a.dir().join("elsewhere").display().to_string();
+    let first = world.a.dir().join("daemon/run").display().to_string();
+    let toml = setup.toml().replace(&first, &elsewhere);
+    let other = world.a.write("elsewhere.toml", &toml);
+    let mut daemon = setup.start();
+    let mut second = world
+        .a
+        .command_in(world.a.daemons().path(), harness::sidetrack_bin());
+    second.args(["run", "--config"]).arg(other);
+    let pid = daemon.pid().to_string();
+    harness::Running::spawn(second)
+        .finish()
+        .expect_code(1)
+        .expect_words(&[&pid, "daemon.instance"]);
+    assert_eq!(daemon.stop(), 0);
+}

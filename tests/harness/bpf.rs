@@ -72,6 +72,16 @@ pub fn hash_maps_of(pid: i32) -> Vec<(String, usize)> {
     maps
 }
 
+/// How many BPF links to a network namespace process `pid` holds.
+pub fn netns_links_of(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .expect("read the process's descriptors")
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+        .filter(|info| info.lines().any(|line| line == "link_type:\tnetns"))
+        .count()
+}
+
 /// Hooks of the cgroup at `path` that have programs, ancestors' not counted.
 pub fn attached_to(path: &Path) -> Vec<&'static str> {
     let cgroup = fs::File::open(path).expect("open a cgroup");
@@ -136,7 +146,7 @@ fn put_pointer(attr: &mut [u32; 16], at: usize, pointer: *mut u8) {
     attr[at + 1] = u32::from_ne_bytes(halves[4..].try_into().expect("four bytes"));
 }
 
-/// `attr` is aligned for its 64-bit members by [`Aligned`].
+/// `attr` is aligned for its 64-bit members by `Aligned`.
 fn bpf(command: i32, attr: &mut [u32; 16]) -> io::Result<i32> {
     #[repr(C, align(8))]
     struct Aligned([u32; 16]);

@@ -16,7 +16,7 @@ use sidetrack::{
         Family, FlowTable, Redirector,
         attach::Points,
         cgroup,
-        maps::NoOriginal,
+        flows::NoOriginal,
         rules::{RuleTables, Scope},
     },
 };

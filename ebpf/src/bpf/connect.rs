@@ -11,9 +11,9 @@ use sidetrack_abi::{
     Address, Endpoint, ListenerKey, Query, Redirected, Verdict,
     counter::Counter,
     decide,
-    event::{EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, Refused},
+    event::{EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE, Refused},
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
-    rules::{ANY_USER, CGROUP_DEPTH, FAIL_PASS, Rule, SELECTION_NONE, UserKey},
+    rules::{ACTION_PLAIN, ANY_USER, CGROUP_DEPTH, FAIL_PASS, Rule, SELECTION_NONE, UserKey},
     settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS, Settings},
 };
 
@@ -27,6 +27,13 @@ const ALLOW: i32 = 1;
 /// The hook's return value for "fail".
 const REJECT: i32 = 0;
 
+/// Whether the kernel has `bpf_set_retval`, which came with Linux 5.18; set when this is loaded.
+/// The verifier takes it for a constant and does not look at the call where it is 0.
+#[unsafe(no_mangle)]
+static HAS_SET_RETVAL: u32 = 0;
+
+/// What connect() gives when a program fails it and says no more.
+const EPERM: u32 = 1;
 const ENOMEM: u32 = 12;
 const ENODEV: u32 = 19;
 const EHOSTDOWN: u32 = 112;
@@ -95,7 +102,7 @@ fn st_connect6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     let addr = SockAddr::new(ctx);
-    let (Some(settings), Some(sock)) = (maps::settings(), addr.sock()) else {
+    let (Some((set, settings)), Some(sock)) = (RuleSet::active(), addr.sock()) else {
         return Outcome::Pass;
     };
     // SAFETY: a helper without arguments.
@@ -103,7 +110,6 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     if cgroup == settings.own_cgroup || maps::own(sock).is_some() {
         return Outcome::Pass;
     }
-    let set = RuleSet::active(settings);
     let selection = selection(settings, set);
     let verdict = decide(
         &set,
@@ -126,27 +132,33 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
             maps::forget_client(sock);
             return Outcome::Pass;
         }
-        Verdict::Ignore(_) => {
-            maps::count(Counter::Ignored);
-            maps::forget_client(sock);
-            return Outcome::Pass;
-        }
+        Verdict::Ignore(_) => return pass(sock, Counter::Ignored),
     };
     let connection = describe(settings, sock, asked, family, &rule, selection, cgroup);
     if matches!(verdict, Verdict::Deny(_)) {
         maps::count(Counter::Denied);
         return fail(sock, connection, EVENT_DENIED, u32::from(rule.errno));
     }
+    let direct = rule.action == ACTION_PLAIN || rule.fail == FAIL_PASS;
+    if addr.netns_cookie() != settings.netns {
+        // Our listeners are on the loopback address of another namespace.
+        if direct {
+            return pass(sock, Counter::OtherNamespacePassed);
+        }
+        maps::count(Counter::OtherNamespaceBlocked);
+        return fail(sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
+    }
     if connection.device != 0 {
         // Its SYN would leave by the device instead of reaching the loopback listener.
+        if direct {
+            return pass(sock, Counter::DevicePassed);
+        }
         maps::count(Counter::DeviceBound);
         return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
     }
     let Some(port) = listener_port(addr, settings, family) else {
         if rule.fail == FAIL_PASS {
-            maps::count(Counter::NoListenerPassed);
-            maps::forget_client(sock);
-            return Outcome::Pass;
+            return pass(sock, Counter::NoListenerPassed);
         }
         maps::count(Counter::NoListenerBlocked);
         return fail(sock, connection, EVENT_NO_LISTENER, EHOSTDOWN);
@@ -156,6 +168,8 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
     }
     maps::count(Counter::Redirected);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "redirected to port {} by rule {}", port, rule.index);
     Outcome::Redirect(port.to_be())
 }
 
@@ -242,14 +256,26 @@ fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16
 }
 
 #[inline(always)]
+fn pass(sock: Sock, counter: Counter) -> Outcome {
+    maps::count(counter);
+    maps::forget_client(sock);
+    Outcome::Pass
+}
+
+#[inline(always)]
 fn fail(sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
     maps::forget_client(sock);
+    // SAFETY: read-only data; volatile, or the compiler would take the zero above for its value.
+    let chosen = unsafe { core::ptr::read_volatile(&raw const HAS_SET_RETVAL) } != 0;
+    let errno = if chosen { errno } else { EPERM };
     maps::tell(&Refused {
         kind,
         errno,
         connection,
     });
-    // SAFETY: a helper of this program type; a value between -4095 and 0.
-    let _ = unsafe { helpers::bpf_set_retval(-((errno & 0xfff) as i32)) };
+    if chosen {
+        // SAFETY: a helper of this program type; a value between -4095 and 0.
+        let _ = unsafe { helpers::bpf_set_retval(-((errno & 0xfff) as i32)) };
+    }
     Outcome::Fail
 }

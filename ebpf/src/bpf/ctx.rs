@@ -59,6 +59,9 @@ fn by_family(v4: bool, word: u32, words: [u32; 4]) -> Address {
     }
 }
 
+/// `BPF_SK_LOOKUP_F_REPLACE`
+const REPLACE: u64 = 1;
+
 /// A socket that the kernel hands out.
 #[derive(Clone, Copy)]
 pub(super) struct Sock(*mut bpf_sock);
@@ -342,10 +345,12 @@ impl Lookup {
         Endpoint::from_be(address, read!(self.0, remote_port))
     }
 
-    /// Steers the connection to `listener`, which stays referenced.
+    /// Steers the connection to `listener`, which stays referenced. What another program selected
+    /// before is replaced: a port that takes no plain text must not stay with somebody else's
+    /// choice because ours was refused with EEXIST.
     #[inline(always)]
     pub(super) fn assign(self, listener: *mut bpf_sock) -> bool {
         // SAFETY: a helper of this program type; the verifier knows that `listener` is a socket.
-        unsafe { helpers::bpf_sk_assign(self.0.cast(), listener.cast(), 0) == 0 }
+        unsafe { helpers::bpf_sk_assign(self.0.cast(), listener.cast(), REPLACE) == 0 }
     }
 }

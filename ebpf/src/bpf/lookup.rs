@@ -32,13 +32,13 @@ fn st_sk_lookup(ctx: SkLookupContext) -> u32 {
 
 #[inline(always)]
 fn steer(lookup: Lookup) -> u32 {
-    let Some(settings) = maps::settings() else {
+    let Some((set, settings)) = RuleSet::active() else {
         return SK_PASS;
     };
     if lookup.protocol() != IPPROTO_TCP {
         return SK_PASS;
     }
-    let Some(port) = RuleSet::active(settings).inbound_port(lookup.local_port()) else {
+    let Some(port) = set.inbound_port(lookup.local_port()) else {
         return SK_PASS;
     };
     // SAFETY: read-only data that the loader sets before the program is verified; volatile, or

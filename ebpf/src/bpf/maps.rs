@@ -37,7 +37,9 @@ const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 const SETS: usize = RULE_SETS as usize;
 
 #[btf_map]
-static SETTINGS: Array<Settings, 1> = Array::new();
+static ACTIVE: Array<u32, 1> = Array::new();
+#[btf_map]
+static SETTINGS: Array<Settings, SETS> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, COUNTER_COUNT> = PerCpuArray::new();
 #[btf_map]
@@ -94,24 +96,23 @@ pub(super) fn tell(refused: &Refused) {
     }
 }
 
-/// The settings; none before user space has written them, when nothing is redirected.
-#[inline(always)]
-pub(super) fn settings() -> Option<&'static Settings> {
-    SETTINGS.get(0).filter(|settings| settings.generation != 0)
-}
-
-/// The active rule set. It stays whole while a program holds it: a reload fills the other one.
+/// The active rule set. A program reads which one it is once; it then stays whole for as long as
+/// the program runs, since a reload fills the other one and waits before it fills this again.
 #[derive(Clone, Copy)]
 pub(super) struct RuleSet {
     index: u32,
 }
 
 impl RuleSet {
+    /// None before user space has written one, when nothing is redirected.
     #[inline(always)]
-    pub(super) fn active(settings: &Settings) -> Self {
-        Self {
-            index: settings.active,
+    pub(super) fn active() -> Option<(Self, &'static Settings)> {
+        let index = *ACTIVE.get(0)?;
+        let settings = SETTINGS.get(index)?;
+        if settings.generation == 0 {
+            return None;
         }
+        Some((Self { index }, settings))
     }
 
     /// Class of a cgroup that the rules name.

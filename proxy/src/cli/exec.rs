@@ -1,8 +1,9 @@
 //! `sidetrack exec`: one command and its children, redirected.
 
 use std::{
+    error::Error,
     ffi::OsString,
-    os::unix::process::CommandExt as _,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,8 +27,11 @@ use crate::{
 
 mod child;
 mod die;
+mod signals;
+pub mod stage;
 
 use child::Ended;
+use signals::Signals;
 
 /// How long connections of what the command left running may go on after it.
 const LINGER: Duration = Duration::from_secs(5);
@@ -36,7 +40,9 @@ const LINGER: Duration = Duration::from_secs(5);
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  sidetrack exec -- curl http://10.1.2.3:8080/\n  \
-                  sidetrack exec --config mesh.toml --records /tmp/records -- ./service --port 80"
+                  sidetrack exec --config mesh.toml --records /tmp/records -- ./service --port 80\n\n\
+                  The command ends with sidetrack: if that is killed, the command is too. What the \
+                  command has\nstarted and left running then goes on without redirection."
 )]
 pub struct ExecArgs {
     /// The configuration; without it everything is passed through and recorded.
@@ -67,34 +73,6 @@ pub enum RecordsTo {
     Off,
     /// This file.
     File(PathBuf),
-}
-
-/// Arguments of the hidden child of `exec`.
-#[derive(Args, Clone, Debug)]
-pub struct ExecStageArgs {
-    /// Folder of the cgroup to enter.
-    #[arg(long, value_name = "DIR")]
-    pub cgroup: PathBuf,
-    /// Soft limit of open files.
-    #[arg(long)]
-    pub nofile: Option<u64>,
-    /// User to become.
-    #[arg(long, requires_all = ["gid", "user"])]
-    pub uid: Option<u32>,
-    /// Group to become.
-    #[arg(long, requires = "uid")]
-    pub gid: Option<u32>,
-    /// Name of that user, for its supplementary groups.
-    #[arg(long, requires = "uid")]
-    pub user: Option<String>,
-    /// The command and its arguments.
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
-    pub command: Vec<OsString>,
 }
 
 fn destination(text: &str) -> Result<RecordsTo, &'static str> {
@@ -157,19 +135,23 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
     let mount = preflight::cgroup2_mount().map_err(|error| {
         Failure::new(Exit::Missing, "finding the cgroup2 hierarchy").because(&error)
     })?;
-    let cgroups = Cgroups::make(&mount)?;
     let runtime = super::run::runtime(None)?;
+    let mut signals = Signals::install(&runtime)?;
+    let cgroups = Cgroups::make(&mount)?;
     let ended = runtime.block_on(async {
+        if let Some(number) = signals.arrived() {
+            return Ok(Ended::Killed(number));
+        }
         let plan = Plan {
             policy,
             scope: Scope::Everything,
-            governed: cgroups.command.path().to_path_buf(),
+            governed: cgroups.command.clone(),
             proxy: super::run::proxy_cgroup(&cgroups.proxy)?,
             mount,
             sink: sink.clone(),
         };
         let app = App::start(plan).await.map_err(super::run::start_failure)?;
-        let ended = child::run(&args.command, cgroups.command.path(), limit).await;
+        let ended = child::run(&args.command, &cgroups.command, limit, &mut signals).await;
         // What the command left behind may still be moving its last bytes.
         app.drain(config.daemon.drain.min(LINGER)).await;
         ended
@@ -183,23 +165,33 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// The cgroups of one `exec`: dropped in this order.
+/// The cgroups of one `exec`: dropped in this order. The command's goes with the parent, which
+/// waits for what the command left behind.
 struct Cgroups {
-    command: OwnCgroup,
+    command: PathBuf,
     proxy: OwnCgroup,
     _parent: OwnCgroup,
 }
 
 impl Cgroups {
     fn make(mount: &Path) -> Result<Self, Failure> {
-        let failure =
-            |error| Failure::new(Exit::Missing, "making cgroups for the command").because(&error);
-        let current = cgroup::current(mount).map_err(failure)?;
+        let doing = "making cgroups for the command";
+        let missing =
+            |error: &(dyn Error + 'static)| Failure::new(Exit::Missing, doing).because(error);
+        let occupied = |error| super::run::own_cgroup_failure(doing, &error);
+        let current = cgroup::current(mount).map_err(|error| missing(&error))?;
         let name = format!("sidetrack-exec-{}", std::process::id());
-        let parent = OwnCgroup::create(&current, &name).map_err(failure)?;
-        let command = OwnCgroup::create(parent.path(), "command").map_err(failure)?;
-        let mut proxy = OwnCgroup::create(parent.path(), "proxy").map_err(failure)?;
-        proxy.enter(&current).map_err(failure)?;
+        let parent = OwnCgroup::create(&current, &name).map_err(occupied)?;
+        let command = parent.path().join("command");
+        match fs::create_dir(&command) {
+            // Left by a process of the same id; the parent's making has seen that it is empty.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(missing(&error));
+            }
+            _ => {}
+        }
+        let mut proxy = OwnCgroup::create(parent.path(), "proxy").map_err(occupied)?;
+        proxy.enter(&current).map_err(occupied)?;
         Ok(Self {
             command,
             proxy,
@@ -212,26 +204,4 @@ impl Cgroups {
 fn nofile_limit() -> Option<(u64, u64)> {
     use nix::sys::resource::{Resource, getrlimit};
     getrlimit(Resource::RLIMIT_NOFILE).ok()
-}
-
-/// Becomes the command, in its cgroup and as the user who asked for it.
-///
-/// # Errors
-/// 126 if the command cannot be run, 127 if there is none, as a shell has it.
-pub fn stage(args: ExecStageArgs) -> Result<Exit, Failure> {
-    let Some((program, arguments)) = args.command.split_first() else {
-        return Err(Failure::new(Exit::Usage, "no command"));
-    };
-    cgroup::join(&args.cgroup, std::process::id()).map_err(|error| {
-        Failure::new(Exit::Failed, "entering the command's cgroup").because(&error)
-    })?;
-    child::drop_privileges(&args)?;
-    let error = std::process::Command::new(program).args(arguments).exec();
-    let code = if error.kind() == std::io::ErrorKind::NotFound {
-        127
-    } else {
-        126
-    };
-    let what = format!("running {}", program.to_string_lossy());
-    Err(Failure::new(Exit::Command(code), what).because(&error))
 }

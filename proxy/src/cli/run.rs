@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use crate::{
     config::Config,
     control::{self, Control, lock::InstanceLock},
     kernel::{
-        cgroup::{self, OwnCgroup},
+        cgroup::{self, OwnCgroup, OwnCgroupError},
         object,
         preflight::{self, Preflight},
         rules::Scope,
@@ -56,6 +57,8 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Config, "log").because(&error))?;
     raise_file_limit();
 
+    let runtime = runtime(config.daemon.workers.map(|workers| workers.get() as usize))?;
+    let signals = Signals::install(&runtime)?;
     let runtime_dir = &config.daemon.runtime_dir;
     let instance = &config.daemon.instance;
     let _lock = InstanceLock::take(runtime_dir, instance).map_err(|error| {
@@ -82,7 +85,6 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let sink = RecordSink::from_config(&config.log)
         .map_err(|error| Failure::new(Exit::Config, "log.access_file").because(&error))?;
 
-    let runtime = runtime(config.daemon.workers.map(|workers| workers.get() as usize))?;
     let exit = runtime.block_on(async {
         let plan = Plan {
             policy,
@@ -92,7 +94,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
             mount,
             sink: sink.clone(),
         };
-        serve(&config, plan).await
+        serve(&config, plan, signals).await
     });
     // Tasks that the deadline cut off end here, so that their records are in the queue.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -101,7 +103,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     exit
 }
 
-async fn serve(config: &Config, plan: Plan) -> Result<Exit, Failure> {
+async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit, Failure> {
     let path = control::socket_path(&config.daemon.runtime_dir, &config.daemon.instance);
     let control = Control::bind(path.clone()).map_err(|error| {
         Failure::new(
@@ -110,8 +112,14 @@ async fn serve(config: &Config, plan: Plan) -> Result<Exit, Failure> {
         )
         .because(&error)
     })?;
-    let mut signals = Signals::install()?;
+    if signals.end_asked() {
+        return Ok(Exit::Done);
+    }
     let app = App::start(plan).await.map_err(start_failure)?;
+    if signals.end_asked() {
+        app.drain(Duration::ZERO).await;
+        return Ok(Exit::Done);
+    }
     let (detach, mut detaching) = watch::channel(false);
     let control = tokio::spawn(control.serve(Arc::clone(&app), detach));
     notify(&[NotifyState::Ready]);
@@ -129,11 +137,9 @@ async fn serve(config: &Config, plan: Plan) -> Result<Exit, Failure> {
         }
     };
     notify(&[NotifyState::Stopping]);
-    let within = if at_once {
-        Duration::ZERO
-    } else {
-        config.daemon.drain
-    };
+    // A reload may have changed it.
+    let drain = app.data.policy.load().config.daemon.drain;
+    let within = if at_once { Duration::ZERO } else { drain };
     tracing::info!(connections = app.data.live.count(), deadline = ?within, "draining");
     let drained = tokio::select! {
         drained = app.drain(within) => drained,
@@ -169,7 +175,7 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// The signals of a daemon; installed before anything is attached, so that none ends it half-way.
+/// The signals of a daemon; installed before anything is made, so that none ends it half-way.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -177,7 +183,8 @@ struct Signals {
 }
 
 impl Signals {
-    fn install() -> Result<Self, Failure> {
+    fn install(runtime: &tokio::runtime::Runtime) -> Result<Self, Failure> {
+        let _inside = runtime.enter();
         let install = |kind| {
             signal(kind).map_err(|error| {
                 Failure::new(Exit::Failed, "installing a signal handler").because(&error)
@@ -188,6 +195,12 @@ impl Signals {
             interrupt: install(SignalKind::interrupt())?,
             hangup: install(SignalKind::hangup())?,
         })
+    }
+
+    /// Whether one that ends the daemon has arrived, without waiting.
+    fn end_asked(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.terminate.poll_recv(&mut cx).is_ready() || self.interrupt.poll_recv(&mut cx).is_ready()
     }
 }
 
@@ -215,12 +228,23 @@ pub(super) fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime,
 /// Makes the proxy's own cgroup and enters it, before any socket is made: a socket belongs to
 /// the cgroup in which it is made.
 pub(super) fn own_cgroup(mount: &Path, name: &str) -> Result<OwnCgroup, Failure> {
-    let failure =
-        |error| Failure::new(Exit::Missing, "making a cgroup for the proxy").because(&error);
-    let current = cgroup::current(mount).map_err(failure)?;
+    let doing = "making a cgroup for the proxy";
+    let current = cgroup::current(mount)
+        .map_err(|error| Failure::new(Exit::Missing, doing).because(&error))?;
+    let failure = |error| own_cgroup_failure(doing, &error);
     let mut own = OwnCgroup::create(&current, name).map_err(failure)?;
     own.enter(&current).map_err(failure)?;
     Ok(own)
+}
+
+pub(super) fn own_cgroup_failure(doing: &str, error: &OwnCgroupError) -> Failure {
+    match error {
+        OwnCgroupError::Kernel(_) => Failure::new(Exit::Missing, doing).because(error),
+        OwnCgroupError::Occupied { .. } => Failure::new(Exit::Failed, doing).because(error).fix(
+            "end those processes; if they are a daemon of the same instance name, give this one \
+             another daemon.instance",
+        ),
+    }
 }
 
 pub(super) fn proxy_cgroup(own: &OwnCgroup) -> Result<ProxyCgroup, Failure> {

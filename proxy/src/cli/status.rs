@@ -79,6 +79,9 @@ fn report(status: &Value) -> String {
     for (peer, idle) in &tunnels {
         out += &format!("idle tunnels to {peer}: {idle}\n");
     }
+    for (reason, count) in at(status, "/refused").as_object().into_iter().flatten() {
+        out += &format!("refused as {reason}: {count}\n");
+    }
     let rows: Vec<Vec<String>> = at(status, "/programs")
         .as_array()
         .into_iter()

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     kernel::{attach::Effective, maps::Occupancy, object},
+    record::tally,
 };
 
 /// Everything that `status` shows.
@@ -44,6 +45,8 @@ pub struct Status {
     pub records_lost: u64,
     /// Connections in the making.
     pub maps: Occupancy,
+    /// Connections that were refused or cut off, by reason: each has one record.
+    pub refused: BTreeMap<&'static str, u64>,
     /// Counters of the programs.
     pub counters: BTreeMap<&'static str, u64>,
     /// What this version leaves alone and does not see.
@@ -103,6 +106,7 @@ impl Status {
             handshakes: app.data.handshakes.load(Ordering::Relaxed),
             records_lost: app.data.sink.lost(),
             maps: app.redirector.occupancy(),
+            refused: tally::refused(),
             counters: app.redirector.counters().into_iter().collect(),
             not_covered: NOT_COVERED,
         }

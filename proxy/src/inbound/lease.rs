@@ -125,6 +125,7 @@ impl Peer {
             (open.source, open.destination),
             |ip| own.contains(&ip),
         )?;
+        record.source = permit.client();
         self.data.owners.check(&policy, &route, self.local).await?;
         let app = dial::dial(&self.data, &route, &permit).await?;
         place.describe(record);
@@ -137,7 +138,8 @@ impl LeaseHandler for Peer {
     type Guard = Lease;
 
     async fn open(&self, open: Open) -> Result<Admitted<TcpStream, Lease>, Refusal> {
-        let mut record = Record::begin(&self.data.sink, Direction::Inbound, open.source.get());
+        // Until policy has believed its claim, the source is the peer itself.
+        let mut record = Record::begin(&self.data.sink, Direction::Inbound, self.from);
         let before = self.leases.fetch_add(1, Ordering::Relaxed);
         record.id = open.id;
         record.destination = Some(OriginalDst::new(self.local.get()));

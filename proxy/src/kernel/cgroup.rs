@@ -1,14 +1,22 @@
 //! Cgroups: where they are, what their ids are, and the proxy's own.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     process,
+    time::{Duration, Instant},
 };
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::KernelError;
 use crate::config::Instance;
+
+/// How long processes that are about to end may hold up the removal of their cgroup.
+const PATIENCE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(10);
 
 /// A cgroup that this process made; removed when dropped.
 #[derive(Debug)]
@@ -51,20 +59,45 @@ pub fn current(mount: &Path) -> Result<PathBuf, KernelError> {
     Ok(folder(mount, below))
 }
 
+/// Why a process does not get a cgroup of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnCgroupError {
+    /// The kernel refused something.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Others are in it: what the programs let pass for this process they would for those too.
+    #[error("the cgroup {} exists and processes {pids:?} are in it", path.display())]
+    Occupied {
+        /// Its folder.
+        path: PathBuf,
+        /// Who is in it or below it.
+        pids: Vec<u32>,
+    },
+}
+
 impl OwnCgroup {
-    /// Makes a cgroup of this name below `parent`.
-    pub fn create(parent: &Path, name: &str) -> Result<Self, KernelError> {
+    /// Makes a cgroup of this name below `parent`, or takes over one in which nobody is: a
+    /// process of the same name that was killed leaves it behind.
+    ///
+    /// # Errors
+    /// [`OwnCgroupError`]
+    pub fn create(parent: &Path, name: &str) -> Result<Self, OwnCgroupError> {
         let path = parent.join(name);
         match fs::create_dir(&path) {
             Ok(()) => {}
-            // Left by a process of the same name that died. Taken over only if nobody is in it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let pids = processes(&path);
+                if !pids.is_empty() {
+                    return Err(OwnCgroupError::Occupied { path, pids });
+                }
+            }
             Err(error) => {
                 return Err(KernelError::new(
                     format!("making the cgroup {}", path.display()),
                     "it needs write access to the cgroup2 hierarchy; under systemd set Delegate=yes",
                     error,
-                ));
+                )
+                .into());
             }
         }
         Ok(Self {
@@ -74,10 +107,20 @@ impl OwnCgroup {
     }
 
     /// Moves this process into it.
-    pub fn enter(&mut self, from: &Path) -> Result<(), KernelError> {
+    ///
+    /// # Errors
+    /// [`OwnCgroupError`]; of two that enter at once, at least one finds the other in it.
+    pub fn enter(&mut self, from: &Path) -> Result<(), OwnCgroupError> {
         join(&self.path, process::id())?;
         self.came_from = Some(from.to_path_buf());
-        Ok(())
+        let mut pids = processes(&self.path);
+        pids.retain(|pid| *pid != process::id());
+        if pids.is_empty() {
+            Ok(())
+        } else {
+            let path = self.path.clone();
+            Err(OwnCgroupError::Occupied { path, pids })
+        }
     }
 
     /// Its folder.
@@ -117,14 +160,78 @@ impl Drop for OwnCgroup {
         {
             tracing::warn!(%error, "could not leave the own cgroup");
         }
-        match fs::remove_dir(&self.path) {
+        match remove(&self.path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(
                 cgroup = %self.path.display(),
+                processes = ?processes(&self.path),
                 %error,
-                "could not remove the own cgroup; `rmdir` it when its processes are gone",
+                "could not remove the own cgroup: these processes still run, without redirection; \
+                 `rmdir` it when they are gone",
             ),
         }
     }
+}
+
+/// Removes a cgroup and those below it, waiting for processes that are about to end.
+fn remove(path: &Path) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match remove_tree(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < until => {
+                wait_for_change(path, until)?;
+            }
+            removed => return removed,
+        }
+    }
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    for child in children(path) {
+        remove_tree(&child)?;
+    }
+    fs::remove_dir(path)
+}
+
+/// Waits until `cgroup.events` says something else than "populated 1", for which poll(2) wakes.
+fn wait_for_change(path: &Path, until: Instant) -> io::Result<()> {
+    let mut events = File::open(path.join("cgroup.events"))?;
+    let mut text = String::new();
+    // The kernel tells of changes since this reading.
+    events.read_to_string(&mut text)?;
+    let populated = text.lines().any(|line| line == "populated 1");
+    let left = until.saturating_duration_since(Instant::now());
+    // With nobody in it, only a cgroup that somebody makes below it stands in the way.
+    let wait = if populated { left } else { left.min(RETRY) };
+    let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+    poll(
+        &mut fds,
+        PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO),
+    )?;
+    Ok(())
+}
+
+fn children(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Ids of the processes in a cgroup and below it; 0 for those of another pid namespace.
+fn processes(path: &Path) -> Vec<u32> {
+    let mut pids: Vec<u32> = fs::read_to_string(path.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect();
+    for child in children(path) {
+        pids.extend(processes(&child));
+    }
+    pids
 }

@@ -3,7 +3,9 @@
 use std::{io, pin::pin};
 
 use aya::maps::{MapData, RingBuf};
-use sidetrack_abi::event::{EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, Refused};
+use sidetrack_abi::event::{
+    EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE, Refused,
+};
 use tokio::task::yield_now;
 
 use super::sys::{read_refused, watch_ring};
@@ -84,6 +86,10 @@ pub fn refusal(refused: &Refused) -> Refusal {
                 "connect() failed with {errno}: the socket is bound to interface {}",
                 refused.connection.device
             ),
+        ),
+        EVENT_OTHER_NAMESPACE => (
+            Reason::OtherNamespace,
+            format!("connect() failed with {errno}: this daemon has no listener there"),
         ),
         EVENT_NO_LISTENER => (Reason::NoListener, format!("connect() failed with {errno}")),
         _ => (Reason::Internal, format!("connect() failed with {errno}")),

@@ -4,9 +4,12 @@ use std::{io, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{CgroupSockAddr, CgroupSockopt, Program, ProgramError, SkLookup, SockOps},
+    programs::{
+        CgroupSockAddr, CgroupSockopt, Program, ProgramError, ProgramType, SkLookup, SockOps,
+    },
+    sys::{BpfHelper, is_helper_supported},
 };
-use sidetrack_abi::names::program;
+use sidetrack_abi::names::{global, program};
 
 use super::{maps::Maps, object};
 
@@ -56,14 +59,19 @@ pub(super) struct Programs {
 
 pub(super) fn load(netns: u64) -> Result<(Programs, Maps), LoadError> {
     let object = object::embedded()?;
+    // Where the question fails, loading will too, and says more.
+    let set_retval = u32::from(has_set_retval().unwrap_or(true));
     let mut loader = EbpfLoader::new();
     // No relocation is needed, and a kernel without its BTF is served as well.
     loader
         .btf(None)
-        .override_global("NETNS_COOKIE", &netns, true);
+        .override_global(global::NETNS_COOKIE, &netns, true)
+        .override_global(global::HAS_SET_RETVAL, &set_retval, true);
     let mut bpf = loader
         .load(object)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
+    #[cfg(feature = "bpf-log")]
+    super::log::start(&mut bpf);
     for name in program::ALL {
         let loaded = match bpf.program_mut(name).ok_or(LoadError::NoProgram(name))? {
             Program::CgroupSockAddr(program) => CgroupSockAddr::load(program),
@@ -85,6 +93,11 @@ pub(super) fn load(netns: u64) -> Result<(Programs, Maps), LoadError> {
         "BPF object loaded"
     );
     Ok((Programs { bpf }, maps))
+}
+
+/// Whether a program may choose the errno of a connect() that it fails (Linux 5.18).
+pub(super) fn has_set_retval() -> Result<bool, ProgramError> {
+    is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
 }
 
 fn cgroup2_mount() -> Result<PathBuf, LoadError> {

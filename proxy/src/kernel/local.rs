@@ -8,6 +8,8 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::ifaddrs::getifaddrs;
 
+use sidetrack_abi::names::SOURCE_ENTRIES;
+
 use super::KernelError;
 
 /// Addresses of all interfaces of this network namespace.
@@ -44,6 +46,13 @@ pub fn routed_sources() -> Vec<(IpNet, IpAddr)> {
     let mut nets: Vec<IpNet> = routes_v4(&v4).chain(routes_v6(&v6)).collect();
     nets.sort();
     nets.dedup();
+    if nets.len() > SOURCE_ENTRIES {
+        tracing::warn!(
+            routes = nets.len(),
+            "more routes than are looked at; getsockname() shows the loopback address for the rest"
+        );
+        nets.truncate(SOURCE_ENTRIES);
+    }
     nets.into_iter()
         .filter_map(|net| Some((net, source_towards(net)?)))
         .collect()
@@ -62,6 +71,12 @@ fn source_towards(net: IpNet) -> Option<IpAddr> {
         IpNet::V6(net) if net.prefix_len() == 128 => {
             (Ipv6Addr::UNSPECIFIED.into(), net.addr().into())
         }
+        // The first address after :: is the loopback one; any global address takes the default
+        // route.
+        IpNet::V6(net) if net.prefix_len() == 0 => (
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1).into(),
+        ),
         IpNet::V6(net) => (
             Ipv6Addr::UNSPECIFIED.into(),
             Ipv6Addr::from(u128::from(net.network()).wrapping_add(1)).into(),

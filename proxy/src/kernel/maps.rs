@@ -1,7 +1,12 @@
 //! Typed handles of the maps.
 
 use std::{
-    collections::HashMap as StdHashMap, io, net::IpAddr, os::fd::AsRawFd, path::PathBuf, sync::Arc,
+    collections::{HashMap as StdHashMap, HashSet},
+    io,
+    net::IpAddr,
+    os::fd::AsRawFd,
+    path::PathBuf,
+    sync::Arc,
 };
 
 use aya::{
@@ -43,9 +48,18 @@ pub struct Occupancy {
 
 type Sets<M> = ArrayOfMaps<MapData, M>;
 
+/// What the programs are told of the proxy.
+#[derive(Clone, Copy)]
+pub(super) struct ProxyFacts {
+    pub(super) own_cgroup: u64,
+    pub(super) netns: u64,
+    pub(super) slots: u32,
+}
+
 pub(super) struct Maps {
     pub(super) flows: Arc<FlowMaps>,
     mount: PathBuf,
+    active_set: Array<MapData, u32>,
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
     listeners: SockHash<MapData, ListenerKey>,
@@ -91,6 +105,7 @@ impl Maps {
                 taken(bpf, map::OWN)?,
             )),
             mount,
+            active_set: taken(bpf, map::ACTIVE)?,
             settings: taken(bpf, map::SETTINGS)?,
             counters: taken(bpf, map::COUNTERS)?,
             listeners: taken(bpf, map::LISTENERS)?,
@@ -143,8 +158,7 @@ impl Maps {
     pub(super) fn activate(
         &mut self,
         tables: &RuleTables,
-        own_cgroup: u64,
-        slots: u32,
+        proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
         let next = (self.active + 1) % RULE_SETS;
         let mut cgroups = HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
@@ -188,13 +202,15 @@ impl Maps {
         self.ports.set(next, &ports, 0).map_err(filling)?;
 
         let settings = Settings {
-            own_cgroup,
-            active: next,
+            own_cgroup: proxy.own_cgroup,
+            netns: proxy.netns,
             generation: tables.generation,
-            slots,
+            slots: proxy.slots,
             flags: tables.flags,
+            zero: 0,
         };
-        self.settings.set(0, settings, 0).map_err(filling)?;
+        self.settings.set(next, settings, 0).map_err(filling)?;
+        self.active_set.set(0, next, 0).map_err(filling)?;
         self.active = next;
         self.active_cgroups = Some(cgroups);
         Ok(())
@@ -215,10 +231,11 @@ impl Maps {
         tables: &RuleTables,
         into: &mut HashMap<MapData, u64, u32>,
     ) -> Result<(), KernelError> {
+        let mut there = StdHashMap::new();
         for (path, class) in &tables.cgroups {
             let folder = cgroup::folder(&self.mount, path);
-            let id = match cgroup::id(&folder) {
-                Ok(id) => id,
+            match cgroup::id(&folder) {
+                Ok(id) => there.insert(id, *class),
                 // A service that is not running has none; it is looked for again.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
@@ -229,11 +246,20 @@ impl Maps {
                     ));
                 }
             };
-            if self.known_cgroups.get(&id) != Some(class) {
+        }
+        for (id, class) in &there {
+            if self.known_cgroups.get(id) != Some(class) {
                 into.insert(id, class, 0).map_err(filling)?;
-                self.known_cgroups.insert(id, *class);
             }
         }
+        for gone in self
+            .known_cgroups
+            .keys()
+            .filter(|id| !there.contains_key(id))
+        {
+            let _ = into.remove(gone);
+        }
+        self.known_cgroups = there;
         Ok(())
     }
 
@@ -243,8 +269,10 @@ impl Maps {
         own: &[IpAddr],
         sources: &[(IpNet, IpAddr)],
     ) -> Result<(), KernelError> {
-        let wanted: Vec<LocalKey> = own
+        // A link-local address is one's own on one link only: on another it is a stranger's.
+        let wanted: HashSet<LocalKey> = own
             .iter()
+            .filter(|ip| !is_link_local(**ip))
             .map(|ip| LocalKey {
                 netns,
                 address: (*ip).into(),
@@ -333,6 +361,10 @@ impl Maps {
     pub(super) fn take_events(&mut self) -> Option<RefusedEvents> {
         self.events.take().map(|ring| RefusedEvents { ring })
     }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// An IPv4 prefix lies 96 bits deeper, where the mapped addresses are.

@@ -138,7 +138,7 @@ fn kernel(version: Option<KernelVersion>) -> Check {
         Some(version) if version < FLOOR => (Verdict::Missing, format!("Linux {version}")),
         Some(version) if version < RECOMMENDED => (
             Verdict::Warning,
-            format!("Linux {version}; before 5.18, deny always answers EPERM"),
+            format!("Linux {version}, older than recommended"),
         ),
         Some(version) => (Verdict::Ok, format!("Linux {version}")),
     };

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use tokio::net::TcpStream;
+
 use super::{
     Permitted,
     upstream::{self, TunnelIo},
@@ -21,6 +23,14 @@ use crate::{
 /// How often a lease that its server never took is tried on another tunnel. Each attempt takes
 /// another tunnel out of the pool; the last makes a new one.
 const ATTEMPTS: u32 = 4;
+
+/// Who is at the other end of a connection that we made.
+enum Met {
+    /// A peer that proved who it is.
+    Peer(Box<Originated>, LocalAddr),
+    /// This host itself.
+    OwnHost(TcpStream, LocalAddr),
+}
 
 impl Permitted<'_> {
     pub(super) async fn carry(
@@ -65,7 +75,12 @@ impl Permitted<'_> {
         record: &mut Record,
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
-        let (originated, local) = self.originate(route).await?;
+        let (originated, local) = match self.originate(route).await? {
+            Met::Peer(originated, local) => (originated, local),
+            Met::OwnHost(stream, local) => {
+                return self.carry_home(stream, local, place, record, moved).await;
+            }
+        };
         record.source = self.source_seen_from(local);
         record.peer_identity = Some(originated.peer.to_string().into());
         record.tls = Some(originated.facts);
@@ -100,7 +115,12 @@ impl Permitted<'_> {
                     tunnel
                 }
                 None => {
-                    let (originated, local) = this.originate(route).await?;
+                    let (originated, local) = match this.originate(route).await? {
+                        Met::Peer(originated, local) => (originated, local),
+                        Met::OwnHost(stream, local) => {
+                            return this.carry_home(stream, local, place, record, moved).await;
+                        }
+                    };
                     record.carriage = Carriage::TunnelNew;
                     this.new_tunnel(route, originated, local)
                 }
@@ -152,19 +172,42 @@ impl Permitted<'_> {
         ))
     }
 
-    async fn originate(&self, route: &MtlsRoute) -> Result<(Originated, LocalAddr), Refusal> {
+    /// What is connected from the very address that it is connected to has not left this host:
+    /// the application is at home, and traffic of this host to itself is left as it is.
+    async fn carry_home(
+        mut self,
+        mut stream: TcpStream,
+        local: LocalAddr,
+        place: &Place,
+        record: &mut Record,
+        moved: &mut Moved,
+    ) -> Result<(), Refusal> {
+        record.own_identity = None;
+        record.source = self.source_seen_from(local);
+        record.carriage = Carriage::Plain;
+        place.describe(record);
+        self.app.begin_relay();
+        let idle = self.data.limits.idle;
+        relay(&mut self.app, &mut stream, Start::default(), idle, moved).await
+    }
+
+    async fn originate(&self, route: &MtlsRoute) -> Result<Met, Refusal> {
         let (stream, local) =
             upstream::connect(self.data, &self.permit, self.bound_source()).await?;
-        let _place = self.data.begin_handshake().await?;
         let to = UpstreamAddr::new(self.permit.destination.get());
+        if local.ip() == to.ip() {
+            return Ok(Met::OwnHost(stream, local));
+        }
+        let _place = self.data.begin_handshake().await?;
         let handshake = Box::pin(route.originator.originate(stream, to));
-        Ok((self.data.within_handshake(handshake).await?, local))
+        let originated = self.data.within_handshake(handshake).await?;
+        Ok(Met::Peer(Box::new(originated), local))
     }
 
     fn new_tunnel(
         &self,
         route: &MtlsRoute,
-        originated: Originated,
+        originated: Box<Originated>,
         local: LocalAddr,
     ) -> Tunnel<TunnelIo> {
         let age = self.data.limits.tunnel_age;
@@ -173,7 +216,7 @@ impl Permitted<'_> {
         let left = expires
             .duration_since(std::time::SystemTime::now())
             .unwrap_or_default();
-        Tunnel::new(TunnelIo::new(originated, local))
+        Tunnel::new(TunnelIo::new(*originated, local))
             .expiring(tokio::time::Instant::now() + age.min(left))
     }
 

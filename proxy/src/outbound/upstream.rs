@@ -22,7 +22,7 @@ use crate::{
     record::TlsFacts,
     refusal::{Reason, Refusal},
     relay::Transport,
-    socket,
+    socket::{self, Faces},
     tls::client::Originated,
 };
 
@@ -49,7 +49,7 @@ pub(super) async fn connect(
     let failed = |doing: &str, error: io::Error| {
         Refusal::new(Reason::ConnectFailed, format!("{doing} for {to}: {error}"))
     };
-    let socket = socket::socket_towards(to.get(), &data.limits)
+    let socket = socket::socket_towards(to.get(), Faces::Wire, &data.limits)
         .map_err(|error| failed("making a socket", error))?;
     if permit.mark != 0 {
         SockRef::from(&socket)

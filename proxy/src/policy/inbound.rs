@@ -165,6 +165,13 @@ impl InboundRoute {
             ));
         }
         let ip = source.ip();
+        if ip.is_ipv6() && local.ip().is_ipv4() && self.source == SourceMode::Api {
+            // accept() on an IPv4 socket could not show it, and would show this host instead.
+            return Err(Refusal::new(
+                Reason::SourceNotGranted,
+                format!("{peer} claimed the IPv6 source {source} for an IPv4 application"),
+            ));
+        }
         if ip == from.ip().to_canonical() {
             return Ok(permit(source, destination));
         }

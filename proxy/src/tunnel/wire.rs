@@ -16,6 +16,7 @@ use crate::{
         Transport,
         buffer::{Buffer, Then},
     },
+    tls::alert::refusal_from_io,
 };
 
 /// Why the next frame cannot be had.
@@ -37,7 +38,11 @@ impl NoEvent {
         match self {
             Self::Wait => None,
             Self::End => Some(lost("the peer closed the tunnel without CLOSE")),
-            Self::Failed(error) => Some(lost(format!("reading from the tunnel: {error}"))),
+            // A peer judges our certificate after our handshake has ended; its alert comes here.
+            Self::Failed(error) => Some(
+                refusal_from_io(&error)
+                    .unwrap_or_else(|| lost(format!("reading from the tunnel: {error}"))),
+            ),
             Self::Violation(violation) => Some(violation.into()),
         }
     }

@@ -1,23 +1,19 @@
 //! The command: how it is started, what it is told, how it ended.
 
 use std::{
-    ffi::{CString, OsString},
+    ffi::OsString,
     io,
     os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Child, Command, ExitStatus},
+    process::{self, Child, Command, ExitStatus},
 };
 
 use nix::{
-    sys::{
-        resource::{Resource, getrlimit, setrlimit},
-        signal::{Signal, kill},
-    },
-    unistd::{Gid, Pid, Uid, getpgrp, initgroups, setgid, setuid, tcgetpgrp},
+    sys::signal::{Signal, kill},
+    unistd::{Pid, Uid, getpgrp, tcgetpgrp},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::ExecStageArgs;
+use super::signals::Signals;
 use crate::cli::{Exit, Failure};
 
 /// How the command ended.
@@ -33,14 +29,18 @@ pub(super) async fn run(
     command: &[OsString],
     cgroup: &Path,
     limit: Option<(u64, u64)>,
+    signals: &mut Signals,
 ) -> Result<Ended, Failure> {
-    // Before the child exists: none that comes from then on is lost.
-    let mut signals = Signals::install().map_err(|error| {
-        Failure::new(Exit::Failed, "installing signal handlers").because(&error)
-    })?;
+    if let Some(number) = signals.arrived() {
+        return Ok(Ended::Killed(number));
+    }
     let child = spawn(command, cgroup, limit)
         .map_err(|error| Failure::new(Exit::Failed, "starting the command").because(&error))?;
     let pid = Pid::from_raw(child.id().cast_signed());
+    // These may be from before there was a child, for which the terminal's came too early as well.
+    while let Some(number) = signals.arrived() {
+        send(pid, number);
+    }
     let mut waiting = tokio::task::spawn_blocking(move || wait(child));
     let status = loop {
         tokio::select! {
@@ -65,9 +65,12 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
 
 /// The child is this binary, which enters the cgroup, drops privileges and becomes the command:
 /// the command must be in its cgroup before it makes its first socket.
+///
+/// It ends with the thread that starts it, which has to be the main one.
 fn spawn(command: &[OsString], cgroup: &Path, limit: Option<(u64, u64)>) -> io::Result<Child> {
     let mut stage = Command::new("/proc/self/exe");
     stage.arg("exec-stage").arg("--cgroup").arg(cgroup);
+    stage.arg("--proxy").arg(process::id().to_string());
     if let Some((soft, _)) = limit {
         stage.arg("--nofile").arg(soft.to_string());
     }
@@ -84,64 +87,6 @@ fn sudo(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Back to the user who called sudo, with the caller's limit of open files.
-pub(super) fn drop_privileges(args: &ExecStageArgs) -> Result<(), Failure> {
-    let failure = |what: &str, error: nix::errno::Errno| {
-        Failure::new(Exit::Failed, what.to_owned()).because(&error)
-    };
-    if let Some(soft) = args.nofile {
-        getrlimit(Resource::RLIMIT_NOFILE)
-            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard))
-            .map_err(|error| failure("setting the limit of open files", error))?;
-    }
-    if let (Some(uid), Some(gid), Some(user)) = (args.uid, args.gid, &args.user) {
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        let user = CString::new(user.as_str()).map_err(|error| {
-            Failure::new(Exit::Failed, "reading the user's name").because(&error)
-        })?;
-        // The user last: afterwards there is no right to the others.
-        initgroups(&user, gid)
-            .and_then(|()| setgid(gid))
-            .and_then(|()| setuid(uid))
-            .map_err(|error| failure("becoming the user who called", error))?;
-    }
-    Ok(())
-}
-
-struct Signals {
-    kinds: Vec<(i32, tokio::signal::unix::Signal)>,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        let numbers = [
-            libc::SIGINT,
-            libc::SIGTERM,
-            libc::SIGHUP,
-            libc::SIGQUIT,
-            libc::SIGUSR1,
-            libc::SIGUSR2,
-        ];
-        let kinds = numbers
-            .into_iter()
-            .map(|number| Ok((number, signal(SignalKind::from_raw(number))?)))
-            .collect::<io::Result<_>>()?;
-        Ok(Self { kinds })
-    }
-
-    async fn next(&mut self) -> i32 {
-        std::future::poll_fn(|cx| {
-            for (number, signal) in &mut self.kinds {
-                if signal.poll_recv(cx).is_ready() {
-                    return std::task::Poll::Ready(*number);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
-}
-
 /// A signal from the terminal has reached the command too: it is in the same process group.
 fn forward(pid: Pid, number: i32) {
     let from_keys = matches!(number, libc::SIGINT | libc::SIGQUIT);
@@ -149,6 +94,10 @@ fn forward(pid: Pid, number: i32) {
     if from_keys && in_foreground {
         return;
     }
+    send(pid, number);
+}
+
+fn send(pid: Pid, number: i32) {
     if let Ok(signal) = Signal::try_from(number) {
         // It fails if the command has just ended, which is then what is waited for.
         let _ = kill(pid, signal);

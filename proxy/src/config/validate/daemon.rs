@@ -86,7 +86,7 @@ pub(super) fn limits(problems: &mut Problems, file: &file::Limits) -> Limits {
     let connect_timeout = time("connect_timeout", &file.connect_timeout, 5);
     let handshake_timeout = time("handshake_timeout", &file.handshake_timeout, 10);
     let keepalive = time("keepalive", &file.keepalive, 60);
-    let user_timeout = time("user_timeout", &file.user_timeout, 60);
+    let user_timeout = time("user_timeout", &file.user_timeout, 900);
     let tunnel_idle = time("tunnel_idle", &file.tunnel_idle, 60);
     let tunnel_age = time("tunnel_age", &file.tunnel_age, 3600);
     if keepalive.subsec_nanos() != 0 || keepalive.as_secs() > 32_767 {

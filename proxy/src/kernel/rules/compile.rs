@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
     rules::{
-        ACTION_DENY, ACTION_IGNORE, ACTION_PROXY, ANY_USER, FAIL_BLOCK, FAIL_PASS, Rule,
-        SELECTION_NONE, UserKey,
+        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_TLS, ANY_USER, FAIL_BLOCK, FAIL_PASS,
+        Rule, SELECTION_NONE, UserKey,
     },
     settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS},
 };
@@ -154,6 +154,10 @@ fn is_below(path: &str, ancestor: &str) -> bool {
 
 /// Every prefix that a rule or an exclusion names gets a class of its own.
 fn destinations(config: &Config, tables: &mut RuleTables) {
+    // In the kernel's one trie IPv4 lies inside ::ffff:0:0/96: without a class of its own it
+    // would fall to any IPv6 prefix that is short enough to hold that.
+    let all_v4 = IpNet::V4(ipnet::Ipv4Net::default());
+    tables.destinations.insert(all_v4, 1);
     let excluded = &config.intercept.exclude_to;
     let ruled = config.outbound.iter().flat_map(|rule| &rule.to);
     for net in excluded.iter().chain(ruled) {
@@ -237,7 +241,8 @@ fn value(index: u32, rule: &OutboundRule) -> Rule {
         FailMode::Pass => FAIL_PASS,
     };
     let (action, errno) = match &rule.action {
-        OutboundAction::Mtls(_) | OutboundAction::Passthrough => (ACTION_PROXY, 0),
+        OutboundAction::Mtls(_) => (ACTION_TLS, 0),
+        OutboundAction::Passthrough => (ACTION_PLAIN, 0),
         OutboundAction::Deny { errno } => (ACTION_DENY, u16::try_from(*errno).unwrap_or(1)),
         OutboundAction::Ignore => (ACTION_IGNORE, 0),
     };

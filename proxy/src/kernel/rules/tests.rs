@@ -201,6 +201,19 @@ fn a_commands_own_cgroup_is_in_every_selection() {
     assert_eq!(decides(&tables, "10.0.0.1:80", 1), Some(0));
 }
 
+#[test]
+fn a_rule_for_all_of_ipv6_leaves_ipv4_alone_in_the_kernels_one_trie_too() {
+    let config = config(vec![rule(None, &["::/0"], &[1..=65535])], &[], &[]);
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    assert_eq!(decides(&tables, "[2001:db8::1]:80", 0), Some(0));
+    assert_eq!(decides(&tables, "10.0.0.1:80", 0), None);
+    let v4 = &tables.destinations[&"0.0.0.0/0".parse::<IpNet>().unwrap()];
+    assert!(
+        !tables.rules.contains_key(&(*v4, 0)),
+        "IPv4 has a class of its own, without rules"
+    );
+}
+
 fn any_net() -> impl Strategy<Value = IpNet> {
     // Few bits, so that prefixes nest and collide.
     (
