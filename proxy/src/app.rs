@@ -12,12 +12,20 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     config::Config,
     data::{DataPath, Parts},
-    inbound::{self, owners::Owners},
+    inbound::{
+        self,
+        owners::{Owners, selected_paths},
+    },
     kernel::{
         Family, KernelError, LoadError, Redirector,
         attach::Points,
@@ -33,8 +41,15 @@ use crate::{
 mod housekeeping;
 pub mod reload;
 
-/// How long writing the records of the kernel's last refusals may take.
-const LAST_RECORDS: Duration = Duration::from_secs(1);
+/// How long connects that were redirected just before a drain may take to arrive.
+const UNDER_WAY: Duration = Duration::from_millis(50);
+
+/// How long a drain waits for peers to read the CLOSE of their tunnels, and for strangers to say
+/// who they are: as long as a tunnel waits for its peer after CLOSE.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long records of what a drain ended may take to be written.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// What a daemon is started with.
 pub struct Plan {
@@ -178,19 +193,39 @@ impl App {
     /// left. Whether none had to be reset.
     pub async fn drain(&self, within: Duration) -> bool {
         self.redirector.unregister();
+        // A connect whose hook ran before that is still on its way to a listener. On the loopback
+        // address it arrives at once; from outside, the last packet of its handshake takes a
+        // round trip. Nothing tells when the last of them is here.
+        sleep(UNDER_WAY).await;
         self.stop.send_replace(true);
+        let begun = Instant::now();
         let mut accepting = std::mem::take(&mut *self.tasks.lock());
         while accepting.join_next().await.is_some() {}
         self.data.pool.clear();
-        let drained = timeout(within, self.data.live.drain()).await.is_ok();
+        let live = &self.data.live;
+        live.begin_drain();
+        // Apart from `within`, so that a stranger who stalls delays no stop and fails none.
+        let soon = within.min(GOODBYE).saturating_sub(begun.elapsed());
+        let known = timeout(soon, live.strangers_gone()).await.is_ok();
+        let left = within.saturating_sub(begun.elapsed());
+        let drained = timeout(left, live.connections_ended()).await.is_ok();
+        // Each sends CLOSE as soon as it has no lease, and waits for its peer to read it.
+        let left = within.saturating_sub(begun.elapsed()).min(GOODBYE);
+        let closed = timeout(left, live.tunnels_ended()).await.is_ok();
         if !drained {
             tracing::warn!(
-                connections = self.data.live.count(),
+                connections = live.count(),
                 "the drain deadline passed; resetting what is left"
             );
-            self.data.live.cut();
+        }
+        if !(known && drained && closed) {
+            live.cut();
             // Each task ends at its next poll; their records are written as they do.
-            let _ = timeout(Duration::from_secs(2), self.data.live.drain()).await;
+            let ended = async {
+                live.strangers_gone().await;
+                live.connections_ended().await;
+            };
+            let _ = timeout(LAST_RECORDS, ended).await;
         }
         self.redirector.detach();
         self.detached.send_replace(true);
@@ -285,15 +320,6 @@ fn listen_pair(family: Family) -> std::io::Result<(TcpListener, TcpListener)> {
 fn is_family_missing(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
-}
-
-/// Paths of cgroups that selections name.
-fn selected_paths(config: &Config) -> impl Iterator<Item = &str> {
-    config
-        .selects
-        .values()
-        .flat_map(|select| select.include.iter().chain(&select.exclude))
-        .filter_map(|selector| selector.cgroup.as_deref())
 }
 
 /// The folder of `intercept.cgroup`.

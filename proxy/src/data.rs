@@ -6,26 +6,29 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout_at},
 };
 
 use crate::{
     config::Limits,
     inbound::owners::Owners,
     kernel::FlowTable,
-    live::Live,
+    live::{Bounds, Live},
     outbound::upstream::TunnelIo,
     policy::Policy,
     record::RecordSink,
     refusal::{Reason, Refusal},
     tunnel::Pool,
 };
+
+/// Connections from outside that have not said who they are, for each of their handshakes that may
+/// be in flight: most of them wait for the network, and not for a processor.
+const STRANGERS_PER_HANDSHAKE: usize = 4;
 
 /// Shared by all connections of a daemon.
 pub struct DataPath {
@@ -52,7 +55,9 @@ pub struct DataPath {
     pub exempt_by_socket: bool,
     /// TLS handshakes that were begun.
     pub handshakes: AtomicU64,
-    handshaking: Arc<Semaphore>,
+    /// Apart from those of peers: strangers who stall do not stop this host's own connections.
+    begun: Semaphore,
+    answered: Semaphore,
 }
 
 /// What a data path is made of.
@@ -84,24 +89,56 @@ impl DataPath {
                 idle: limits.tunnel_idle,
             }),
             sink: parts.sink,
-            live: Live::new(limits.connections),
+            live: Live::new(Bounds {
+                strangers: limits.handshakes.saturating_mul(STRANGERS_PER_HANDSHAKE),
+                connections: limits.connections,
+                tunnels: limits.connections,
+            }),
             owners: parts.owners,
             own_addresses: ArcSwap::default(),
             netns: parts.netns,
             exempt_by_socket: parts.exempt_by_socket,
             handshakes: AtomicU64::new(0),
-            handshaking: Arc::new(Semaphore::new(limits.handshakes)),
+            begun: Semaphore::new(limits.handshakes),
+            answered: Semaphore::new(limits.handshakes),
             limits,
         }
     }
 
-    /// Waits for a place among the handshakes in flight, for as long as a handshake may take.
+    /// When a handshake that begins now has to be over.
+    pub fn handshake_deadline(&self) -> HandshakeDeadline {
+        HandshakeDeadline {
+            at: Instant::now() + self.limits.handshake_timeout,
+        }
+    }
+
+    /// Waits for a place among the handshakes that this host begins, for as long as a handshake
+    /// may take.
     ///
     /// # Errors
     /// [`Reason::TooManyHandshakes`]
-    pub async fn begin_handshake(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let place = Arc::clone(&self.handshaking).acquire_owned();
-        match timeout(self.limits.handshake_timeout, place).await {
+    pub async fn begin_handshake(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.handshake(&self.begun, &self.handshake_deadline())
+            .await
+    }
+
+    /// Waits for a place among the handshakes that peers begin.
+    ///
+    /// # Errors
+    /// [`Reason::TooManyHandshakes`]
+    pub async fn answer_handshake(
+        &self,
+        deadline: &HandshakeDeadline,
+    ) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.handshake(&self.answered, deadline).await
+    }
+
+    async fn handshake<'a>(
+        &self,
+        places: &'a Semaphore,
+        deadline: &HandshakeDeadline,
+    ) -> Result<SemaphorePermit<'a>, Refusal> {
+        match timeout_at(deadline.at, places.acquire()).await {
             Ok(Ok(permit)) => {
                 self.handshakes.fetch_add(1, Ordering::Relaxed);
                 Ok(permit)
@@ -121,12 +158,56 @@ impl DataPath {
         &self,
         handshake: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
-        let bound: Duration = self.limits.handshake_timeout;
-        timeout(bound, handshake).await.unwrap_or_else(|_| {
+        self.handshake_deadline().bound(handshake).await
+    }
+}
+
+/// The one bound on everything that a peer does before it has proved who it is.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeDeadline {
+    at: Instant,
+}
+
+impl HandshakeDeadline {
+    /// Bounds a part of it.
+    ///
+    /// # Errors
+    /// [`Reason::HandshakeTimeout`], or what the part ended with.
+    pub async fn bound<T>(
+        &self,
+        part: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        timeout_at(self.at, part).await.unwrap_or_else(|_| {
             Err(Refusal::new(
                 Reason::HandshakeTimeout,
-                format!("the peer did not finish its handshake within {bound:?}"),
+                "the peer did not finish its handshake in time (limits.handshake_timeout)",
             ))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn first_bytes_and_handshake_have_one_deadline_together() {
+        let at = Instant::now() + Duration::from_millis(20);
+        let deadline = HandshakeDeadline { at };
+        let first = tokio::time::sleep_until(at - Duration::from_millis(1));
+        let first = deadline.bound(async { Ok(first.await) }).await;
+        // A processor that was busy meanwhile makes it late, which is the same deadline too.
+        assert!(first.is_ok() || Instant::now() >= at);
+        let rest = std::future::pending::<Result<(), Refusal>>();
+        let refusal = deadline.bound(rest).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::HandshakeTimeout);
+        assert!(
+            deadline
+                .bound(std::future::pending::<Result<(), _>>())
+                .await
+                .is_err()
+        );
     }
 }

@@ -1,5 +1,8 @@
 //! Connections that are alive: how many there may be, what they are, and how they end when the
 //! daemon does.
+//!
+//! Strangers who have not proved anything yet, connections of applications and established
+//! tunnels are counted apart and have bounds of their own, so that no kind takes another's room.
 
 use std::{
     collections::HashMap,
@@ -27,12 +30,30 @@ pub struct Live {
 }
 
 struct Inner {
-    most: usize,
+    bounds: Bounds,
     next: AtomicU64,
-    entries: Mutex<HashMap<u64, Option<LiveConnection>>>,
+    present: Mutex<Present>,
     draining: AtomicBool,
     left: Notify,
     cut: watch::Sender<bool>,
+}
+
+/// How many there may be at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections from outside of which it is not known yet who and what they are.
+    pub strangers: usize,
+    /// Connections of applications.
+    pub connections: usize,
+    /// Established tunnels from peers, with and without a lease.
+    pub tunnels: usize,
+}
+
+#[derive(Default)]
+struct Present {
+    strangers: usize,
+    connections: HashMap<u64, Option<LiveConnection>>,
+    tunnels: usize,
 }
 
 /// One live connection, as `connections` shows it.
@@ -64,14 +85,24 @@ pub struct Place {
     key: u64,
 }
 
+/// A place among those who are not known yet; given back when dropped.
+pub struct StrangerPlace {
+    live: Live,
+}
+
+/// A tunnel's place among the established ones; given back when dropped.
+pub struct TunnelPlace {
+    live: Live,
+}
+
 impl Live {
-    /// Room for `most` connections.
-    pub fn new(most: usize) -> Self {
+    /// Room for as many as `bounds` say.
+    pub fn new(bounds: Bounds) -> Self {
         Self {
             inner: Arc::new(Inner {
-                most,
+                bounds,
                 next: AtomicU64::new(0),
-                entries: Mutex::new(HashMap::new()),
+                present: Mutex::default(),
                 draining: AtomicBool::new(false),
                 left: Notify::new(),
                 cut: watch::channel(false).0,
@@ -79,61 +110,136 @@ impl Live {
         }
     }
 
-    /// Takes a place.
+    /// Takes a place for a connection that was accepted. Also while the daemon drains: who is
+    /// accepted was let in, and is not lost.
     ///
     /// # Errors
-    /// If there is none, or the daemon is draining.
+    /// [`Reason::TooManyConnections`]
     pub fn enter(&self) -> Result<Place, Refusal> {
-        if self.inner.draining.load(Ordering::Relaxed) {
-            return Err(Refusal::new(Reason::Draining, "the daemon is stopping"));
-        }
-        let key = self.inner.next.fetch_add(1, Ordering::Relaxed);
-        let mut entries = self.inner.entries.lock();
-        if entries.len() >= self.inner.most {
+        let most = self.inner.bounds.connections;
+        let mut present = self.inner.present.lock();
+        if present.connections.len() >= most {
             return Err(Refusal::new(
                 Reason::TooManyConnections,
-                format!("{} connections are alive", self.inner.most),
+                format!("{most} connections are alive"),
             ));
         }
-        entries.insert(key, None);
-        drop(entries);
+        let key = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        present.connections.insert(key, None);
+        drop(present);
         Ok(Place {
             live: self.clone(),
             key,
         })
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.inner.entries.lock().len()
+    /// Takes a place for a lease: a connection that a peer can still move to another tunnel.
+    ///
+    /// # Errors
+    /// [`Reason::TooManyConnections`], or [`Reason::Draining`] once the daemon drains.
+    pub fn enter_lease(&self) -> Result<Place, Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::new(Reason::Draining, "the daemon is stopping"));
+        }
+        self.enter()
     }
 
-    /// Whether no new ones are taken.
+    /// Takes a place for a connection from outside until it is known who it is. Never waits: a
+    /// queue of strangers would be theirs to fill.
+    ///
+    /// # Errors
+    /// [`Reason::TooManyHandshakes`]
+    pub fn arrive(&self) -> Result<StrangerPlace, Refusal> {
+        let most = self.inner.bounds.strangers;
+        let mut present = self.inner.present.lock();
+        if present.strangers >= most {
+            return Err(Refusal::new(
+                Reason::TooManyHandshakes,
+                format!("{most} connections from outside had not said who they are"),
+            ));
+        }
+        present.strangers += 1;
+        drop(present);
+        Ok(StrangerPlace { live: self.clone() })
+    }
+
+    /// Takes a place for a tunnel that a peer established.
+    ///
+    /// # Errors
+    /// [`Reason::TooManyConnections`]
+    pub fn enter_tunnel(&self) -> Result<TunnelPlace, Refusal> {
+        let most = self.inner.bounds.tunnels;
+        let mut present = self.inner.present.lock();
+        if present.tunnels >= most {
+            return Err(Refusal::new(
+                Reason::TooManyConnections,
+                format!("{most} tunnels from peers are established"),
+            ));
+        }
+        present.tunnels += 1;
+        drop(present);
+        Ok(TunnelPlace { live: self.clone() })
+    }
+
+    /// How many connections of applications there are.
+    pub fn count(&self) -> usize {
+        self.inner.present.lock().connections.len()
+    }
+
+    /// Whether the daemon is about to end.
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Relaxed)
     }
 
     /// All that have told what they are, oldest first.
     pub fn list(&self) -> Vec<LiveConnection> {
-        let entries = self.inner.entries.lock();
-        let mut list: Vec<(u64, LiveConnection)> = entries
+        let present = self.inner.present.lock();
+        let mut list: Vec<(u64, LiveConnection)> = present
+            .connections
             .iter()
             .filter_map(|(key, connection)| Some((*key, connection.clone()?)))
             .collect();
-        drop(entries);
+        drop(present);
         list.sort_by_key(|(key, _)| *key);
         list.into_iter().map(|(_, connection)| connection).collect()
     }
 
-    /// Takes no new ones from here on, and waits until the last one has ended.
-    pub async fn drain(&self) {
+    /// Takes no new leases from here on.
+    pub fn begin_drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the last connection of an application has ended.
+    pub async fn connections_ended(&self) {
+        self.until(|present| present.connections.is_empty()).await;
+    }
+
+    /// Waits until everybody from outside is a connection, a tunnel or gone.
+    pub async fn strangers_gone(&self) {
+        self.until(|present| present.strangers == 0).await;
+    }
+
+    /// Waits until the last tunnel from a peer has ended.
+    pub async fn tunnels_ended(&self) {
+        self.until(|present| present.tunnels == 0).await;
+    }
+
+    /// Only after [`Self::begin_drain`]: before it nobody is told who leaves.
+    async fn until(&self, reached: impl Fn(&Present) -> bool) {
         loop {
             let left = self.inner.left.notified();
-            if self.count() == 0 {
+            if reached(&self.inner.present.lock()) {
                 return;
             }
             left.await;
+        }
+    }
+
+    fn leave(&self, leave: impl FnOnce(&mut Present)) {
+        leave(&mut self.inner.present.lock());
+        // Nobody waits before: the lock of the waiters is not taken for each connection.
+        if self.is_draining() {
+            self.inner.left.notify_waiters();
         }
     }
 
@@ -178,8 +284,9 @@ impl Place {
         };
         self.live
             .inner
-            .entries
+            .present
             .lock()
+            .connections
             .insert(self.key, Some(connection));
     }
 
@@ -210,45 +317,23 @@ impl Deadline {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.live.inner.entries.lock().remove(&self.key);
-        if self.live.is_draining() {
-            self.live.inner.left.notify_waiters();
-        }
+        self.live.leave(|present| {
+            present.connections.remove(&self.key);
+        });
+    }
+}
+
+impl Drop for StrangerPlace {
+    fn drop(&mut self) {
+        self.live.leave(|present| present.strangers -= 1);
+    }
+}
+
+impl Drop for TunnelPlace {
+    fn drop(&mut self) {
+        self.live.leave(|present| present.tunnels -= 1);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn draining_ends_with_the_last_connection() {
-        let live = Live::new(2);
-        let (first, second) = (live.enter().unwrap(), live.enter().unwrap());
-        assert_eq!(
-            live.enter().err().unwrap().reason,
-            Reason::TooManyConnections
-        );
-        let drained = tokio::spawn({
-            let live = live.clone();
-            async move { live.drain().await }
-        });
-        while !live.is_draining() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(live.enter().err().unwrap().reason, Reason::Draining);
-        drop(first);
-        assert!(!drained.is_finished());
-        drop(second);
-        drained.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_cut_reaches_everybody() {
-        let live = Live::new(1);
-        let place = live.enter().unwrap();
-        let mut deadline = place.deadline();
-        live.cut();
-        assert_eq!(deadline.passed().await.reason, Reason::DrainDeadline);
-    }
-}
+mod tests;

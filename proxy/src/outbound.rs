@@ -10,10 +10,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use sidetrack_abi::Redirected;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     addr::OriginalDst,
@@ -33,40 +30,63 @@ pub mod upstream;
 /// Accepts applications' connections until `stop` says so.
 pub async fn accept(data: Arc<DataPath>, listener: TcpListener, stop: watch::Receiver<bool>) {
     socket::accept_each(listener, stop, |stream, peer| {
-        tokio::spawn(serve(Arc::clone(&data), stream, peer));
+        // All of it before the task runs, so that a drain that begins meanwhile counts it.
+        let admitted = Admitted {
+            app: Guarded::new(stream),
+            peer,
+            record: Record::begin(&data.sink, Direction::Outbound, peer),
+            place: data.live.enter(),
+        };
+        tokio::spawn(serve(Arc::clone(&data), admitted));
     })
     .await;
 }
 
+/// A connection that was accepted, with its record and its place among the live ones.
+struct Admitted {
+    app: Guarded,
+    peer: SocketAddr,
+    record: Record,
+    place: Result<Place, Refusal>,
+}
+
 /// One connection, from accept to its record.
-async fn serve(data: Arc<DataPath>, app: TcpStream, peer: SocketAddr) {
-    let mut record = Record::begin(&data.sink, Direction::Outbound, peer);
+async fn serve(data: Arc<DataPath>, admitted: Admitted) {
+    let Admitted {
+        app,
+        peer,
+        mut record,
+        place,
+    } = admitted;
     let mut moved = Moved::default();
     let accepted = Accepted {
         data: &data,
-        app: Guarded::new(app),
+        app,
         peer,
     };
-    let end = match accepted.resolve(&mut record) {
-        Err(refusal) => Err(refusal),
-        Ok(resolved) => match data.live.enter() {
-            Err(refusal) => Err(refusal),
-            Ok(place) => {
-                let mut deadline = place.deadline();
-                // The deadline comes first: what it cuts off is its doing, whatever else happens.
-                tokio::select! {
-                    biased;
-                    refusal = deadline.passed() => Err(refusal),
-                    end = resolved.run(&place, &mut record, &mut moved) => end,
-                }
+    // Where there is no place, the record still says who wanted to go where.
+    let resolved = accepted.resolve(&mut record);
+    let end = match (resolved, &place) {
+        (Err(refusal), _) => Err(refusal),
+        (Ok(_), Err(refusal)) => Err(refusal.clone()),
+        (Ok(resolved), Ok(place)) => {
+            let mut deadline = place.deadline();
+            // The deadline comes first: what it cuts off is its doing, whatever else happens.
+            tokio::select! {
+                biased;
+                refusal = deadline.passed() => Err(refusal),
+                end = resolved.run(place, &mut record, &mut moved) => end,
             }
-        },
+        }
     };
     record.bytes_up = moved.up;
     record.bytes_down = moved.down;
     if let Err(refusal) = end {
         record.refuse(refusal);
     }
+    // The record first: a drain that sees no connection any more has all records.
+    drop(record);
+    drop(place);
 }
 
 /// The kernel handed the connection over; where it wanted to go is not known yet.

@@ -106,7 +106,7 @@ pub(super) async fn serve(
 
 impl Peer {
     async fn admit(&self, open: &Open, record: &mut Record) -> Result<(TcpStream, Place), Refusal> {
-        let place = self.data.live.enter()?;
+        let place = self.data.live.enter_lease()?;
         // The policy of now: a tunnel may be older than the last reload.
         let policy = self.data.policy.load_full();
         let route = policy.inbound(self.local.port())?;
@@ -126,7 +126,7 @@ impl Peer {
             |ip| own.contains(&ip),
         )?;
         record.source = permit.client();
-        self.data.owners.check(&route, self.local)?;
+        self.data.owners.check(&policy, &route, self.local).await?;
         let app = dial::dial(&self.data, &route, &permit).await?;
         place.describe(record);
         Ok((app, place))

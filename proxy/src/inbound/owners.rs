@@ -10,23 +10,34 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     addr::LocalAddr,
-    config::Selector,
+    config::{Config, Select, Selector},
     kernel::{cgroup, listening, sockdiag::Listening},
-    policy::InboundRoute,
+    policy::{InboundRoute, Policy},
     refusal::{Reason, Refusal},
 };
+
+/// Between two looks that connections ask for. A look reads all listening sockets and walks
+/// through cgroups: however many ask, it costs no more than this often.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// The owners of listening sockets, as of the last look. Cheap to clone.
 #[derive(Clone)]
 pub struct Owners {
     mount: Arc<Path>,
     seen: Arc<ArcSwap<Seen>>,
+    /// When the last look began that a connection asked for. Held while one is taken.
+    looked: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Default)]
@@ -41,6 +52,7 @@ struct Seen {
 struct Owner {
     cgroup: u64,
     uid: u32,
+    v6_only: bool,
 }
 
 impl Owners {
@@ -49,6 +61,7 @@ impl Owners {
         Self {
             mount: mount.into(),
             seen: Arc::default(),
+            looked: Arc::default(),
         }
     }
 
@@ -59,8 +72,11 @@ impl Owners {
             let owner = Owner {
                 cgroup: socket.cgroup,
                 uid: socket.uid,
+                v6_only: socket.v6_only,
             };
-            seen.listeners.entry(socket.at).or_default().push(owner);
+            // A listener at ::ffff:10.0.0.1 is one at 10.0.0.1; `::` and 0.0.0.0 stay apart.
+            let at = SocketAddr::new(socket.at.ip().to_canonical(), socket.at.port());
+            seen.listeners.entry(at).or_default().push(owner);
         }
         for path in paths {
             let ids = ids_below(&cgroup::folder(&self.mount, path));
@@ -70,10 +86,16 @@ impl Owners {
     }
 
     /// Judges whether the application that listens at `local` is the one that the rule is for.
+    /// `policy` is what the rule is of.
     ///
     /// # Errors
     /// [`Reason::NotSelected`]
-    pub fn check(&self, route: &InboundRoute, local: LocalAddr) -> Result<(), Refusal> {
+    pub async fn check(
+        &self,
+        policy: &Arc<Policy>,
+        route: &InboundRoute,
+        local: LocalAddr,
+    ) -> Result<(), Refusal> {
         let Some(select) = &route.select else {
             return Ok(());
         };
@@ -81,14 +103,15 @@ impl Owners {
             return Ok(());
         }
         // It may have begun to listen since the last look.
-        let sockets = listening::sockets()
-            .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-        let paths = select
-            .include
-            .iter()
-            .chain(&select.exclude)
-            .filter_map(|selector| selector.cgroup.as_deref());
-        self.update(&sockets, paths);
+        let (owners, policy) = (self.clone(), Arc::clone(policy));
+        self.look_since(Instant::now(), move || {
+            let sockets = listening::sockets()
+                .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
+            // All paths, for the other rules are judged by the same look.
+            owners.update(&sockets, selected_paths(&policy.config));
+            Ok(())
+        })
+        .await?;
         if self.is_selected(select, local) {
             return Ok(());
         }
@@ -101,15 +124,48 @@ impl Owners {
         ))
     }
 
-    fn is_selected(&self, select: &crate::config::Select, local: LocalAddr) -> bool {
+    /// Returns after a look that began at `asked` or later: one that is under way is waited for,
+    /// and one look serves all who asked before it.
+    async fn look_since(
+        &self,
+        asked: Instant,
+        look: impl FnOnce() -> Result<(), Refusal> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let mut looked: OwnedMutexGuard<_> = Arc::clone(&self.looked).lock_owned().await;
+        if let Some(last) = *looked {
+            if last >= asked {
+                return Ok(());
+            }
+            sleep_until(last + BETWEEN_LOOKS).await;
+        }
+        *looked = Some(Instant::now());
+        // The lock goes with the look: who asked may be gone before it ends.
+        let taken = tokio::task::spawn_blocking(move || {
+            let outcome = look();
+            drop(looked);
+            outcome
+        });
+        taken.await.unwrap_or_else(|error| {
+            Err(Refusal::new(
+                Reason::Internal,
+                format!("looking at listening sockets: {error}"),
+            ))
+        })
+    }
+
+    fn is_selected(&self, select: &Select, local: LocalAddr) -> bool {
         let seen = self.seen.load();
-        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        let owners: Vec<Owner> = std::iter::once(local.ip())
-            .chain(any)
-            .filter_map(|ip| seen.listeners.get(&SocketAddr::new(ip, local.port())))
-            .flatten()
-            .copied()
-            .collect();
+        let at = |ip: IpAddr| {
+            let at = SocketAddr::new(ip, local.port());
+            seen.listeners.get(&at).into_iter().flatten().copied()
+        };
+        let mut owners: Vec<Owner> = at(local.ip()).collect();
+        if local.ip().is_ipv4() {
+            owners.extend(at(Ipv4Addr::UNSPECIFIED.into()));
+            owners.extend(at(Ipv6Addr::UNSPECIFIED.into()).filter(|owner| !owner.v6_only));
+        } else {
+            owners.extend(at(Ipv6Addr::UNSPECIFIED.into()));
+        }
         let matches = |selector: &Selector, owner: &Owner| {
             selector.cgroup.as_ref().is_none_or(|path| {
                 seen.below
@@ -124,6 +180,15 @@ impl Owners {
                     && !select.exclude.iter().any(|s| matches(s, owner))
             })
     }
+}
+
+/// Paths of cgroups that selections name.
+pub fn selected_paths(config: &Config) -> impl Iterator<Item = &str> {
+    config
+        .selects
+        .values()
+        .flat_map(|select| select.include.iter().chain(&select.exclude))
+        .filter_map(|selector| selector.cgroup.as_deref())
 }
 
 /// Ids of a cgroup and of all below it.
@@ -145,3 +210,6 @@ pub fn ids_below(folder: &Path) -> HashSet<u64> {
     }
     ids
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,13 @@
 //! The accept loop.
 
-use std::{
-    net::SocketAddr,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
+
+use super::BACKLOG;
 
 /// After accept() failed for want of descriptors or memory: time for some to be freed.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -35,8 +33,55 @@ pub async fn accept_each(
             }
         }
     }
-    let mut context = Context::from_waker(Waker::noop());
-    while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut context) {
-        each(stream, peer);
+    if let Err(error) = accept_queued(listener, &mut each) {
+        tracing::warn!(%error, "accepting the connections that were queued when accepting ended");
+    }
+}
+
+/// Asks the kernel itself: the runtime knows of a connection in the queue only once its reactor
+/// has seen it, and lets a task accept no more than its budget at a time.
+fn accept_queued(
+    listener: TcpListener,
+    each: &mut impl FnMut(TcpStream, SocketAddr),
+) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    // No more than the queue holds: who connects to the port itself cannot keep this going.
+    for _ in 0..BACKLOG {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                each(TcpStream::from_std(stream)?, peer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // This one was reset while it was queued; the next may be alive.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kernel::Family, socket::listen_on_loopback};
+
+    #[tokio::test]
+    async fn everybody_in_the_queue_is_accepted_before_the_listener_is_closed() {
+        // More than the runtime lets one task accept in one go.
+        const QUEUED: usize = 300;
+        let listener = listen_on_loopback(Family::V4).unwrap();
+        let to = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..QUEUED)
+            .map(|_| std::net::TcpStream::connect(to).unwrap())
+            .collect();
+        let (stop, stopped) = watch::channel(true);
+        let mut accepted = Vec::new();
+        accept_each(listener, stopped, |stream, peer| {
+            accepted.push((stream, peer));
+        })
+        .await;
+        assert_eq!(accepted.len(), clients.len());
+        drop(stop);
     }
 }
