@@ -4,13 +4,12 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use crate::relay::Moved;
-
 use super::*;
 use crate::{
     addr::OriginalDst,
     record::{Carriage, ConnectionId, Direction, TlsFacts},
     refusal::{Reason, Refusal},
+    relay::Moved,
 };
 
 const LONG: Duration = Duration::from_secs(60);
