@@ -20,6 +20,7 @@ mod transport;
 pub(crate) mod vigil;
 
 pub use transport::Transport;
+pub(crate) use transport::forward_transport;
 
 use pump::{Failed, Pump, Waits};
 use vigil::{Alarm, Vigil};
