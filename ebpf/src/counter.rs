@@ -38,6 +38,8 @@ counters! {
     OtherNamespaceBlocked = "other_namespace_blocked",
     /// connect() in a namespace without listeners, direct.
     OtherNamespacePassed = "other_namespace_passed",
+    /// connect() to an address family that the host does not have, refused.
+    FamilyUnreachable = "family_unreachable",
     /// connect() on a socket bound to a device, direct.
     DevicePassed = "device_passed",
     /// connect() on a socket bound to a device, refused.

@@ -10,6 +10,8 @@ pub const EVENT_NO_LISTENER: u32 = 2;
 pub const EVENT_DEVICE_BOUND: u32 = 3;
 /// A connect() was refused because its network namespace has no listeners.
 pub const EVENT_OTHER_NAMESPACE: u32 = 4;
+/// A connect() was refused because the host has no address of the destination's family.
+pub const EVENT_UNREACHABLE: u32 = 5;
 
 /// A connection that the kernel refused; user space writes its record.
 #[repr(C)]

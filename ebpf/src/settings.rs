@@ -27,3 +27,7 @@ pub const SETTING_USERS: u32 = 1;
 pub const SETTING_CGROUPS: u32 = 2;
 /// The command's own cgroup is governed and nothing else: every task that gets here is selected.
 pub const SETTING_SELECT_ALL: u32 = 4;
+/// The host has neither an IPv4 address nor a route for IPv4 beyond itself.
+pub const SETTING_NO_V4: u32 = 8;
+/// The host has neither an IPv6 address nor a route for IPv6 beyond its links.
+pub const SETTING_NO_V6: u32 = 16;

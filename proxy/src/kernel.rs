@@ -229,7 +229,9 @@ impl Redirector {
     pub fn refresh_addresses(&self) -> Result<Vec<IpAddr>, KernelError> {
         let own = local::own_addresses()?;
         let sources = local::routed_sources();
-        self.maps.lock().set_addresses(self.netns, &own, &sources)?;
+        let mut maps = self.maps.lock();
+        maps.set_addresses(self.netns, &own, &sources)?;
+        maps.set_absent_families(local::absent_families(&own, &sources))?;
         Ok(own)
     }
 

@@ -250,6 +250,30 @@ fn one_source_port_to_two_destinations_with_a_full_accept_queue_swaps_nothing() 
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
+fn an_address_family_that_the_host_lacks_fails_at_once_so_that_clients_take_the_other() {
+    let world = World::pair();
+    world
+        .a
+        .run("sh", &["-c", "ip -6 addr flush scope global"])
+        .expect_code(0);
+    let to6 = format!("connect={}", world.b.at6(7000));
+    let to4 = format!("connect={}", world.b.at(7000));
+    let mesh = Mesh::on(world, "tunnel", "", "");
+    let _server = mesh.world.b.serve(&[mesh.world.b.at(7000)], &[]);
+    let steps = mesh.world.a.script(&[&to6]);
+    assert_eq!(steps.of(&to6), Err("ENETUNREACH".to_owned()));
+    mesh.world.a.script(&[&to4, "send=hello", "line"]).all_ok();
+    let reasons: Vec<_> = mesh
+        .a
+        .wait_records(2)
+        .iter()
+        .map(|record| record.reason().to_owned())
+        .collect();
+    assert_eq!(reasons, ["unreachable", ""]);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
 fn an_mptcp_client_is_redirected_to_what_it_dialled() {
     let mesh = Mesh::tunnel();
     let to = mesh.world.b.at(7000);

@@ -11,10 +11,15 @@ use sidetrack_abi::{
     Address, Endpoint, ListenerKey, Query, Redirected, Verdict,
     counter::Counter,
     decide,
-    event::{EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE, Refused},
+    event::{
+        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE,
+        EVENT_UNREACHABLE, Refused,
+    },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{ACTION_PLAIN, ANY_USER, CGROUP_DEPTH, FAIL_PASS, Rule, SELECTION_NONE, UserKey},
-    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS, Settings},
+    settings::{
+        SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_USERS, Settings,
+    },
 };
 
 use super::{
@@ -36,6 +41,7 @@ static HAS_SET_RETVAL: u32 = 0;
 const EPERM: u32 = 1;
 const ENOMEM: u32 = 12;
 const ENODEV: u32 = 19;
+const ENETUNREACH: u32 = 101;
 const EHOSTDOWN: u32 = 112;
 
 /// Selection class of everybody, where a command's own cgroup is all that is governed.
@@ -155,6 +161,17 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         }
         maps::count(Counter::DeviceBound);
         return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
+    }
+    let absent = if family == FAMILY_V4 {
+        SETTING_NO_V4
+    } else {
+        SETTING_NO_V6
+    };
+    if settings.flags & absent != 0 {
+        // Our listener would answer, and a client that tries both families would stay with the
+        // one that leads nowhere.
+        maps::count(Counter::FamilyUnreachable);
+        return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
     }
     let Some(port) = listener_port(addr, settings, family) else {
         if rule.fail == FAIL_PASS {

@@ -4,7 +4,8 @@ use std::{io, pin::pin};
 
 use aya::maps::{MapData, RingBuf};
 use sidetrack_abi::event::{
-    EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE, Refused,
+    EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE,
+    Refused,
 };
 use tokio::task::yield_now;
 
@@ -90,6 +91,10 @@ pub fn refusal(refused: &Refused) -> Refusal {
         EVENT_OTHER_NAMESPACE => (
             Reason::OtherNamespace,
             format!("connect() failed with {errno}: this daemon has no listener there"),
+        ),
+        EVENT_UNREACHABLE => (
+            Reason::Unreachable,
+            format!("connect() failed with {errno}: this host has no address of that family"),
         ),
         EVENT_NO_LISTENER => (Reason::NoListener, format!("connect() failed with {errno}")),
         _ => (Reason::Internal, format!("connect() failed with {errno}")),

@@ -8,7 +8,10 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::ifaddrs::getifaddrs;
 
-use sidetrack_abi::names::SOURCE_ENTRIES;
+use sidetrack_abi::{
+    names::SOURCE_ENTRIES,
+    settings::{SETTING_NO_V4, SETTING_NO_V6},
+};
 
 use super::KernelError;
 
@@ -56,6 +59,28 @@ pub fn routed_sources() -> Vec<(IpNet, IpAddr)> {
     nets.into_iter()
         .filter_map(|net| Some((net, source_towards(net)?)))
         .collect()
+}
+
+/// The address families (`SETTING_NO_*`) in which this host has neither an address that others
+/// could know nor a route.
+pub fn absent_families(own: &[IpAddr], sources: &[(IpNet, IpAddr)]) -> u32 {
+    let known = |ip: &IpAddr| match ip {
+        IpAddr::V4(v4) => !v4.is_loopback(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    };
+    let all = || {
+        own.iter()
+            .chain(sources.iter().map(|(_, source)| source))
+            .filter(|ip| known(ip))
+    };
+    let mut absent = 0;
+    if !all().any(IpAddr::is_ipv4) {
+        absent |= SETTING_NO_V4;
+    }
+    if !all().any(IpAddr::is_ipv6) {
+        absent |= SETTING_NO_V6;
+    }
+    absent
 }
 
 fn source_towards(net: IpNet) -> Option<IpAddr> {
@@ -118,6 +143,16 @@ fn routes_v6(text: &str) -> impl Iterator<Item = IpNet> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_is_there_if_somebody_else_could_know_an_address_of_it() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let only_v4 = [ip("127.0.0.1"), ip("::1"), ip("fe80::1"), ip("10.0.0.1")];
+        assert_eq!(absent_families(&only_v4, &[]), SETTING_NO_V6);
+        assert_eq!(absent_families(&[ip("fd00::1")], &[]), SETTING_NO_V4);
+        let routed = [("0.0.0.0/0".parse().unwrap(), ip("10.0.0.1"))];
+        assert_eq!(absent_families(&[ip("fd00::1")], &routed), 0);
+    }
 
     #[test]
     fn the_kernels_route_tables_are_read() {

@@ -1,13 +1,6 @@
 //! Typed handles of the maps.
 
-use std::{
-    collections::{HashMap as StdHashMap, HashSet},
-    io,
-    net::IpAddr,
-    os::fd::AsRawFd,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashMap as StdHashMap, io, os::fd::AsRawFd, path::PathBuf, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -33,6 +26,8 @@ use super::{
     listening::{self, Discrepancy, Mend},
     rules::{RuleTables, port_prefixes},
 };
+
+mod addresses;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
 const NO_PREALLOC: u32 = 1;
@@ -78,6 +73,9 @@ pub(super) struct Maps {
     active_cgroups: Option<HashMap<MapData, u64, u32>>,
     known_cgroups: StdHashMap<u64, u32>,
     active: u32,
+    /// Settings of the active set, and those of its flags that are the host's.
+    active_settings: Settings,
+    absent: u32,
     events: Option<RingBuf<MapData>>,
 }
 
@@ -123,6 +121,8 @@ impl Maps {
             active_cgroups: None,
             known_cgroups: StdHashMap::new(),
             active: 0,
+            active_settings: Settings::default(),
+            absent: 0,
             events: Some(taken(bpf, map::EVENTS)?),
         })
     }
@@ -206,12 +206,13 @@ impl Maps {
             netns: proxy.netns,
             generation: tables.generation,
             slots: proxy.slots,
-            flags: tables.flags,
+            flags: tables.flags | self.absent,
             zero: 0,
         };
         self.settings.set(next, settings, 0).map_err(filling)?;
         self.active_set.set(0, next, 0).map_err(filling)?;
         self.active = next;
+        self.active_settings = settings;
         self.active_cgroups = Some(cgroups);
         Ok(())
     }
@@ -263,56 +264,6 @@ impl Maps {
         Ok(())
     }
 
-    pub(super) fn set_addresses(
-        &mut self,
-        netns: u64,
-        own: &[IpAddr],
-        sources: &[(IpNet, IpAddr)],
-    ) -> Result<(), KernelError> {
-        // A link-local address is one's own on one link only: on another it is a stranger's.
-        let wanted: HashSet<LocalKey> = own
-            .iter()
-            .filter(|ip| !is_link_local(**ip))
-            .map(|ip| LocalKey {
-                netns,
-                address: (*ip).into(),
-            })
-            .collect();
-        // First what is new, then what is gone: an own address is never missing meanwhile.
-        for key in &wanted {
-            self.local.insert(key, 1, 0).map_err(filling)?;
-        }
-        let gone: Vec<LocalKey> = self
-            .local
-            .keys()
-            .filter_map(Result::ok)
-            .filter(|key| key.netns == netns && !wanted.contains(key))
-            .collect();
-        for key in gone {
-            let _ = self.local.remove(&key);
-        }
-        let wanted: Vec<(Key<DestinationKey>, Address)> = sources
-            .iter()
-            .map(|(net, ip)| (destination_key(*net), (*ip).into()))
-            .collect();
-        for (key, source) in &wanted {
-            self.sources.insert(key, source, 0).map_err(filling)?;
-        }
-        let same = |a: &Key<DestinationKey>, b: &Key<DestinationKey>| {
-            a.prefix_len() == b.prefix_len() && a.data() == b.data()
-        };
-        let gone: Vec<Key<DestinationKey>> = self
-            .sources
-            .keys()
-            .filter_map(Result::ok)
-            .filter(|key| !wanted.iter().any(|(wanted, _)| same(key, wanted)))
-            .collect();
-        for key in gone {
-            let _ = self.sources.remove(&key);
-        }
-        Ok(())
-    }
-
     pub(super) fn reconcile_listening(
         &mut self,
         netns: u64,
@@ -361,10 +312,6 @@ impl Maps {
     pub(super) fn take_events(&mut self) -> Option<RefusedEvents> {
         self.events.take().map(|ring| RefusedEvents { ring })
     }
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// An IPv4 prefix lies 96 bits deeper, where the mapped addresses are.
