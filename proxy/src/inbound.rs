@@ -91,11 +91,7 @@ async fn serve(arrived: Arrived, stop: watch::Receiver<bool>) {
             }
         }
     };
-    record.bytes_up = moved.up;
-    record.bytes_down = moved.down;
-    if let Err(refusal) = end {
-        record.refuse(refusal);
-    }
+    record.end(moved, end);
 }
 
 impl Arrived {

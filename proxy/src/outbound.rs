@@ -79,13 +79,8 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
             }
         }
     };
-    record.bytes_up = moved.up;
-    record.bytes_down = moved.down;
-    if let Err(refusal) = end {
-        record.refuse(refusal);
-    }
     // The record first: a drain that sees no connection any more has all records.
-    drop(record);
+    record.end(moved, end);
     drop(place);
 }
 

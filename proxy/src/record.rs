@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::{
     addr::{ClientAddr, OriginalDst, UpstreamAddr},
     refusal::{Reason, Refusal},
+    relay::Moved,
 };
 
 pub mod line;
@@ -73,6 +74,8 @@ pub enum Carriage {
 #[derive(Debug)]
 pub struct Record {
     sink: RecordSink,
+    /// How it ended was said.
+    ended: bool,
     started: Instant,
     /// When it was accepted.
     pub at: SystemTime,
@@ -113,6 +116,7 @@ impl Record {
     pub fn begin(sink: &RecordSink, direction: Direction, source: SocketAddr) -> Self {
         Self {
             sink: sink.clone(),
+            ended: false,
             started: Instant::now(),
             at: SystemTime::now(),
             id: ConnectionId::random(),
@@ -137,6 +141,16 @@ impl Record {
     /// would count it once more.
     pub fn established_tunnel(&mut self) {
         self.sink = RecordSink::off();
+    }
+
+    /// Says how the connection ended, and writes it.
+    pub fn end(mut self, moved: Moved, end: Result<(), Refusal>) {
+        self.bytes_up = moved.up;
+        self.bytes_down = moved.down;
+        if let Err(refusal) = end {
+            self.refuse(refusal);
+        }
+        self.ended = true;
     }
 
     /// Notes the reason, once: the first cause is the true one, what follows are its effects.
@@ -177,6 +191,13 @@ impl std::fmt::Debug for ConnectionId {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if !self.ended {
+            // Its task was dropped: a connection that was cut off never looks like one that ended.
+            self.refuse(Refusal::new(
+                Reason::DrainDeadline,
+                "the daemon stopped before the connection ended",
+            ));
+        }
         if let Some(reason) = self.reason() {
             tally::count(reason);
         }

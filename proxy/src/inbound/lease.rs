@@ -193,11 +193,7 @@ impl Drop for Unless {
 }
 
 impl LeaseGuard for Lease {
-    fn ended(mut self, moved: Moved, end: Result<(), Refusal>) {
-        self.record.bytes_up = moved.up;
-        self.record.bytes_down = moved.down;
-        if let Err(refusal) = end {
-            self.record.refuse(refusal);
-        }
+    fn ended(self, moved: Moved, end: Result<(), Refusal>) {
+        self.record.end(moved, end);
     }
 }

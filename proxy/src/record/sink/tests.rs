@@ -9,6 +9,7 @@ use crate::{
     addr::OriginalDst,
     record::{Carriage, ConnectionId, Direction, TlsFacts},
     refusal::{Reason, Refusal},
+    relay::Moved,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -115,16 +116,20 @@ fn a_text_record_is_key_value_pairs_quoted_where_needed() {
 }
 
 #[test]
-fn a_dropped_record_writes_itself_once() {
+fn a_record_writes_itself_once_and_a_dropped_one_does_not_look_clean() {
     let sink = RecordSink::memory(RecordFormat::Text);
+    Record::begin(&sink, Direction::Inbound, client()).end(Moved { up: 3, down: 4 }, Ok(()));
     drop(Record::begin(&sink, Direction::Inbound, client()));
     let lines = sink.lines();
-    assert_eq!(lines.len(), 1);
+    let [ended, dropped] = lines.as_slice() else {
+        panic!("{lines:?}");
+    };
+    assert!(ended.contains("bytes_up=3 bytes_down=4"), "{ended}");
     assert!(
-        !lines[0].contains("carriage") && !lines[0].contains("reason"),
-        "{}",
-        lines[0]
+        !ended.contains("carriage") && !ended.contains("reason"),
+        "{ended}"
     );
+    assert!(dropped.contains("reason=drain-deadline"), "{dropped}");
 }
 
 #[test]
