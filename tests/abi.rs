@@ -93,6 +93,7 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
             (size_of::<FlowKey>(), size_of::<Redirected>()),
         ),
         (map::FORWARD, (size_of::<FlowKey>(), size_of::<Endpoint>())),
+        (map::DIALLED, (size_of::<FlowKey>(), size_of::<Endpoint>())),
         (map::CLIENT, (descriptor, size_of::<Redirected>())),
         (map::ACCEPTED, (descriptor, size_of::<Redirected>())),
         (map::OWN, (descriptor, size_of::<OwnSocket>())),

@@ -53,6 +53,9 @@ pub mod map {
     pub const PENDING: &str = "PENDING";
     /// LRU: [`crate::flow::FlowKey`] to the client's [`crate::addr::Endpoint`].
     pub const FORWARD: &str = "FORWARD";
+    /// LRU: [`crate::flow::FlowKey`] of a redirected socket to the [`crate::addr::Endpoint`] that
+    /// it asked for, where MPTCP is enabled.
+    pub const DIALLED: &str = "DIALLED";
     /// sk_storage of redirected client sockets: [`crate::flow::Redirected`].
     pub const CLIENT: &str = "CLIENT";
     /// sk_storage of the proxy's accepted sockets: [`crate::flow::Redirected`].
@@ -79,7 +82,7 @@ pub mod map {
     pub const SOURCES: &str = "SOURCES";
 
     /// All of them.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 21] = [
         ACTIVE,
         SETTINGS,
         COUNTERS,
@@ -88,6 +91,7 @@ pub mod map {
         INBOUND_LISTENERS,
         PENDING,
         FORWARD,
+        DIALLED,
         CLIENT,
         ACCEPTED,
         OWN,

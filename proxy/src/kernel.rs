@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use sidetrack_abi::{
     Endpoint, ListenerKey, OwnSocket, Redirected,
     flow::{OWN_EXEMPT, OWN_FORWARD},
+    settings::SETTING_MPTCP,
 };
 
 pub mod attach;
@@ -213,6 +214,7 @@ impl Redirector {
             own_cgroup: self.own_cgroup,
             netns: self.netns,
             slots: self.slots,
+            flags: if local::has_mptcp() { SETTING_MPTCP } else { 0 },
         };
         maps.activate(&tables, &proxy)?;
         self.tables.store(Arc::new(tables));

@@ -274,7 +274,7 @@ fn an_address_family_that_the_host_lacks_fails_at_once_so_that_clients_take_the_
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
-fn an_mptcp_client_is_redirected_to_what_it_dialled() {
+fn an_mptcp_client_is_redirected_to_what_it_dialled_and_sees_it() {
     let mesh = Mesh::tunnel();
     let to = mesh.world.b.at(7000);
     let _server = mesh.world.b.serve(&[to], &[]);
@@ -284,6 +284,7 @@ fn an_mptcp_client_is_redirected_to_what_it_dialled() {
         .a
         .script(&["mptcp", &connect, "names", "send=hello", "line"]);
     if std::path::Path::new("/proc/sys/net/mptcp").exists() {
+        assert_eq!(steps.ok("names")["getpeername"], to.to_string());
         assert_eq!(steps.answer(0)["getsockname"], to.to_string());
         let records = mesh.a.wait_records(1);
         assert_eq!(records[0].destination(), to.to_string());

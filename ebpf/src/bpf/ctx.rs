@@ -87,6 +87,17 @@ impl Sock {
         read!(self.0, mark)
     }
 
+    /// Its own end. `src_port` is in host order.
+    #[inline(always)]
+    pub(super) fn local(self) -> Endpoint {
+        let address = by_family(
+            read!(self.0, family) == AF_INET,
+            read!(self.0, src_ip4),
+            words!(self.0, src_ip6),
+        );
+        Endpoint::new(address, read!(self.0, src_port) as u16)
+    }
+
     /// Whether bind() gave it an IPv4 source address.
     #[inline(always)]
     pub(super) fn has_source_v4(self) -> bool {

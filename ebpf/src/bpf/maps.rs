@@ -53,6 +53,8 @@ static PENDING: LruHashMap<FlowKey, Redirected, PENDING_ENTRIES> = LruHashMap::n
 #[btf_map]
 static FORWARD: LruHashMap<FlowKey, Endpoint, PENDING_ENTRIES> = LruHashMap::new();
 #[btf_map]
+static DIALLED: LruHashMap<FlowKey, Endpoint, PENDING_ENTRIES> = LruHashMap::new();
+#[btf_map]
 static CLIENT: SkStorage<Redirected> = SkStorage::new();
 #[btf_map]
 static ACCEPTED: SkStorage<Redirected> = SkStorage::new();
@@ -193,6 +195,29 @@ pub(super) fn take_forward(key: &FlowKey) -> Option<Endpoint> {
 #[inline(always)]
 pub(super) fn forget_forward(key: &FlowKey) {
     let _ = FORWARD.remove(key);
+}
+
+/// Notes, by its flow, what a redirected socket asked for.
+///
+/// An MPTCP socket is two for the kernel: the one that connects, which has what was kept with it,
+/// and the one that getpeername() is called on, which knows the same addresses and nothing else.
+#[inline(always)]
+pub(super) fn note_dialled(key: &FlowKey, destination: &Endpoint) {
+    // Without memory for it getpeername() shows our listener; the connection itself is right.
+    let _ = DIALLED.insert(key, destination, 0);
+}
+
+/// What the socket of a flow asked for.
+#[inline(always)]
+pub(super) fn dialled(key: &FlowKey) -> Option<Endpoint> {
+    // SAFETY: copied at once.
+    DIALLED.get_ptr(key).map(|value| unsafe { *value })
+}
+
+/// Removes what the socket of a flow asked for.
+#[inline(always)]
+pub(super) fn forget_dialled(key: &FlowKey) {
+    let _ = DIALLED.remove(key);
 }
 
 /// Whether a flow is the proxy's own hop to an application.

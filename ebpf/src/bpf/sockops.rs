@@ -8,9 +8,9 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use sidetrack_abi::FlowKey;
+use sidetrack_abi::{FlowKey, settings::SETTING_MPTCP};
 
-use super::ctx::SockOps;
+use super::{ctx::SockOps, maps::RuleSet};
 
 mod accepted;
 mod connecting;
@@ -48,6 +48,12 @@ fn incoming(ops: SockOps) -> FlowKey {
         source: ops.remote(),
         destination: ops.local(),
     }
+}
+
+/// Whether a socket that connects may be a part of an MPTCP socket; it does not tell.
+#[inline(always)]
+fn has_mptcp() -> bool {
+    RuleSet::active().is_some_and(|(_, settings)| settings.flags & SETTING_MPTCP != 0)
 }
 
 #[inline(always)]

@@ -61,6 +61,11 @@ pub fn routed_sources() -> Vec<(IpNet, IpAddr)> {
         .collect()
 }
 
+/// Whether this network namespace has MPTCP.
+pub fn has_mptcp() -> bool {
+    fs::read_to_string("/proc/sys/net/mptcp/enabled").is_ok_and(|enabled| enabled.trim() == "1")
+}
+
 /// The address families (`SETTING_NO_*`) in which this host has neither an address that others
 /// could know nor a route.
 pub fn absent_families(own: &[IpAddr], sources: &[(IpNet, IpAddr)]) -> u32 {

@@ -49,6 +49,8 @@ pub(super) struct ProxyFacts {
     pub(super) own_cgroup: u64,
     pub(super) netns: u64,
     pub(super) slots: u32,
+    /// `SETTING_*` that are the host's and not the rules'.
+    pub(super) flags: u32,
 }
 
 pub(super) struct Maps {
@@ -206,7 +208,7 @@ impl Maps {
             netns: proxy.netns,
             generation: tables.generation,
             slots: proxy.slots,
-            flags: tables.flags | self.absent,
+            flags: tables.flags | self.absent | proxy.flags,
             zero: 0,
         };
         self.settings.set(next, settings, 0).map_err(filling)?;

@@ -3,7 +3,7 @@
 
 use sidetrack_abi::{counter::Counter, flow::OWN_FORWARD};
 
-use super::{SockOps, outgoing, watch_states};
+use super::{SockOps, has_mptcp, outgoing, watch_states};
 use crate::bpf::maps;
 
 #[inline(always)]
@@ -12,8 +12,12 @@ pub(super) fn connecting(ops: SockOps) {
         return;
     };
     if let Some(redirected) = maps::client(sock) {
-        if maps::note_pending(&outgoing(ops), &redirected) {
+        let flow = outgoing(ops);
+        if maps::note_pending(&flow, &redirected) {
             maps::count(Counter::Pending);
+            if has_mptcp() {
+                maps::note_dialled(&flow, &redirected.destination);
+            }
             watch_states(ops);
         } else {
             maps::count(Counter::PendingFailed);

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED, BPF_TCP_LISTEN, BPF_TCP_SYN_SENT};
 use sidetrack_abi::counter::Counter;
 
-use super::{SockOps, listening, outgoing, unwatch_states};
+use super::{SockOps, has_mptcp, listening, outgoing, unwatch_states};
 use crate::bpf::maps;
 
 #[inline(always)]
@@ -16,9 +16,11 @@ pub(super) fn state(ops: SockOps) {
             let flow = outgoing(ops);
             maps::forget_pending(&flow);
             maps::forget_forward(&flow);
+            maps::forget_dialled(&flow);
             maps::count(Counter::HandshakeFailed);
         }
-        (BPF_TCP_SYN_SENT, BPF_TCP_ESTABLISHED) => unwatch_states(ops),
+        (BPF_TCP_SYN_SENT, BPF_TCP_ESTABLISHED) if !has_mptcp() => unwatch_states(ops),
+        (_, BPF_TCP_CLOSE) => maps::forget_dialled(&outgoing(ops)),
         _ => {}
     }
 }
