@@ -47,8 +47,8 @@ pub struct Redirected {
     pub cgroup: u64,
     /// `FLAG_*`.
     pub flags: u32,
-    /// Spare; zero.
-    pub zero: u32,
+    /// Type of service or traffic class of the socket, DSCP and ECN bits.
+    pub tos: u32,
 }
 
 const _: () = assert!(size_of::<Redirected>() == 64);

@@ -1,7 +1,8 @@
 //! What the programs are told.
 
-/// The settings of one rule set. They are swapped with it and never changed while it is active,
-/// so that a program that runs through a reload sees one generation of everything.
+/// The settings of one rule set. They are swapped with it, so that a program that runs through a
+/// reload sees one generation of everything; while it is active only flags that tell of the host
+/// change.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Settings {

@@ -201,14 +201,15 @@ impl App {
         let begun = Instant::now();
         let mut accepting = std::mem::take(&mut *self.tasks.lock());
         while accepting.join_next().await.is_some() {}
-        self.data.pool.clear();
+        // Those that are leased now are closed as they come back.
+        self.data.pool.retain_generation(u64::MAX);
         let live = &self.data.live;
         live.begin_drain();
         // Apart from `within`, so that a stranger who stalls delays no stop and fails none.
         let soon = within.min(GOODBYE).saturating_sub(begun.elapsed());
         let known = timeout(soon, live.strangers_gone()).await.is_ok();
         let left = within.saturating_sub(begun.elapsed());
-        let drained = timeout(left, live.connections_ended()).await.is_ok();
+        let mut drained = timeout(left, live.connections_ended()).await.is_ok();
         // Each sends CLOSE as soon as it has no lease, and waits for its peer to read it.
         let left = within.saturating_sub(begun.elapsed()).min(GOODBYE);
         let closed = timeout(left, live.tunnels_ended()).await.is_ok();
@@ -219,6 +220,8 @@ impl App {
             );
         }
         if !(known && drained && closed) {
+            // A stranger may have turned out to be a connection since.
+            drained &= live.count() == 0;
             live.cut();
             // Each task ends at its next poll; their records are written as they do.
             let ended = async {

@@ -117,6 +117,14 @@ impl Arrived {
                     "the connection was not steered here",
                 ));
             }
+            if peer.ip() == local.ip() {
+                // Nobody outside can have our address: it is our own hop, or this host's traffic
+                // on a link-local address, which is not known for local.
+                return Err(Refusal::new(
+                    Reason::NoOriginalDestination,
+                    "the connection is of this host to itself",
+                ));
+            }
             let local = LocalAddr::new(local);
             record.destination = Some(OriginalDst::new(local.get()));
             let policy = data.policy.load_full();

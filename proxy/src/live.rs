@@ -250,6 +250,11 @@ impl Live {
         }
     }
 
+    /// Whether everything that is left is being ended.
+    pub fn is_cut(&self) -> bool {
+        *self.inner.cut.borrow()
+    }
+
     /// Ends all that are left with a reset.
     pub fn cut(&self) {
         self.inner.cut.send_replace(true);

@@ -76,6 +76,8 @@ pub struct Record {
     sink: RecordSink,
     /// How it ended was said.
     ended: bool,
+    /// Whether its refusal is one of a connection.
+    counted: bool,
     started: Instant,
     /// When it was accepted.
     pub at: SystemTime,
@@ -117,6 +119,7 @@ impl Record {
         Self {
             sink: sink.clone(),
             ended: false,
+            counted: true,
             started: Instant::now(),
             at: SystemTime::now(),
             id: ConnectionId::random(),
@@ -141,6 +144,7 @@ impl Record {
     /// would count it once more.
     pub fn established_tunnel(&mut self) {
         self.sink = RecordSink::off();
+        self.counted = false;
     }
 
     /// Says how the connection ended, and writes it.
@@ -198,7 +202,9 @@ impl Drop for Record {
                 "the daemon stopped before the connection ended",
             ));
         }
-        if let Some(reason) = self.reason() {
+        if let Some(reason) = self.reason()
+            && self.counted
+        {
             tally::count(reason);
         }
         let sink = self.sink.clone();

@@ -274,6 +274,26 @@ fn an_address_family_that_the_host_lacks_fails_at_once_so_that_clients_take_the_
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
+fn the_applications_dscp_holds_on_the_wire() {
+    let mesh = Mesh::tunnel();
+    let to = mesh.world.b.at(7000);
+    let _server = mesh.world.b.serve(&[to], &[]);
+    let connect = format!("connect={to}");
+    // Ethernet's type for IPv4, a header without options, DSCP EF.
+    let marked = [0x08, 0x00, 0x45, 0xb8];
+    for (step, expected) in [("tos=184", true), ("tos=0", false)] {
+        let capture = Capture::start(&mesh.world.a);
+        mesh.world
+            .a
+            .script(&["tcp4", step, &connect, "send=hello", "line"])
+            .all_ok();
+        assert_eq!(capture.stop().contains(marked), expected, "{step}");
+    }
+    mesh.a.wait_records(2);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
 fn an_mptcp_client_is_redirected_to_what_it_dialled_and_sees_it() {
     let mesh = Mesh::tunnel();
     let to = mesh.world.b.at(7000);

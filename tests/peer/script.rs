@@ -57,6 +57,9 @@ impl Sockets {
                 self.socket_for(addr)?.bind(&addr.into())?;
             }
             "device" => self.socket()?.bind_device(Some(object.as_bytes()))?,
+            "tos" => self
+                .socket()?
+                .set_tos_v4(object.parse().expect("tos=BYTE"))?,
             "nonblocking" => self.socket()?.set_nonblocking(true)?,
             "connect" | "start" => {
                 let addr: SocketAddr = object.parse().expect("connect=ADDR");

@@ -140,7 +140,10 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         }
         Verdict::Ignore(_) => return pass(sock, Counter::Ignored),
     };
-    let connection = describe(settings, sock, asked, family, &rule, selection, cgroup);
+    let connection = Redirected {
+        tos: addr.type_of_service(family),
+        ..describe(settings, sock, asked, family, &rule, selection, cgroup)
+    };
     if matches!(verdict, Verdict::Deny(_)) {
         maps::count(Counter::Denied);
         return fail(sock, connection, EVENT_DENIED, u32::from(rule.errno));
@@ -167,7 +170,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     } else {
         SETTING_NO_V6
     };
-    if settings.flags & absent != 0 {
+    if settings.flags & absent != 0 && !asked.address().is_loopback() {
         // Our listener would answer, and a client that tries both families would stay with the
         // one that leads nowhere.
         maps::count(Counter::FamilyUnreachable);
@@ -251,7 +254,7 @@ fn describe(
         device: sock.bound_device(),
         cgroup,
         flags: if bound { FLAG_BOUND_SOURCE } else { 0 },
-        zero: 0,
+        tos: 0,
     }
 }
 

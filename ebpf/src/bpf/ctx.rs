@@ -11,7 +11,7 @@ use aya_ebpf::{
     helpers::generated as helpers,
     programs::{SkLookupContext, SockAddrContext, SockOpsContext, SockoptContext},
 };
-use sidetrack_abi::{Address, Endpoint};
+use sidetrack_abi::{Address, Endpoint, flow::FAMILY_V4};
 
 /// `AF_INET`
 pub(super) const AF_INET: u32 = 2;
@@ -171,6 +171,23 @@ impl SockAddr {
     pub(super) fn netns_cookie(self) -> u64 {
         // SAFETY: a helper of this program type.
         unsafe { helpers::bpf_get_netns_cookie(self.0.cast()) }
+    }
+
+    /// The byte that IP_TOS or IPV6_TCLASS set; 0 if it cannot be read (an IPv6 socket that
+    /// connects to IPv4 has both, and the kernel hands out neither).
+    #[inline(always)]
+    pub(super) fn type_of_service(self, family: u32) -> u32 {
+        let (level, name) = if family == FAMILY_V4 {
+            (0, 1)
+        } else {
+            (41, 67)
+        };
+        let mut value = 0_u32;
+        // SAFETY: a helper of connect programs; it writes at most the four bytes that it is given.
+        let failed = unsafe {
+            helpers::bpf_getsockopt(self.0.cast(), level, name, (&raw mut value).cast(), 4)
+        };
+        if failed == 0 { value } else { 0 }
     }
 
     #[inline(always)]

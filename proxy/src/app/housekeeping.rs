@@ -43,7 +43,8 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
     }
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stale = false;
+    // What changed between the look at the start and the watch is not known.
+    let mut stale = true;
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,

@@ -17,7 +17,7 @@ use crate::{
     addr::{LocalAddr, OriginalDst},
     data::DataPath,
     identity::PeerIdentity,
-    live::Place,
+    live::{Live, Place},
     record::{Carriage, Direction, Record, TlsFacts},
     refusal::{Reason, Refusal},
     relay::Moved,
@@ -152,6 +152,7 @@ impl LeaseHandler for Peer {
         };
         // Dropped while it dials: the client gave the lease up, or the tunnel broke.
         let mut dropped = Unless {
+            live: self.data.live.clone(),
             record: Some(record),
         };
         let Some(record) = dropped.record.as_mut() else {
@@ -178,12 +179,16 @@ impl LeaseHandler for Peer {
 
 /// A record whose connection was given up before it was decided.
 struct Unless {
+    live: Live,
     record: Option<Record>,
 }
 
 impl Drop for Unless {
     fn drop(&mut self) {
-        if let Some(record) = &mut self.record {
+        // Cut off by the daemon, the record says that by itself.
+        if let Some(record) = &mut self.record
+            && !self.live.is_cut()
+        {
             record.refuse(Refusal::new(
                 Reason::Reset,
                 "the client gave up before the application was reached",

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use nix::ifaddrs::getifaddrs;
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 
 use sidetrack_abi::{
     names::SOURCE_ENTRIES,
@@ -25,6 +25,7 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
         )
     })?;
     let mut own: Vec<IpAddr> = interfaces
+        .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
         .filter_map(|interface| {
             let address = interface.address?;
             if let Some(v4) = address.as_sockaddr_in() {

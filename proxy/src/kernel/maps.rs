@@ -164,8 +164,11 @@ impl Maps {
     ) -> Result<(), KernelError> {
         let next = (self.active + 1) % RULE_SETS;
         let mut cgroups = HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
-        self.known_cgroups.clear();
-        self.add_cgroups(tables, &mut cgroups)?;
+        let before = std::mem::take(&mut self.known_cgroups);
+        let named = self.add_cgroups(tables, &mut cgroups);
+        // What is known is of the active set until this one is.
+        let known = std::mem::replace(&mut self.known_cgroups, before);
+        named?;
         self.cgroups.set(next, &cgroups, 0).map_err(filling)?;
 
         let mut users = HashMap::create(USER_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
@@ -216,6 +219,7 @@ impl Maps {
         self.active = next;
         self.active_settings = settings;
         self.active_cgroups = Some(cgroups);
+        self.known_cgroups = known;
         Ok(())
     }
 

@@ -236,6 +236,7 @@ impl Permitted<'_> {
             bind: self.bound_source(),
             device: 0,
             mark: self.permit.mark,
+            tos: self.permit.tos,
             peer: self.permit.destination.get(),
             own: Arc::clone(&route.own),
             expect: Arc::clone(&route.expect),

@@ -51,6 +51,15 @@ pub(super) async fn connect(
             .set_mark(permit.mark)
             .map_err(|error| failed("setting the application's mark", error))?;
     }
+    if permit.tos != 0 {
+        let socket = SockRef::from(&socket);
+        let set = if to.ip().is_ipv4() {
+            socket.set_tos_v4(permit.tos)
+        } else {
+            socket.set_tclass_v6(permit.tos)
+        };
+        set.map_err(|error| failed("setting the application's DSCP", error))?;
+    }
     if let Some(source) = bind {
         socket
             .bind(SocketAddr::new(source, 0))

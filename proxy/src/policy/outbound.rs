@@ -41,6 +41,8 @@ pub struct OutboundPermit {
     pub route: Route,
     /// SO_MARK of the application's socket, which holds for ours.
     pub mark: u32,
+    /// Type of service or traffic class of the application's socket, which holds for ours.
+    pub tos: u32,
     bound: bool,
 }
 
@@ -51,6 +53,7 @@ impl OutboundPermit {
             rule,
             route,
             mark: redirected.mark,
+            tos: redirected.tos,
             bound: redirected.flags & FLAG_BOUND_SOURCE != 0,
         }
     }

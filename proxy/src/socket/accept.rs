@@ -38,6 +38,14 @@ pub async fn accept_each(
     }
 }
 
+/// Out of descriptors or memory: the next accept() would fail as well.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}
+
 /// Asks the kernel itself: the runtime knows of a connection in the queue only once its reactor
 /// has seen it, and lets a task accept no more than its budget at a time.
 fn accept_queued(
@@ -53,9 +61,10 @@ fn accept_queued(
                 each(TcpStream::from_std(stream)?, peer);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // This one was reset while it was queued; the next may be alive.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => return Err(error),
+            Err(error) if is_exhausted(&error) => return Err(error),
+            // accept(2) also gives the error of a connection that failed while it was queued; the
+            // next may be alive.
+            Err(_) => {}
         }
     }
     Ok(())

@@ -25,6 +25,8 @@ pub struct PoolKey {
     pub device: u32,
     /// Its socket's mark, 0 if none.
     pub mark: u32,
+    /// Its socket's type of service or traffic class, 0 if none.
+    pub tos: u32,
     /// The peer.
     pub peer: SocketAddr,
     /// Our own identity, by its name in the configuration.

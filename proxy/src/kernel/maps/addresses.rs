@@ -49,14 +49,15 @@ impl Maps {
         for (key, source) in &wanted {
             self.sources.insert(key, source, 0).map_err(filling)?;
         }
-        let same = |a: &Key<DestinationKey>, b: &Key<DestinationKey>| {
-            a.prefix_len() == b.prefix_len() && a.data() == b.data()
-        };
+        let keep: HashSet<(u32, DestinationKey)> = wanted
+            .iter()
+            .map(|(key, _)| (key.prefix_len(), key.data()))
+            .collect();
         let gone: Vec<Key<DestinationKey>> = self
             .sources
             .keys()
             .filter_map(Result::ok)
-            .filter(|key| !wanted.iter().any(|(wanted, _)| same(key, wanted)))
+            .filter(|key| !keep.contains(&(key.prefix_len(), key.data())))
             .collect();
         for key in gone {
             let _ = self.sources.remove(&key);

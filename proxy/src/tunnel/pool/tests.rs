@@ -11,6 +11,7 @@ fn key(port: u16, generation: u64) -> PoolKey {
         bind: None,
         device: 0,
         mark: 0,
+        tos: 0,
         peer: SocketAddr::from(([127, 0, 0, 1], port)),
         own: "web".into(),
         expect: [Expected::Any].into(),
