@@ -60,7 +60,11 @@ fn collect(folder: &Path, within_ours: bool, found: &mut BTreeSet<PathBuf>) -> i
     for entry in entries {
         let entry = entry?;
         // systemd and others make cgroups at any time; ours bear our names.
-        let ours = within_ours || is_ours(&entry.file_name().to_string_lossy());
+        let ours = match whose(&entry.file_name().to_string_lossy()) {
+            Whose::Running => continue,
+            Whose::Ours => true,
+            Whose::Others => within_ours,
+        };
         if ours {
             found.insert(entry.path());
         }
@@ -71,18 +75,33 @@ fn collect(folder: &Path, within_ours: bool, found: &mut BTreeSet<PathBuf>) -> i
     Ok(())
 }
 
-/// Names that tests, demos and daemons give. The process id in the first two tells whose it is:
-/// what belongs to a process that still runs is not left behind.
-fn is_ours(name: &str) -> bool {
+/// Whose a name is.
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
+    /// Of a run beside this one, with all in it: it will clean up itself.
+    Running,
+    /// Of a test, a demo or a daemon that has ended.
+    Ours,
+    /// Of somebody else, or of one of ours that it is in.
+    Others,
+}
+
+/// The process id in the names of tests and demos tells whose they are.
+fn whose(name: &str) -> Whose {
     for prefix in ["sdt", "st-"] {
         if let Some(rest) = name.strip_prefix(prefix) {
             let owner = rest
                 .split(|c: char| !c.is_ascii_digit())
                 .find(|digits| !digits.is_empty());
-            return owner.is_none_or(|pid| !Path::new("/proc").join(pid).exists());
+            let runs = owner.is_some_and(|pid| Path::new("/proc").join(pid).exists());
+            return if runs { Whose::Running } else { Whose::Ours };
         }
     }
-    name.starts_with("sidetrack")
+    if name.starts_with("sidetrack") {
+        Whose::Ours
+    } else {
+        Whose::Others
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +113,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("xtask-leftovers-{}", std::process::id()));
         fs::create_dir_all(folder.join("user.slice")).unwrap();
         fs::create_dir_all(folder.join("st-test/a")).unwrap();
+        let running = format!("sdt{}-1/sidetrack-a", std::process::id());
+        fs::create_dir_all(folder.join(running)).unwrap();
         let mut found = BTreeSet::new();
         collect(&folder, false, &mut found).unwrap();
         fs::remove_dir_all(&folder).unwrap();
