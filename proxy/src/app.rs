@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     config::Config,
+    control::ports::{InboundPort, inbound_ports},
     data::{DataPath, Parts},
     inbound::{
         self,
@@ -277,6 +278,17 @@ impl App {
             .owners
             .update(&sockets, selected_paths(&policy.config));
         Ok(())
+    }
+
+    /// The ports of the inbound rules on which something listens; none if the kernel's list
+    /// cannot be read, which the log then says.
+    pub fn inbound_ports(&self) -> Vec<InboundPort> {
+        let sockets = listening::sockets().unwrap_or_else(|error| {
+            tracing::warn!(%error, "looking at inbound ports");
+            Vec::new()
+        });
+        let policy = self.data.policy.load();
+        inbound_ports(&policy.config, &sockets, self.governed_ids().as_ref())
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{app::App, config::Instance};
 
 pub mod lock;
+pub mod ports;
 pub mod status;
 
 /// A question is short.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Daemon, Flaw, Running, World, cgroup::Cgroup, daemon::Setup, peer, rules};
+use harness::{Daemon, Flaw, Mesh, Running, World, cgroup::Cgroup, daemon::Setup, peer, rules};
 
 /// A guarded `b`, and an `a` of which one cgroup alone is redirected into a tunnel: the other
 /// applications of `a` are strangers.
@@ -235,4 +235,29 @@ fn proxy_protocol_tells_the_application_the_clients_address() {
         "source and destination: {first}"
     );
     assert!(first.ends_with("1b58"), "the destination's port: {first}");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn status_shows_an_application_that_listens_outside_the_attach_point() {
+    let mesh = Mesh::tunnel();
+    let b = &mesh.world.b;
+    let _inside = b.serve(&[b.at(7000)], &[]);
+    // Made in no governed cgroup: getpeername() could not show it who connects.
+    let _outside = b.in_netns(|| std::net::TcpListener::bind(b.at(7001)).expect("listen"));
+    let ports = mesh.b.ask("status")["ports"].clone();
+    let seen = |port: u16| {
+        let ports = ports.as_array().cloned().unwrap_or_default();
+        ports.into_iter().find(|found| found["port"] == port)
+    };
+    let inside = seen(7000).unwrap_or_else(|| panic!("{ports}"));
+    let outside = seen(7001).unwrap_or_else(|| panic!("{ports}"));
+    assert_eq!(
+        (&inside["listening"], &inside["elsewhere"]),
+        (&1.into(), &0.into())
+    );
+    assert_eq!(
+        (&outside["listening"], &outside["elsewhere"]),
+        (&0.into(), &1.into())
+    );
 }

@@ -79,6 +79,19 @@ fn report(status: &Value) -> String {
     for (peer, idle) in &tunnels {
         out += &format!("idle tunnels to {peer}: {idle}\n");
     }
+    for port in at(status, "/ports").as_array().into_iter().flatten() {
+        let elsewhere = at(port, "/elsewhere");
+        let outside = match elsewhere.as_u64() {
+            Some(0) | None => String::new(),
+            Some(_) => format!("; {elsewhere} outside the attach point get none"),
+        };
+        out += &format!(
+            "inbound port {} of {}: {} sockets listen{outside}\n",
+            at(port, "/port"),
+            text(at(port, "/rule")),
+            at(port, "/listening"),
+        );
+    }
     for (reason, count) in at(status, "/refused").as_object().into_iter().flatten() {
         out += &format!("refused as {reason}: {count}\n");
     }

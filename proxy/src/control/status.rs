@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
 
+use super::ports::InboundPort;
 use crate::{
     app::App,
     kernel::{attach::Effective, maps::Occupancy, object},
@@ -35,6 +36,8 @@ pub struct Status {
     pub programs: Vec<Effective>,
     /// Rules by name: outbound, then inbound.
     pub rules: Rules,
+    /// Ports of the inbound rules on which something listens.
+    pub ports: Vec<InboundPort>,
     /// Live connections.
     pub connections: usize,
     /// Idle tunnels by peer.
@@ -95,6 +98,7 @@ impl Status {
                 outbound: names(&mut policy.config.outbound.iter().map(|rule| &rule.name)),
                 inbound: names(&mut policy.config.inbound.iter().map(|rule| &rule.name)),
             },
+            ports: app.inbound_ports(),
             connections: app.data.live.count(),
             tunnels: app
                 .data
