@@ -183,6 +183,10 @@ fn a_bound_source_address_and_port_hold_to_the_far_application() {
             "{seen} is not {source}"
         );
     }
+    // The addresses alone would be right without any redirection too.
+    for record in mesh.a.wait_records(3) {
+        assert!(record.carriage().starts_with("tunnel"), "{record}");
+    }
 }
 
 #[test]
@@ -246,6 +250,11 @@ fn one_source_port_to_two_destinations_with_a_full_accept_queue_swaps_nothing() 
         second_ones > 0,
         "no port was used to two destinations: {ended}"
     );
+    // Without any redirection nothing could be swapped: it went through the daemon, and not one
+    // original destination was lost on the way.
+    for record in mesh.a.wait_records(second_ones) {
+        assert_ne!(record.reason(), "no-original-destination", "{record}");
+    }
 }
 
 #[test]
