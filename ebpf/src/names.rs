@@ -39,6 +39,9 @@ pub mod program {
 pub mod map {
     /// Array of one `u32`: the active rule set.
     pub const ACTIVE: &str = "ACTIVE";
+    /// Array of one `u64`: CLOCK_MONOTONIC, in nanoseconds, of the moment at which the proxy's data
+    /// path was last seen to move; 0 if it never was.
+    pub const HEARTBEAT: &str = "HEARTBEAT";
     /// Rule sets: [`crate::settings::Settings`].
     pub const SETTINGS: &str = "SETTINGS";
     /// Per-CPU array of `u64`, by [`crate::counter::Counter`].
@@ -82,8 +85,9 @@ pub mod map {
     pub const SOURCES: &str = "SOURCES";
 
     /// All of them.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 22] = [
         ACTIVE,
+        HEARTBEAT,
         SETTINGS,
         COUNTERS,
         EVENTS,

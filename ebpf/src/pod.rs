@@ -41,6 +41,6 @@ pod! {
     Rule = 4 + 1 + 1 + 2;
     RuleKey = 4 + 4 + 2 + 2;
     UserKey = 4 + 4;
-    Settings = 8 + 8 + 4 * 4;
+    Settings = 8 + 8 + 8 + 4 * 4;
     Refused = 4 + 4 + 64;
 }

@@ -23,7 +23,7 @@ use crate::{
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Start, Transport, relay},
-    socket::{self, Faces, Guarded},
+    socket::{self, Faces, Guarded, Turn},
 };
 
 mod dial;
@@ -34,9 +34,14 @@ mod recognise;
 use recognise::Met;
 
 /// Accepts connections from outside until `stop` says so.
-pub async fn accept(data: Arc<DataPath>, listener: TcpListener, stop: watch::Receiver<bool>) {
+pub async fn accept(
+    data: Arc<DataPath>,
+    listener: TcpListener,
+    stop: watch::Receiver<bool>,
+    turn: Turn,
+) {
     let own = listener.local_addr().ok();
-    socket::accept_each(listener, stop.clone(), |stream, peer| {
+    socket::accept_each(listener, stop.clone(), turn, |stream, peer| {
         // All of it before the task runs, so that a drain that begins meanwhile counts it.
         let arrived = Arrived {
             record: Record::begin(&data.sink, Direction::Inbound, peer),

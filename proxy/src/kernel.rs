@@ -1,14 +1,15 @@
 //! The kernel side, as the rest of the proxy may ask of it.
 //!
 //! [`Redirector`] owns the programs, maps and links. It is made in the order that protects:
-//! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. Dropping
-//! it detaches all.
+//! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. With
+//! [`pins`], what it attached goes on without it.
 
 use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -30,6 +31,7 @@ pub mod local;
 mod log;
 pub mod maps;
 pub mod object;
+pub mod pins;
 pub mod preflight;
 pub mod rules;
 pub mod sockdiag;
@@ -37,7 +39,9 @@ pub mod sys;
 
 pub use attach::Attachment;
 pub use load::LoadError;
-use maps::Maps;
+use maps::{Heartbeat, Maps};
+use pins::Found;
+pub use pins::{Left, Pins};
 use rules::RuleTables;
 
 /// Something that was asked of the kernel and failed.
@@ -118,31 +122,57 @@ pub struct Redirector {
     slots: u32,
     maps: Mutex<Maps>,
     flows: FlowTable,
+    heartbeat: Arc<Heartbeat>,
+    alive_for: Duration,
     programs: Mutex<load::Programs>,
     links: Mutex<Option<Attachment>>,
     tables: arc_swap::ArcSwap<RuleTables>,
+    pins: Option<Pins>,
+    left: Mutex<Left>,
+}
+
+/// What a redirector is made with.
+pub struct Facts {
+    /// Id of the cgroup that only this proxy's processes are in, 0 if there is none.
+    pub own_cgroup: u64,
+    /// Number of listeners for each family; 0 for a guard, which has none.
+    pub slots: u32,
+    /// How old the last heartbeat may be.
+    pub alive_for: Duration,
+    /// Where everything is pinned; without, it goes with this process.
+    pub pins: Option<Pins>,
 }
 
 impl Redirector {
     /// Loads programs and maps; attaches nothing.
     ///
-    /// `own_cgroup` is the id of the cgroup that only this proxy's processes are in, 0 if there
-    /// is none. `slots` is the number of listeners for each family.
-    ///
     /// # Errors
     /// [`LoadError`] with the verifier's words if the kernel rejects a program.
-    pub fn load(own_cgroup: u64, slots: u32) -> Result<Self, LoadError> {
+    pub fn load(facts: Facts) -> Result<Self, LoadError> {
         let netns = sys::netns_cookie().map_err(LoadError::Netns)?;
-        let (programs, maps) = load::load(netns)?;
+        let (programs, maps) = match load::load(netns, facts.pins.as_ref()) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                if let Some(pins) = facts.pins {
+                    pins.leave(Left::AsFound);
+                }
+                return Err(error);
+            }
+        };
         let flows = FlowTable {
             maps: maps.flows.clone(),
         };
+        let heartbeat = Arc::clone(&maps.heartbeat);
         Ok(Self {
             netns,
-            own_cgroup,
-            slots,
+            own_cgroup: facts.own_cgroup,
+            slots: facts.slots,
             maps: Mutex::new(maps),
             flows,
+            heartbeat,
+            alive_for: facts.alive_for,
+            pins: facts.pins,
+            left: Mutex::new(Left::AsFound),
             programs: Mutex::new(programs),
             links: Mutex::new(None),
             tables: arc_swap::ArcSwap::from_pointee(RuleTables::default()),
@@ -214,6 +244,7 @@ impl Redirector {
             own_cgroup: self.own_cgroup,
             netns: self.netns,
             slots: self.slots,
+            alive_for: self.alive_for,
             flags: if local::has_mptcp() { SETTING_MPTCP } else { 0 },
         };
         maps.activate(&tables, &proxy)?;
@@ -252,18 +283,40 @@ impl Redirector {
             .reconcile_listening(self.netns, &truth, mend)
     }
 
+    /// Whether rules of this instance were in force before, without a proxy.
+    pub fn was_in_force(&self) -> bool {
+        self.pins
+            .as_ref()
+            .is_some_and(|pins| pins.found() == Found::InForce)
+    }
+
+    /// Tells the programs when the data path was last seen to move, in nanoseconds of
+    /// CLOCK_MONOTONIC.
+    pub fn beat(&self, at: u64) -> Result<(), KernelError> {
+        self.heartbeat.beat(at)
+    }
+
     /// Attaches everything: from here on connections are redirected.
     ///
     /// # Errors
-    /// Nothing stays attached if any part fails.
+    /// What was attached before stays, and nothing else, if any part fails.
     pub fn attach(&self, points: &attach::Points) -> Result<(), KernelError> {
-        let attachment = self.programs.lock().attach(points)?;
+        let attachment = self.programs.lock().attach(points, self.pins.as_ref())?;
         *self.links.lock() = Some(attachment);
         Ok(())
     }
 
-    /// Detaches everything; connections go where their applications send them.
-    pub fn detach(&self) {
+    /// Says what is to be left in the kernel.
+    pub fn will_leave(&self, left: Left) {
+        *self.left.lock() = left;
+    }
+
+    /// Ends as [`Redirector::will_leave`] said: with [`Left::InForce`] the programs go on, and
+    /// without pins they never do.
+    pub fn end(&self) {
+        if let Some(pins) = &self.pins {
+            pins.make(*self.left.lock());
+        }
         self.links.lock().take();
     }
 
@@ -290,5 +343,13 @@ impl Redirector {
     /// The ring buffer of refusals, once.
     pub fn take_events(&self) -> Option<events::RefusedEvents> {
         self.maps.lock().take_events()
+    }
+}
+
+impl Drop for Redirector {
+    fn drop(&mut self) {
+        if let Some(pins) = self.pins.take() {
+            pins.leave(*self.left.lock());
+        }
     }
 }

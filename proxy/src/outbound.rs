@@ -21,15 +21,20 @@ use crate::{
     record::{Direction, Record},
     refusal::{Reason, Refusal},
     relay::Moved,
-    socket::{self, Faces, Guarded},
+    socket::{self, Faces, Guarded, Turn},
 };
 
 mod carry;
 pub mod upstream;
 
 /// Accepts applications' connections until `stop` says so.
-pub async fn accept(data: Arc<DataPath>, listener: TcpListener, stop: watch::Receiver<bool>) {
-    socket::accept_each(listener, stop, |stream, peer| {
+pub async fn accept(
+    data: Arc<DataPath>,
+    listener: TcpListener,
+    stop: watch::Receiver<bool>,
+    turn: Turn,
+) {
+    socket::accept_each(listener, stop, turn, |stream, peer| {
         // All of it before the task runs, so that a drain that begins meanwhile counts it.
         let admitted = Admitted {
             app: Guarded::new(stream),

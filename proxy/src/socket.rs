@@ -21,9 +21,11 @@ use crate::{
 
 mod accept;
 mod guarded;
+mod turn;
 
 pub use accept::accept_each;
 pub use guarded::Guarded;
+pub use turn::Turn;
 
 /// The kernel clamps it to net.core.somaxconn.
 const BACKLOG: i32 = 65_535;

@@ -22,6 +22,7 @@ pub mod mesh;
 pub mod netns;
 pub mod openssl;
 pub mod peer;
+pub mod pins;
 pub mod pki;
 pub mod process;
 pub mod record;

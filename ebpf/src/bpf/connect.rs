@@ -165,17 +165,6 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         maps::count(Counter::DeviceBound);
         return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
     }
-    let absent = if family == FAMILY_V4 {
-        SETTING_NO_V4
-    } else {
-        SETTING_NO_V6
-    };
-    if settings.flags & absent != 0 && !asked.address().is_loopback() {
-        // Our listener would answer, and a client that tries both families would stay with the
-        // one that leads nowhere.
-        maps::count(Counter::FamilyUnreachable);
-        return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
-    }
     let Some(port) = listener_port(addr, settings, family) else {
         if rule.fail == FAIL_PASS {
             return pass(sock, Counter::NoListenerPassed);
@@ -183,6 +172,18 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         maps::count(Counter::NoListenerBlocked);
         return fail(sock, connection, EVENT_NO_LISTENER, EHOSTDOWN);
     };
+    let absent = if family == FAMILY_V4 {
+        SETTING_NO_V4
+    } else {
+        SETTING_NO_V6
+    };
+    // Only with a proxy, which keeps this flag true.
+    if settings.flags & absent != 0 && !asked.address().is_loopback() {
+        // Our listener would answer, and a client that tries both families would stay with the
+        // one that leads nowhere.
+        maps::count(Counter::FamilyUnreachable);
+        return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
+    }
     if !maps::set_client(sock, &connection) {
         maps::count(Counter::NoMemory);
         return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
@@ -263,7 +264,7 @@ fn describe(
 #[inline(always)]
 fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16> {
     let slots = settings.slots;
-    if slots == 0 {
+    if slots == 0 || !maps::is_proxy_alive(settings) {
         return None;
     }
     let slot = addr.socket_cookie() as u32 % slots;

@@ -57,11 +57,12 @@ fn steer(lookup: Lookup) -> u32 {
     }
     let family = if lookup.is_v4() { FAMILY_V4 } else { FAMILY_V6 };
     let slot = u32::from(remote.port()) % settings.slots.max(1);
-    let Some(listener) = Listener::inbound(&ListenerKey {
+    let alive = maps::is_proxy_alive(settings).then_some(ListenerKey {
         netns,
         family,
         slot,
-    }) else {
+    });
+    let Some(listener) = alive.and_then(|key| Listener::inbound(&key)) else {
         maps::count(Counter::InboundNoListener);
         return if plain { SK_PASS } else { SK_DROP };
     };

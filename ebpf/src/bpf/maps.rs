@@ -6,6 +6,7 @@ use aya_ebpf::{
         Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage,
         SockHash, lpm_trie::Key,
     },
+    helpers::generated as helpers,
     macros::btf_map,
 };
 use sidetrack_abi::{
@@ -38,6 +39,8 @@ const SETS: usize = RULE_SETS as usize;
 
 #[btf_map]
 static ACTIVE: Array<u32, 1> = Array::new();
+#[btf_map]
+static HEARTBEAT: Array<u64, 1> = Array::new();
 #[btf_map]
 static SETTINGS: Array<Settings, SETS> = Array::new();
 #[btf_map]
@@ -88,6 +91,21 @@ pub(super) fn count(counter: Counter) {
         // SAFETY: this CPU's own slot, and programs are not preempted by each other on it.
         unsafe { *value += 1 };
     }
+}
+
+/// Whether the proxy's data path has moved lately. A listener alone does not tell: a process that
+/// is stopped or hangs keeps its own.
+#[inline(always)]
+pub(super) fn is_proxy_alive(settings: &Settings) -> bool {
+    let Some(beat) = HEARTBEAT.get(0) else {
+        return false;
+    };
+    // SAFETY: user space writes the aligned word at any time; one volatile read sees it whole.
+    let beat = unsafe { core::ptr::read_volatile(beat) };
+    // SAFETY: a helper without arguments: CLOCK_MONOTONIC, as user space wrote it.
+    let now = unsafe { helpers::bpf_ktime_get_ns() };
+    // A beat of this very moment may be the younger of the two.
+    now < beat || now - beat <= settings.alive_for
 }
 
 /// Tells user space of a connection that was refused here.

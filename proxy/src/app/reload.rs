@@ -76,6 +76,10 @@ fn same(before: &Config, after: &Config) -> Result<(), ReloadError> {
             before.daemon.runtime_dir == after.daemon.runtime_dir,
         ),
         (
+            "daemon.heartbeat",
+            before.daemon.heartbeat == after.daemon.heartbeat,
+        ),
+        (
             "daemon.workers",
             before.daemon.workers == after.daemon.workers,
         ),

@@ -1,6 +1,9 @@
 //! Typed handles of the maps.
 
-use std::{collections::HashMap as StdHashMap, io, os::fd::AsRawFd, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap as StdHashMap, io, os::fd::AsRawFd, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use aya::{
     Ebpf,
@@ -28,6 +31,9 @@ use super::{
 };
 
 mod addresses;
+mod heartbeat;
+
+pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
 const NO_PREALLOC: u32 = 1;
@@ -49,6 +55,7 @@ pub(super) struct ProxyFacts {
     pub(super) own_cgroup: u64,
     pub(super) netns: u64,
     pub(super) slots: u32,
+    pub(super) alive_for: Duration,
     /// `SETTING_*` that are the host's and not the rules'.
     pub(super) flags: u32,
 }
@@ -56,6 +63,7 @@ pub(super) struct ProxyFacts {
 pub(super) struct Maps {
     pub(super) flows: Arc<FlowMaps>,
     mount: PathBuf,
+    pub(super) heartbeat: Arc<Heartbeat>,
     active_set: Array<MapData, u32>,
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
@@ -99,13 +107,17 @@ impl Maps {
                 .ok_or_else(|| MapError::InvalidName { name: name.into() })?
                 .try_into()
         }
+        let active_set: Array<MapData, u32> = taken(bpf, map::ACTIVE)?;
         Ok(Self {
+            heartbeat: Arc::new(Heartbeat::new(taken(bpf, map::HEARTBEAT)?)),
+            // Pinned maps may hold rules that are in force.
+            active: active_set.get(&0, 0)?,
             flows: Arc::new(FlowMaps::new(
                 taken(bpf, map::ACCEPTED)?,
                 taken(bpf, map::OWN)?,
             )),
             mount,
-            active_set: taken(bpf, map::ACTIVE)?,
+            active_set,
             settings: taken(bpf, map::SETTINGS)?,
             counters: taken(bpf, map::COUNTERS)?,
             listeners: taken(bpf, map::LISTENERS)?,
@@ -122,7 +134,6 @@ impl Maps {
             ports: taken(bpf, map::PORTS)?,
             active_cgroups: None,
             known_cgroups: StdHashMap::new(),
-            active: 0,
             active_settings: Settings::default(),
             absent: 0,
             events: Some(taken(bpf, map::EVENTS)?),
@@ -212,6 +223,7 @@ impl Maps {
             generation: tables.generation,
             slots: proxy.slots,
             flags: tables.flags | self.absent | proxy.flags,
+            alive_for: u64::try_from(proxy.alive_for.as_nanos()).unwrap_or(u64::MAX),
             zero: 0,
         };
         self.settings.set(next, settings, 0).map_err(filling)?;

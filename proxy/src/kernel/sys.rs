@@ -15,6 +15,8 @@ use nix::errno::Errno;
 use sidetrack_abi::event::Refused;
 use tokio::io::unix::AsyncFd;
 
+pub mod link;
+
 /// include/uapi/asm-generic/socket.h, since Linux 5.14.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.

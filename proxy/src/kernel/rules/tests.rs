@@ -16,6 +16,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
     Config {
         path: PathBuf::new(),
         daemon: Daemon {
+            heartbeat: Duration::from_secs(3),
             instance: Instance("test".into()),
             drain: Duration::ZERO,
             runtime_dir: PathBuf::new(),
