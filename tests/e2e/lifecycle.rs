@@ -216,8 +216,8 @@ fn a_stop_leaves_the_rules_in_force_and_detach_leaves_nothing() {
     assert!(!bpf::attached_to(world.a.apps().path()).is_empty());
     assert_eq!(daemon.stop(), 0);
     // The rule's fail mode is the default one, block.
-    let steps = ask(&world);
-    assert_eq!(steps.errno_of("connect"), "EHOSTDOWN");
+    let connect = format!("connect={}", world.b.at(7000));
+    assert_eq!(ask(&world).of(&connect), Err("EHOSTDOWN".to_owned()));
     daemon.detach().expect_code(0);
     assert_eq!(bpf::attached_to(world.a.apps().path()), Vec::<&str>::new());
     ask(&world).all_ok();

@@ -1,7 +1,7 @@
 //! Servers: what an application that listens sees.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -57,6 +57,20 @@ struct Totals {
     lines: Mutex<HashSet<String>>,
 }
 
+impl Totals {
+    /// What the lines say before their number.
+    fn words(&self) -> BTreeSet<String> {
+        let lines = self.lines.lock().expect("lock");
+        lines
+            .iter()
+            .map(|line| {
+                line.trim_end_matches(|c: char| c.is_ascii_digit())
+                    .to_owned()
+            })
+            .collect()
+    }
+}
+
 pub(crate) fn run(args: Args) {
     let args = Arc::new(args);
     let totals = Arc::new(Totals::default());
@@ -77,6 +91,7 @@ pub(crate) fn run(args: Args) {
                 "event": "totals",
                 "connections": totals.connections.load(Ordering::Relaxed),
                 "lines": totals.lines.lock().expect("lock").len(),
+                "words": totals.words(),
             })
         );
     }

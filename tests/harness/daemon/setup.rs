@@ -28,6 +28,7 @@ pub struct Setup {
     credential: Credential,
     bundles: [PathBuf; 2],
     drain: &'static str,
+    heartbeat: &'static str,
     sections: String,
     dir: PathBuf,
 }
@@ -44,6 +45,7 @@ impl Setup {
             credential: pki.credential(host.letter(), Flaw::None),
             bundles: [pki.bundle(), pki.other_bundle()],
             drain: "10s",
+            heartbeat: "3s",
             sections: String::new(),
             dir: host.dir().join("daemon"),
         }
@@ -60,6 +62,20 @@ impl Setup {
     pub fn credential(mut self, credential: Credential) -> Self {
         self.credential = credential;
         self
+    }
+
+    /// How long a daemon that does not move is taken for alive.
+    pub fn heartbeat(mut self, heartbeat: &'static str) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
+    /// `sidetrack guard` with this configuration.
+    #[track_caller]
+    pub fn guard(&self) -> Finished {
+        let mut command = self.host.command_in(&self.cgroup, sidetrack_bin());
+        command.args(["guard", "--config"]).arg(self.write());
+        Running::spawn(command).finish_within(DEADLINE)
     }
 
     /// Another instance's name, with files of its own.
@@ -95,6 +111,7 @@ impl Setup {
 instance = "{instance}"
 runtime_dir = "{dir}/run"
 drain = "{drain}"
+heartbeat = "{heartbeat}"
 [log]
 access = "json"
 access_file = "{dir}/access.json"
@@ -111,6 +128,7 @@ bundle = "{other}"
             instance = self.instance,
             dir = self.dir.display(),
             drain = self.drain,
+            heartbeat = self.heartbeat,
             cgroup = self.intercept,
             certificate = self.credential.certificate.display(),
             key = self.credential.key.display(),
