@@ -30,8 +30,9 @@ use crate::{
     kernel::{
         Family, KernelError, LoadError, Redirector,
         attach::Points,
+        cgroup::whose::Finder,
         listening::{self, Mend, Suspects},
-        rules::{RuleTables, Scope},
+        rules::Scope,
     },
     outbound,
     policy::{Policy, PolicyError},
@@ -143,6 +144,7 @@ impl App {
             policy: Arc::clone(&policy),
             sink: plan.sink,
             owners: Owners::new(plan.mount.clone()),
+            cgroups: Finder::new(plan.mount.clone()),
             netns: redirector.netns(),
             exempt_by_socket: plan.proxy.id == 0,
         }));
@@ -173,8 +175,7 @@ impl App {
             generations: reload::Generations::after(policy.generation),
             suspects: Mutex::default(),
         });
-        app.redirector
-            .activate(RuleTables::compile(&config, app.scope, policy.generation))?;
+        app.redirector.activate(Arc::clone(&policy.tables))?;
         app.refresh_addresses()?;
         // Before and after: sk_lookup must not find an application that listens already missing,
         // and one that begins to listen in between must not be missed.

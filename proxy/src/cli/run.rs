@@ -48,7 +48,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// See [`Exit`].
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let config = Config::load(&args.config)?;
-    let policy = Policy::build(config, 1, None)
+    let policy = Policy::build(config, Scope::Selections, 1, None)
         .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
     let config = policy.config.clone();
     object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
