@@ -175,6 +175,7 @@ impl App {
             generations: reload::Generations::after(policy.generation),
             suspects: Mutex::default(),
         });
+        let cgroups = housekeeping::watch_cgroups(&app);
         app.redirector.activate(Arc::clone(&policy.tables))?;
         app.refresh_addresses()?;
         // Before and after: sk_lookup must not find an application that listens already missing,
@@ -187,7 +188,7 @@ impl App {
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
         app.look_twice_at_listeners()?;
-        housekeeping::spawn(&app, stopped);
+        housekeeping::spawn(&app, cgroups, stopped);
         Ok(app)
     }
 

@@ -229,9 +229,14 @@ impl Redirector {
         maps.refresh_cgroups(&self.tables.load(), changed)
     }
 
-    /// Wakes when cgroups appear or go; `None` if the kernel does not tell.
-    pub fn cgroup_watch(&self) -> Option<Arc<cgroup::watch::Watch>> {
-        self.maps.lock().cgroup_watch()
+    /// Tells, of the rules that are activated from here on, when cgroups appear or go.
+    ///
+    /// # Errors
+    /// The user has too many inotify instances; cgroups are then only found by looking again.
+    pub fn watch_cgroups(&self) -> std::io::Result<Arc<cgroup::watch::Watch>> {
+        let watch = Arc::new(cgroup::watch::Watch::new()?);
+        self.maps.lock().watch_cgroups(Arc::clone(&watch));
+        Ok(watch)
     }
 
     /// Tells the kernel which addresses are this host's own and which source it would use where.

@@ -10,8 +10,12 @@ use tokio::{io::unix::AsyncFd, sync::watch, time::MissedTickBehavior};
 use super::App;
 use crate::{
     kernel::{
-        cgroup::watch::{Changed, Watch},
+        cgroup::{
+            watch::{Changed, Watch},
+            whose::Finder,
+        },
         changes::Changes,
+        rules::Scope,
         sys,
     },
     outbound,
@@ -21,10 +25,22 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Starts the watch over idle tunnels, cgroups, addresses and listening sockets, and the reader
 /// of the kernel's refusals.
-pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
+pub(super) fn spawn(
+    app: &Arc<App>,
+    cgroups: Option<AsyncFd<Arc<Watch>>>,
+    stopped: watch::Receiver<bool>,
+) {
     let mut tasks = app.tasks.lock();
     tasks.spawn(periodic(Arc::downgrade(app), stopped.clone()));
-    tasks.spawn(follow_cgroups(Arc::downgrade(app), stopped));
+    if app.scope == Scope::Selections {
+        let finder = app.data.cgroups.clone();
+        tasks.spawn(follow_cgroups(
+            Arc::downgrade(app),
+            finder,
+            cgroups,
+            stopped,
+        ));
+    }
     if let Some(events) = app.redirector.take_events() {
         let data = Arc::clone(&app.data);
         let mut detached = app.detached.subscribe();
@@ -42,6 +58,24 @@ pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
             }
         });
     }
+}
+
+/// Begins to watch for cgroups, before any is looked at. A command's own cgroup is governed as a
+/// whole: nothing is to be told apart in it.
+pub(super) fn watch_cgroups(app: &App) -> Option<AsyncFd<Arc<Watch>>> {
+    if app.scope != Scope::Selections {
+        return None;
+    }
+    let watch = app.redirector.watch_cgroups().and_then(sys::watch_cgroups);
+    watch
+        .inspect_err(|error| {
+            tracing::warn!(
+                %error,
+                "watching for new cgroups (compare fs.inotify.max_user_instances); they are \
+                 looked for each second, and until then the proxy decides for them",
+            );
+        })
+        .ok()
 }
 
 async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
@@ -72,16 +106,12 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
 }
 
 /// A cgroup that appears has connections before the next second.
-async fn follow_cgroups(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
-    let Some(finder) = app.upgrade().map(|app| app.data.cgroups.clone()) else {
-        return;
-    };
-    let watch = app.upgrade().and_then(|app| app.redirector.cgroup_watch());
-    let watch = watch.and_then(|watch| {
-        sys::watch_cgroups(watch)
-            .inspect_err(|error| tracing::warn!(%error, "watching for new cgroups"))
-            .ok()
-    });
+async fn follow_cgroups(
+    app: Weak<App>,
+    finder: Finder,
+    watch: Option<AsyncFd<Arc<Watch>>>,
+    mut stopped: watch::Receiver<bool>,
+) {
     loop {
         let told = tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,

@@ -220,8 +220,9 @@ impl Maps {
         self.cgroups.refresh(tables, changed)
     }
 
-    pub(super) fn cgroup_watch(&self) -> Option<Arc<Watch>> {
-        self.cgroups.watch()
+    /// Has folders of cgroups told to `watch`.
+    pub(super) fn watch_cgroups(&mut self, watch: Arc<Watch>) {
+        self.cgroups.tell(watch);
     }
 
     pub(super) fn reconcile_listening(

@@ -6,6 +6,7 @@ use std::{
     io,
     os::fd::{AsFd as _, AsRawFd, RawFd},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use nix::{
@@ -19,6 +20,8 @@ use parking_lot::Mutex;
 pub struct Watch {
     inotify: Inotify,
     folders: Mutex<HashMap<WatchDescriptor, String>>,
+    /// Whether the log has said that a folder cannot be watched.
+    told: AtomicBool,
 }
 
 /// Where cgroups have appeared or gone.
@@ -39,6 +42,7 @@ impl Watch {
         Ok(Self {
             inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?,
             folders: Mutex::default(),
+            told: AtomicBool::new(false),
         })
     }
 
@@ -55,7 +59,14 @@ impl Watch {
             }
             Err(Errno::ENOENT) => {}
             Err(error) => {
-                tracing::debug!(cgroup = path, %error, "watching for new cgroups; each second is looked instead");
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        cgroup = path,
+                        %error,
+                        "watching for new cgroups (compare fs.inotify.max_user_watches); they are \
+                         looked for each second, and until then the proxy decides for them",
+                    );
+                }
             }
         }
     }
@@ -100,5 +111,48 @@ impl Watch {
 impl AsRawFd for Watch {
     fn as_raw_fd(&self) -> RawFd {
         self.inotify.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_appears_or_goes_is_told_of_by_the_path_it_is_known_as() {
+        let at = tempfile::tempdir().unwrap();
+        let watch = Watch::new().unwrap();
+        watch.add(at.path(), "/slice");
+        assert_eq!(watch.changed(), Changed::In(BTreeSet::new()));
+        let slice = || Changed::In(BTreeSet::from(["/slice".to_owned()]));
+        fs::create_dir(at.path().join("web")).unwrap();
+        assert_eq!(watch.changed(), slice());
+        fs::remove_dir(at.path().join("web")).unwrap();
+        assert_eq!(watch.changed(), slice());
+        watch.retain(|folder| folder != "/slice");
+        fs::create_dir(at.path().join("web")).unwrap();
+        assert_eq!(watch.changed(), Changed::In(BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_folder_that_is_made_again_is_watched_again() {
+        let at = tempfile::tempdir().unwrap();
+        let slice = at.path().join("slice");
+        let watch = Watch::new().unwrap();
+        for _ in 0..3 {
+            fs::create_dir(&slice).unwrap();
+            watch.add(&slice, "/slice");
+            fs::create_dir(slice.join("web")).unwrap();
+            let told = Changed::In(BTreeSet::from(["/slice".to_owned()]));
+            assert_eq!(watch.changed(), told);
+            fs::remove_dir_all(&slice).unwrap();
+        }
+        watch.changed();
+        assert!(
+            watch.folders.lock().is_empty(),
+            "those that are gone are forgotten"
+        );
     }
 }

@@ -40,21 +40,17 @@ pub(super) struct Classified {
 
 impl Cgroups {
     pub(super) fn take(bpf: &mut Ebpf, mount: PathBuf) -> Result<Self, MapError> {
-        let watch = Watch::new()
-            .inspect_err(|error| {
-                tracing::warn!(%error, "watching for new cgroups; they are looked for each second");
-            })
-            .ok();
         Ok(Self {
             mount,
             sets: taken(bpf, map::CGROUPS)?,
-            watch: watch.map(Arc::new),
+            watch: None,
             active: None,
         })
     }
 
-    pub(super) fn watch(&self) -> Option<Arc<Watch>> {
-        self.watch.clone()
+    /// Has folders that are looked at from here on told to `watch`.
+    pub(super) fn tell(&mut self, watch: Arc<Watch>) {
+        self.watch = Some(watch);
     }
 
     /// Fills the set `index`, which is not the active one.
