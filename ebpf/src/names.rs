@@ -67,7 +67,7 @@ pub mod map {
     pub const OWN: &str = "OWN";
     /// sk_storage of applications' accepted sockets: the client's [`crate::addr::Endpoint`].
     pub const SERVED: &str = "SERVED";
-    /// Rule sets: cgroup id to cgroup class.
+    /// Rule sets: cgroup id to [`crate::rules::CgroupClass`].
     pub const CGROUPS: &str = "CGROUPS";
     /// Rule sets: [`crate::rules::UserKey`] to selection class.
     pub const USERS: &str = "USERS";
@@ -123,7 +123,7 @@ pub mod global {
 pub const PENDING_ENTRIES: usize = 65_536;
 /// Listeners in a registry.
 pub const LISTENER_ENTRIES: usize = 4_096;
-/// Cgroups that a rule set can name.
+/// Cgroups that a rule set can name or tell apart from those.
 pub const CGROUP_ENTRIES: usize = 16_384;
 /// Users that a rule set can name, times its cgroup classes.
 pub const USER_ENTRIES: usize = 16_384;

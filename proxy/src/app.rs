@@ -29,8 +29,9 @@ use crate::{
     kernel::{
         Facts, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
+        cgroup::whose::Finder,
         listening::{self, Mend, Suspects},
-        rules::{RuleTables, Scope},
+        rules::Scope,
     },
     policy::{Policy, PolicyError},
     record::RecordSink,
@@ -155,13 +156,15 @@ impl App {
             policy: Arc::clone(&policy),
             sink: plan.sink,
             owners: Owners::new(plan.mount.clone()),
+            cgroups: Finder::new(plan.mount.clone()),
             netns: redirector.netns(),
             exempt_by_socket: plan.proxy.id == 0,
         }));
         let listeners = Listeners::bind(config.intercept.listeners)?;
         // Rules before listeners: where programs are attached already, the first connection that
         // finds a listener must be redirected by rules that are known here.
-        redirector.activate(RuleTables::compile(&config, plan.scope, policy.generation))?;
+        let cgroups = housekeeping::watch_cgroups(plan.scope, &redirector);
+        redirector.activate(Arc::clone(&policy.tables))?;
         listeners.register(&redirector)?;
         let (stop, stopped) = watch::channel(false);
         let mut heartbeat = Heartbeat::new(config.daemon.heartbeat);
@@ -193,7 +196,7 @@ impl App {
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
         app.look_twice_at_listeners()?;
-        housekeeping::spawn(&app, stopped);
+        housekeeping::spawn(&app, cgroups, stopped);
         app.redirector.will_leave(plan.left);
         Ok(app)
     }

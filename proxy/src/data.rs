@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     config::Limits,
     inbound::owners::Owners,
-    kernel::FlowTable,
+    kernel::{FlowTable, cgroup::whose::Finder},
     live::{Bounds, Live},
     outbound::upstream::TunnelIo,
     policy::Policy,
@@ -46,6 +46,8 @@ pub struct DataPath {
     pub limits: Limits,
     /// Which processes listen.
     pub owners: Owners,
+    /// Whose connections those are that the kernel could not tell.
+    pub cgroups: Finder,
     /// This host's own addresses.
     pub own_addresses: ArcSwap<Vec<IpAddr>>,
     /// Cookie of the network namespace.
@@ -70,6 +72,8 @@ pub struct Parts {
     pub sink: RecordSink,
     /// See [`DataPath::owners`].
     pub owners: Owners,
+    /// See [`DataPath::cgroups`].
+    pub cgroups: Finder,
     /// See [`DataPath::netns`].
     pub netns: u64,
     /// See [`DataPath::exempt_by_socket`].
@@ -95,6 +99,7 @@ impl DataPath {
                 tunnels: limits.connections,
             }),
             owners: parts.owners,
+            cgroups: parts.cgroups,
             own_addresses: ArcSwap::default(),
             netns: parts.netns,
             exempt_by_socket: parts.exempt_by_socket,

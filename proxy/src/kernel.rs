@@ -238,7 +238,8 @@ impl Redirector {
     }
 
     /// Makes `tables` the active rules, all at once.
-    pub fn activate(&self, tables: RuleTables) -> Result<(), KernelError> {
+    pub fn activate(&self, tables: impl Into<Arc<RuleTables>>) -> Result<(), KernelError> {
+        let tables = tables.into();
         let mut maps = self.maps.lock();
         let proxy = maps::ProxyFacts {
             own_cgroup: self.own_cgroup,
@@ -248,13 +249,25 @@ impl Redirector {
             flags: if local::has_mptcp() { SETTING_MPTCP } else { 0 },
         };
         maps.activate(&tables, &proxy)?;
-        self.tables.store(Arc::new(tables));
+        self.tables.store(tables);
         Ok(())
     }
 
-    /// Looks again which named cgroups exist, and tells the kernel of new ones.
-    pub fn refresh_cgroups(&self) -> Result<(), KernelError> {
-        self.maps.lock().refresh_cgroups(&self.tables.load())
+    /// Looks again which cgroups exist, and tells the kernel of new ones.
+    pub fn refresh_cgroups(&self, changed: &cgroup::watch::Changed) -> Result<(), KernelError> {
+        // The tables under the lock: those of before a reload are not for what it has filled.
+        let mut maps = self.maps.lock();
+        maps.refresh_cgroups(&self.tables.load(), changed)
+    }
+
+    /// Tells, of the rules that are activated from here on, when cgroups appear or go.
+    ///
+    /// # Errors
+    /// The user has too many inotify instances; cgroups are then only found by looking again.
+    pub fn watch_cgroups(&self) -> std::io::Result<Arc<cgroup::watch::Watch>> {
+        let watch = Arc::new(cgroup::watch::Watch::new()?);
+        self.maps.lock().watch_cgroups(Arc::clone(&watch));
+        Ok(watch)
     }
 
     /// Tells the kernel which addresses are this host's own and which source it would use where.

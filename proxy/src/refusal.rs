@@ -46,6 +46,8 @@ reasons! {
     OtherNamespace = "other-namespace", "a daemon in that namespace, or a narrower intercept.cgroup or select";
     /// The application's socket is bound to a network interface.
     DeviceBound = "device-bound", "exclude the destination or the application: SO_BINDTODEVICE and redirection exclude each other";
+    /// The application's cgroup was new to the kernel's table, and gone before it was looked at.
+    CgroupGone = "cgroup-gone", "the application ended as soon as it had connected, and its cgroup was removed: which rule is for it is not known";
     /// No inbound rule names the port that the connection came to.
     NoInboundRule = "no-inbound-rule", "the rule was removed by a reload while the connection arrived";
     /// The listening application is not in the rule's selection.

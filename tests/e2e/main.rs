@@ -11,6 +11,7 @@
 mod addresses;
 mod baseline;
 mod bytes;
+mod cgroups;
 mod detach;
 mod exec;
 mod fail_closed;

@@ -116,7 +116,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     if cgroup == settings.own_cgroup || maps::own(sock).is_some() {
         return Outcome::Pass;
     }
-    let selection = selection(settings, set);
+    let selection = selection(settings, set, cgroup);
     let verdict = decide(
         &set,
         &Query {
@@ -194,9 +194,9 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     Outcome::Redirect(port.to_be())
 }
 
-/// The selections that the connecting task is in: its deepest named cgroup, then its user.
+/// The selections that the connecting task is in: the deepest cgroup that is known, then its user.
 #[inline(always)]
-fn selection(settings: &Settings, set: RuleSet) -> u32 {
+fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
     if settings.flags & SETTING_SELECT_ALL != 0 {
         return SELECTION_ALL;
     }
@@ -209,7 +209,11 @@ fn selection(settings: &Settings, set: RuleSet) -> u32 {
             if cgroup != 0
                 && let Some(found) = set.cgroup_class(cgroup)
             {
-                class = found;
+                class = if cgroup == own {
+                    found.own
+                } else {
+                    found.below
+                };
                 break;
             }
             level -= 1;

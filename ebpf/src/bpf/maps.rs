@@ -19,7 +19,7 @@ use sidetrack_abi::{
         CGROUP_ENTRIES, DESTINATION_ENTRIES, LISTENER_ENTRIES, LISTENING_ENTRIES, LOCAL_ENTRIES,
         PENDING_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, SOURCE_ENTRIES, USER_ENTRIES,
     },
-    rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
+    rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
     settings::Settings,
 };
 
@@ -66,7 +66,8 @@ static OWN: SkStorage<OwnSocket> = SkStorage::new();
 #[btf_map]
 static SERVED: SkStorage<Endpoint> = SkStorage::new();
 #[btf_map]
-static CGROUPS: ArrayOfMaps<HashMap<u64, u32, CGROUP_ENTRIES, SPARSE>, SETS> = ArrayOfMaps::new();
+static CGROUPS: ArrayOfMaps<HashMap<u64, CgroupClass, CGROUP_ENTRIES, SPARSE>, SETS> =
+    ArrayOfMaps::new();
 #[btf_map]
 static USERS: ArrayOfMaps<HashMap<UserKey, u32, USER_ENTRIES, SPARSE>, SETS> = ArrayOfMaps::new();
 #[btf_map]
@@ -135,11 +136,12 @@ impl RuleSet {
         Some((Self { index }, settings))
     }
 
-    /// Class of a cgroup that the rules name.
+    /// Classes of a cgroup that user space knows.
     #[inline(always)]
-    pub(super) fn cgroup_class(self, cgroup: u64) -> Option<u32> {
+    pub(super) fn cgroup_class(self, cgroup: u64) -> Option<CgroupClass> {
         let set = CGROUPS.get(self.index)?;
-        // SAFETY: a copy of a word that is only ever replaced whole.
+        // SAFETY: a copy of a value that is not changed and not removed while its cgroup is there,
+        // which it is while the task that asks is in it.
         set.get_ptr(cgroup).map(|class| unsafe { *class })
     }
 

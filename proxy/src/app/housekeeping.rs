@@ -5,18 +5,43 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{io::unix::AsyncFd, sync::watch, time::MissedTickBehavior};
 
 use super::App;
-use crate::{kernel::changes::Changes, outbound};
+use crate::{
+    kernel::{
+        Redirector,
+        cgroup::{
+            watch::{Changed, Watch},
+            whose::Finder,
+        },
+        changes::Changes,
+        rules::Scope,
+        sys,
+    },
+    outbound,
+};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Starts the watch over idle tunnels, cgroups, addresses and listening sockets, and the reader
 /// of the kernel's refusals.
-pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
+pub(super) fn spawn(
+    app: &Arc<App>,
+    cgroups: Option<AsyncFd<Arc<Watch>>>,
+    stopped: watch::Receiver<bool>,
+) {
     let mut tasks = app.tasks.lock();
-    tasks.spawn(periodic(Arc::downgrade(app), stopped));
+    tasks.spawn(periodic(Arc::downgrade(app), stopped.clone()));
+    if app.scope == Scope::Selections {
+        let finder = app.data.cgroups.clone();
+        tasks.spawn(follow_cgroups(
+            Arc::downgrade(app),
+            finder,
+            cgroups,
+            stopped,
+        ));
+    }
     if let Some(events) = app.redirector.take_events() {
         let data = Arc::clone(&app.data);
         let mut detached = app.detached.subscribe();
@@ -34,6 +59,27 @@ pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
             }
         });
     }
+}
+
+/// Begins to watch for cgroups, before any is looked at. A command's own cgroup is governed as a
+/// whole: nothing is to be told apart in it.
+pub(super) fn watch_cgroups(
+    scope: Scope,
+    redirector: &Redirector,
+) -> Option<AsyncFd<Arc<Watch>>> {
+    if scope != Scope::Selections {
+        return None;
+    }
+    let watch = redirector.watch_cgroups().and_then(sys::watch_cgroups);
+    watch
+        .inspect_err(|error| {
+            tracing::warn!(
+                %error,
+                "watching for new cgroups (compare fs.inotify.max_user_instances); they are \
+                 looked for each second, and until then the proxy decides for them",
+            );
+        })
+        .ok()
 }
 
 async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
@@ -63,13 +109,60 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// A cgroup that appears has connections before the next second.
+async fn follow_cgroups(
+    app: Weak<App>,
+    finder: Finder,
+    watch: Option<AsyncFd<Arc<Watch>>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let told = tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            told = told(watch.as_ref()) => Some(told),
+            () = finder.asked() => None,
+        };
+        let Some(app) = app.upgrade() else {
+            return;
+        };
+        let look = move || {
+            let changed = told.map_or(Changed::Anywhere, |watch| watch.changed());
+            app.look_for_cgroups(&changed);
+        };
+        // Reading folders of cgroups blocks.
+        if let Err(error) = tokio::task::spawn_blocking(look).await {
+            tracing::error!(%error, "looking for cgroups");
+        }
+    }
+}
+
+/// Resolves when cgroups have appeared or gone.
+async fn told(watch: Option<&AsyncFd<Arc<Watch>>>) -> Arc<Watch> {
+    let Some(watch) = watch else {
+        return std::future::pending().await;
+    };
+    match watch.readable().await {
+        Ok(mut ready) => {
+            // Before it is read: what is told meanwhile makes it ready again.
+            ready.clear_ready();
+            Arc::clone(watch.get_ref())
+        }
+        // The runtime ends.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 impl App {
+    fn look_for_cgroups(&self, changed: &Changed) {
+        if let Err(error) = self.redirector.refresh_cgroups(changed) {
+            tracing::warn!(%error, "looking for cgroups that have appeared or gone");
+        }
+    }
+
     /// Each look by itself: one that fails does not keep the others from being taken. Whether
     /// the addresses have to be looked at again.
     fn look_again(&self, mut addresses_are_stale: bool) -> bool {
-        if let Err(error) = self.redirector.refresh_cgroups() {
-            tracing::warn!(%error, "looking for new cgroups");
-        }
+        self.look_for_cgroups(&Changed::Anywhere);
         if addresses_are_stale {
             match self.refresh_addresses() {
                 Ok(()) => addresses_are_stale = false,

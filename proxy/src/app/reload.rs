@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{App, ReloadError};
-use crate::{config::Config, kernel::rules::RuleTables, policy::Policy};
+use crate::{config::Config, policy::Policy};
 
 /// Numbers of the generations of policy. One is never given twice, also if the policy that had it
 /// was taken back: connections that the kernel redirected by it may be accepted later, and must
@@ -45,10 +45,15 @@ impl App {
         let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
         same(&before.config, &config)?;
         let generation = self.generations.next();
-        let policy = Arc::new(Policy::build(config, generation, Some(&before))?);
+        let policy = Arc::new(Policy::build(
+            config,
+            self.scope,
+            generation,
+            Some(&before),
+        )?);
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
-        let tables = RuleTables::compile(&policy.config, self.scope, generation);
+        let tables = Arc::clone(&policy.tables);
         // User space first: connections that the kernel redirects by the new rules must find
         // them here, and those of the old rules are still known to the new policy.
         self.data.policy.store(Arc::clone(&policy));

@@ -110,7 +110,7 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
         Some(path) => Config::load(path)?,
         None => Config::parse(PASS_EVERYTHING, Path::new("exec"))?,
     };
-    let policy = Policy::build(config, 1, None)
+    let policy = Policy::build(config, Scope::Everything, 1, None)
         .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
     let config = policy.config.clone();
     object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;

@@ -55,7 +55,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     // redirected may still arrive.
     let name = PinName::of(&config.daemon.instance);
     let generation = NonZeroU32::MIN.saturating_add(pins::last_generation(&name));
-    let policy = Policy::build(config, generation.get(), None)
+    let policy = Policy::build(config, Scope::Selections, generation.get(), None)
         .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
     let config = policy.config.clone();
     object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;

@@ -14,6 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::KernelError;
 use crate::config::Instance;
 
+pub mod known;
+pub mod watch;
+pub mod whose;
+
 /// How long processes that are about to end may hold up the removal of their cgroup.
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(10);

@@ -1,8 +1,7 @@
 //! Typed handles of the maps.
 
 use std::{
-    collections::HashMap as StdHashMap, io, os::fd::AsRawFd, path::PathBuf, sync::Arc,
-    time::Duration,
+    collections::HashMap as StdHashMap, os::fd::AsRawFd, path::PathBuf, sync::Arc, time::Duration,
 };
 
 use aya::{
@@ -17,13 +16,14 @@ use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, Redirected,
     counter::Counter,
     inbound::{InboundPort, ListeningKey, LocalKey},
-    names::{CGROUP_ENTRIES, DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
+    names::{DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
     rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
     settings::Settings,
 };
 
 use super::{
-    KernelError, cgroup,
+    KernelError,
+    cgroup::watch::{Changed, Watch},
     events::RefusedEvents,
     flows::FlowMaps,
     listening::{self, Discrepancy, Mend},
@@ -31,8 +31,10 @@ use super::{
 };
 
 mod addresses;
+mod cgroups;
 mod heartbeat;
 
+use cgroups::Cgroups;
 pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
@@ -62,7 +64,6 @@ pub(super) struct ProxyFacts {
 
 pub(super) struct Maps {
     pub(super) flows: Arc<FlowMaps>,
-    mount: PathBuf,
     pub(super) heartbeat: Arc<Heartbeat>,
     active_set: Array<MapData, u32>,
     settings: Array<MapData, Settings>,
@@ -74,14 +75,11 @@ pub(super) struct Maps {
     listening: HashMap<MapData, ListeningKey, u64>,
     local: HashMap<MapData, LocalKey, u32>,
     sources: LpmTrie<MapData, DestinationKey, Address>,
-    cgroups: Sets<HashMap<MapData, u64, u32>>,
+    cgroups: Cgroups,
     users: Sets<HashMap<MapData, UserKey, u32>>,
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
-    /// Cgroups of the active set, to which those that appear later are added.
-    active_cgroups: Option<HashMap<MapData, u64, u32>>,
-    known_cgroups: StdHashMap<u64, u32>,
     active: u32,
     /// Settings of the active set, and those of its flags that are the host's.
     active_settings: Settings,
@@ -97,16 +95,14 @@ fn filling(error: MapError) -> KernelError {
     )
 }
 
+fn taken<T: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result<T, MapError> {
+    bpf.take_map(name)
+        .ok_or_else(|| MapError::InvalidName { name: name.into() })?
+        .try_into()
+}
+
 impl Maps {
     pub(super) fn take(bpf: &mut Ebpf, mount: PathBuf) -> Result<Self, MapError> {
-        fn taken<T: TryFrom<Map, Error = MapError>>(
-            bpf: &mut Ebpf,
-            name: &str,
-        ) -> Result<T, MapError> {
-            bpf.take_map(name)
-                .ok_or_else(|| MapError::InvalidName { name: name.into() })?
-                .try_into()
-        }
         let active_set: Array<MapData, u32> = taken(bpf, map::ACTIVE)?;
         Ok(Self {
             heartbeat: Arc::new(Heartbeat::new(taken(bpf, map::HEARTBEAT)?)),
@@ -116,7 +112,6 @@ impl Maps {
                 taken(bpf, map::ACCEPTED)?,
                 taken(bpf, map::OWN)?,
             )),
-            mount,
             active_set,
             settings: taken(bpf, map::SETTINGS)?,
             counters: taken(bpf, map::COUNTERS)?,
@@ -127,13 +122,11 @@ impl Maps {
             listening: taken(bpf, map::LISTENING)?,
             local: taken(bpf, map::LOCAL)?,
             sources: taken(bpf, map::SOURCES)?,
-            cgroups: taken(bpf, map::CGROUPS)?,
+            cgroups: Cgroups::take(bpf, mount)?,
             users: taken(bpf, map::USERS)?,
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
-            active_cgroups: None,
-            known_cgroups: StdHashMap::new(),
             active_settings: Settings::default(),
             absent: 0,
             events: Some(taken(bpf, map::EVENTS)?),
@@ -174,13 +167,7 @@ impl Maps {
         proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
         let next = (self.active + 1) % RULE_SETS;
-        let mut cgroups = HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
-        let before = std::mem::take(&mut self.known_cgroups);
-        let named = self.add_cgroups(tables, &mut cgroups);
-        // What is known is of the active set until this one is.
-        let known = std::mem::replace(&mut self.known_cgroups, before);
-        named?;
-        self.cgroups.set(next, &cgroups, 0).map_err(filling)?;
+        let cgroups = self.cgroups.fill(next, tables)?;
 
         let mut users = HashMap::create(USER_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for (key, class) in &tables.users {
@@ -230,56 +217,22 @@ impl Maps {
         self.active_set.set(0, next, 0).map_err(filling)?;
         self.active = next;
         self.active_settings = settings;
-        self.active_cgroups = Some(cgroups);
-        self.known_cgroups = known;
+        self.cgroups.activated(cgroups);
         Ok(())
     }
 
-    /// Adds cgroups that have appeared since.
-    pub(super) fn refresh_cgroups(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
-        let Some(mut active) = self.active_cgroups.take() else {
-            return Ok(());
-        };
-        let result = self.add_cgroups(tables, &mut active);
-        self.active_cgroups = Some(active);
-        result
-    }
-
-    fn add_cgroups(
+    /// Follows cgroups that have appeared or gone.
+    pub(super) fn refresh_cgroups(
         &mut self,
         tables: &RuleTables,
-        into: &mut HashMap<MapData, u64, u32>,
+        changed: &Changed,
     ) -> Result<(), KernelError> {
-        let mut there = StdHashMap::new();
-        for (path, class) in &tables.cgroups {
-            let folder = cgroup::folder(&self.mount, path);
-            match cgroup::id(&folder) {
-                Ok(id) => there.insert(id, *class),
-                // A service that is not running has none; it is looked for again.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    return Err(KernelError::new(
-                        format!("looking up the cgroup {}", folder.display()),
-                        "the cgroup2 hierarchy must be readable",
-                        error,
-                    ));
-                }
-            };
-        }
-        for (id, class) in &there {
-            if self.known_cgroups.get(id) != Some(class) {
-                into.insert(id, class, 0).map_err(filling)?;
-            }
-        }
-        for gone in self
-            .known_cgroups
-            .keys()
-            .filter(|id| !there.contains_key(id))
-        {
-            let _ = into.remove(gone);
-        }
-        self.known_cgroups = there;
-        Ok(())
+        self.cgroups.refresh(tables, changed)
+    }
+
+    /// Has folders of cgroups told to `watch`.
+    pub(super) fn watch_cgroups(&mut self, watch: Arc<Watch>) {
+        self.cgroups.tell(watch);
     }
 
     pub(super) fn reconcile_listening(

@@ -8,12 +8,15 @@ use std::{
         fd::{AsRawFd, BorrowedFd},
         unix::net::UnixDatagram,
     },
+    sync::Arc,
 };
 
 use aya::maps::{MapData, RingBuf};
 use nix::errno::Errno;
 use sidetrack_abi::event::Refused;
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::cgroup::watch::Watch;
 
 pub mod link;
 
@@ -160,4 +163,14 @@ pub fn watch_ring(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>
     // SAFETY: the ring buffer owns its descriptor, never replaces it, and closes it only when it
     // is dropped, which AsyncFd does after it has deregistered it.
     unsafe { AsyncFd::register(ring) }.map_err(Into::into)
+}
+
+/// Waits for an inotify instance with the runtime of this task.
+///
+/// # Errors
+/// If the runtime cannot register the descriptor.
+pub fn watch_cgroups(watch: Arc<Watch>) -> io::Result<AsyncFd<Arc<Watch>>> {
+    // SAFETY: a watch owns its descriptor, never replaces it, and closes it only when the last
+    // reference is dropped, of which AsyncFd keeps one until it has deregistered it.
+    unsafe { AsyncFd::register_with_interest(watch, Interest::READABLE) }.map_err(Into::into)
 }

@@ -31,12 +31,12 @@ pub struct MtlsRoute {
     pub generation: u64,
 }
 
-/// A connection that policy lets go on. Only [`super::Policy::outbound`] makes one.
+/// A connection that policy lets go on. Only [`super::Policy`] makes one.
 pub struct OutboundPermit {
     /// Where the application wanted to go.
     pub destination: OriginalDst,
-    /// The rule that decided.
-    pub rule: Arc<str>,
+    /// The rule that decided; none if no rule is for it, which the kernel did not know.
+    pub rule: Option<Arc<str>>,
     /// How.
     pub route: Route,
     /// SO_MARK of the application's socket, which holds for ours.
@@ -47,7 +47,7 @@ pub struct OutboundPermit {
 }
 
 impl OutboundPermit {
-    pub(super) fn new(redirected: &Redirected, rule: Arc<str>, route: Route) -> Self {
+    pub(super) fn new(redirected: &Redirected, rule: Option<Arc<str>>, route: Route) -> Self {
         Self {
             destination: OriginalDst::new(redirected.destination.into()),
             rule,
