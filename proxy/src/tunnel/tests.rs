@@ -23,6 +23,12 @@ mod endings;
 mod hostile;
 mod leases;
 
+/// Longer than any test.
+const PATIENT: Patience = Patience {
+    answer: Duration::from_secs(3600),
+    idle: None,
+};
+
 /// How one lease ended at the server.
 type Ended = (Moved, Result<(), Refusal>);
 
@@ -182,7 +188,9 @@ fn carry_from(
 ) -> JoinHandle<(LeaseEnd<Io, TcpStream>, Moved)> {
     tokio::spawn(async move {
         let mut moved = Moved::default();
-        let end = tunnel.lease(&open(id), near, first, None, &mut moved).await;
+        let end = tunnel
+            .lease(&open(id), near, first, PATIENT, &mut moved)
+            .await;
         (end, moved)
     })
 }
