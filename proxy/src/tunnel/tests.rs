@@ -22,6 +22,7 @@ use crate::{
 mod endings;
 mod hostile;
 mod leases;
+mod storm;
 
 /// Longer than any test.
 const PATIENT: Patience = Patience {
