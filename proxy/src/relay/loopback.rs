@@ -2,8 +2,11 @@
 
 use std::{
     fmt, io,
-    net::Ipv4Addr,
-    sync::Arc,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -59,6 +62,48 @@ pub(crate) async fn pair() -> (TcpStream, TcpStream) {
     near.set_nodelay(true).unwrap();
     far.set_nodelay(true).unwrap();
     (near, far)
+}
+
+/// Connects pairs of sockets over few listeners: two hundred thousand listeners of their own
+/// would use up the ports, and so would a single one.
+pub(crate) struct Pairs {
+    listeners: Vec<tokio::sync::Mutex<TcpListener>>,
+    next: AtomicUsize,
+}
+
+impl Pairs {
+    pub(crate) async fn new() -> Self {
+        let mut listeners = Vec::new();
+        for last in 1..=32 {
+            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 7, last], 0)))
+                .await
+                .unwrap();
+            listeners.push(tokio::sync::Mutex::new(listener));
+        }
+        Self {
+            listeners,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) async fn pair(&self) -> (TcpStream, TcpStream) {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.listeners.len();
+        let listener = self.listeners[next].lock().await;
+        let near = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let own = near.local_addr().unwrap();
+        // One who was dropped in here left a connection behind.
+        let far = loop {
+            let (far, from) = listener.accept().await.unwrap();
+            if from == own {
+                break far;
+            }
+        };
+        near.set_nodelay(true).unwrap();
+        far.set_nodelay(true).unwrap();
+        (near, far)
+    }
 }
 
 /// The same with TLS on top.

@@ -20,7 +20,9 @@ use crate::{
 };
 
 mod endings;
+mod faults;
 mod hostile;
+mod idle_race;
 mod leases;
 mod storm;
 

@@ -6,21 +6,18 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::{
     identity::Expected,
-    relay::loopback::{Dice, Identity, load, reset, write_in_pieces},
+    relay::loopback::{Dice, Identity, Pairs, load, reset, write_in_pieces},
 };
 
 mod part;
@@ -31,40 +28,6 @@ const LANES: u64 = 96;
 const IDENTITIES: usize = 5;
 /// Repeats the choices of a run that failed, if not what the scheduler made of them.
 const SEED: &str = "SIDETRACK_SEED";
-
-/// Connects pairs of sockets over few listeners: two hundred thousand listeners of their own
-/// would use up the ports, and so would a single one.
-struct Pairs {
-    listeners: Vec<tokio::sync::Mutex<TcpListener>>,
-    next: AtomicUsize,
-}
-
-impl Pairs {
-    async fn new() -> Self {
-        let mut listeners = Vec::new();
-        for last in 1..=32 {
-            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 7, last], 0)))
-                .await
-                .unwrap();
-            listeners.push(tokio::sync::Mutex::new(listener));
-        }
-        Self {
-            listeners,
-            next: AtomicUsize::new(0),
-        }
-    }
-
-    async fn pair(&self) -> (TcpStream, TcpStream) {
-        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.listeners.len();
-        let listener = self.listeners[next].lock().await;
-        let address = listener.local_addr().unwrap();
-        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (near, far) = (near.unwrap(), far.unwrap().0);
-        near.set_nodelay(true).unwrap();
-        far.set_nodelay(true).unwrap();
-        (near, far)
-    }
-}
 
 /// What a server hands to the application of a lease.
 struct Dialled {
