@@ -27,6 +27,7 @@ pub struct Setup {
     cgroup: PathBuf,
     credential: Credential,
     bundles: [PathBuf; 2],
+    crl: Option<PathBuf>,
     drain: &'static str,
     sections: String,
     dir: PathBuf,
@@ -43,6 +44,7 @@ impl Setup {
             cgroup: host.daemons().path().to_owned(),
             credential: pki.credential(host.letter(), Flaw::None),
             bundles: [pki.bundle(), pki.other_bundle()],
+            crl: None,
             drain: "10s",
             sections: String::new(),
             dir: host.dir().join("daemon"),
@@ -59,6 +61,12 @@ impl Setup {
     /// Another certificate than the good one.
     pub fn credential(mut self, credential: Credential) -> Self {
         self.credential = credential;
+        self
+    }
+
+    /// A revocation list of `example.org`.
+    pub fn crl(mut self, list: PathBuf) -> Self {
+        self.crl = Some(list);
         self
     }
 
@@ -105,6 +113,7 @@ certificate = "{certificate}"
 private_key = "{key}"
 [trust."example.org"]
 bundle = "{ours}"
+{crl}
 [trust."other.example"]
 bundle = "{other}"
 {sections}"#,
@@ -115,6 +124,10 @@ bundle = "{other}"
             certificate = self.credential.certificate.display(),
             key = self.credential.key.display(),
             ours = self.bundles[0].display(),
+            crl = self
+                .crl
+                .as_ref()
+                .map_or_else(String::new, |list| format!("crl = {:?}", list.display())),
             other = self.bundles[1].display(),
             sections = self.sections,
         )
