@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, timeout_at},
 };
 
@@ -38,6 +38,9 @@ pub struct DataPath {
     pub policy: ArcSwap<Policy>,
     /// Idle tunnels to peers.
     pub pool: Pool<TunnelIo>,
+    /// Generation of the policy that the last reload switched to: tunnels of peers that were
+    /// judged under another are closed.
+    pub reloaded: watch::Sender<u32>,
     /// Where records go.
     pub sink: RecordSink,
     /// Connections that are alive.
@@ -86,6 +89,7 @@ impl DataPath {
         let limits = parts.policy.config.limits.clone();
         Self {
             flows: parts.flows,
+            reloaded: watch::channel(parts.policy.generation).0,
             policy: ArcSwap::new(parts.policy),
             pool: Pool::new(crate::tunnel::Limits {
                 per_key: limits.idle_tunnels_per_peer,

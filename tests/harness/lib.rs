@@ -37,7 +37,7 @@ pub use daemon::Daemon;
 pub use host::{Host, World};
 pub use load::load;
 pub use mesh::Mesh;
-pub use pki::{Credential, Flaw};
+pub use pki::{Credential, Flaw, SHORT_LIFE};
 pub use process::{Finished, Running};
 pub use record::Record;
 pub use wait::{holds, until};

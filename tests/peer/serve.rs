@@ -45,6 +45,8 @@ enum Mode {
     Duplex,
     /// Sends to a client that does not read, and reports how much was taken.
     Flood,
+    /// The same, and never reads.
+    Jam,
     /// Never reads.
     Stall,
     /// Resets the connection after its first line.
@@ -150,6 +152,12 @@ fn serve(stream: &TcpStream, view: &Value, args: &Args, totals: &Totals) -> Valu
         Mode::Flood => {
             println!("{}", push_until_stuck(stream));
             wait_for_close(stream)
+        }
+        Mode::Jam => {
+            println!("{}", push_until_stuck(stream));
+            loop {
+                std::thread::park();
+            }
         }
         Mode::Stall => loop {
             std::thread::park();

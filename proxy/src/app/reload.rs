@@ -34,8 +34,8 @@ impl App {
     /// Reads the configuration and everything that it names again, and switches to it. On any
     /// error everything stays as it is.
     ///
-    /// Live connections go on under the policy by which they were permitted; idle tunnels of
-    /// before are closed.
+    /// Live connections go on under the policy by which they were permitted; tunnels of before,
+    /// those that peers made too, take no further lease and are closed.
     ///
     /// # Errors
     /// [`ReloadError`]
@@ -62,6 +62,7 @@ impl App {
             return Err(error.into());
         }
         self.data.pool.retain_generation(u64::from(generation));
+        self.data.reloaded.send_replace(generation);
         if let Err(error) = self.data.sink.reopen() {
             tracing::warn!(%error, "opening the access record's file again; the old one is used on");
         }

@@ -27,6 +27,7 @@ pub struct Setup {
     cgroup: PathBuf,
     credential: Credential,
     bundles: [PathBuf; 2],
+    crl: Option<PathBuf>,
     drain: &'static str,
     heartbeat: &'static str,
     sections: String,
@@ -44,6 +45,7 @@ impl Setup {
             cgroup: host.daemons().path().to_owned(),
             credential: pki.credential(host.letter(), Flaw::None),
             bundles: [pki.bundle(), pki.other_bundle()],
+            crl: None,
             drain: "10s",
             heartbeat: "3s",
             sections: String::new(),
@@ -76,6 +78,12 @@ impl Setup {
         let mut command = self.host.command_in(&self.cgroup, sidetrack_bin());
         command.args(["guard", "--config"]).arg(self.write());
         Running::spawn(command).finish_within(DEADLINE)
+    }
+
+    /// A revocation list of `example.org`.
+    pub fn crl(mut self, list: PathBuf) -> Self {
+        self.crl = Some(list);
+        self
     }
 
     /// Another instance's name, with files of its own.
@@ -122,6 +130,7 @@ certificate = "{certificate}"
 private_key = "{key}"
 [trust."example.org"]
 bundle = "{ours}"
+{crl}
 [trust."other.example"]
 bundle = "{other}"
 {sections}"#,
@@ -133,6 +142,10 @@ bundle = "{other}"
             certificate = self.credential.certificate.display(),
             key = self.credential.key.display(),
             ours = self.bundles[0].display(),
+            crl = self
+                .crl
+                .as_ref()
+                .map_or_else(String::new, |list| format!("crl = {:?}", list.display())),
             other = self.bundles[1].display(),
             sections = self.sections,
         )
