@@ -30,6 +30,7 @@ use crate::{
     kernel::{
         Family, KernelError, LoadError, Redirector,
         attach::Points,
+        hop::HopRoutes,
         listening::{self, Mend, Suspects},
         rules::{RuleTables, Scope},
     },
@@ -127,6 +128,7 @@ pub struct App {
     reloading: tokio::sync::Mutex<()>,
     generations: reload::Generations,
     suspects: Mutex<Suspects>,
+    hop: HopRoutes,
 }
 
 impl App {
@@ -159,7 +161,9 @@ impl App {
                 }
             }
         }
+        let own = plan.proxy.path.file_name().unwrap_or_default();
         let app = Arc::new(Self {
+            hop: HopRoutes::of(&own.to_string_lossy()),
             data,
             redirector,
             since: Instant::now(),
@@ -232,6 +236,7 @@ impl App {
             let _ = timeout(LAST_RECORDS, ended).await;
         }
         self.redirector.detach();
+        self.hop.remove();
         self.detached.send_replace(true);
         // Closed when the reader of the kernel's refusals has ended: it holds the receiver.
         let _ = timeout(LAST_RECORDS, self.detached.closed()).await;
@@ -244,6 +249,9 @@ impl App {
     }
 
     fn refresh_addresses(&self) -> Result<(), KernelError> {
+        if !self.data.policy.load().config.inbound.is_empty() {
+            self.hop.ensure()?;
+        }
         let own = self.redirector.refresh_addresses()?;
         self.data.own_addresses.store(Arc::new(own));
         Ok(())

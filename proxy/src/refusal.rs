@@ -62,6 +62,8 @@ reasons! {
     ConnectRefused = "connect-refused", "nothing listens there, or the peer's daemon is not running";
     /// No route to the upstream.
     Unreachable = "unreachable", "no route to the host; compare `ip route get`";
+    /// No local port was free.
+    PortsExhausted = "ports-exhausted", "every port of net.ipv4.ip_local_port_range is in use to that destination; widen it, or use more destinations";
     /// Connecting failed otherwise.
     ConnectFailed = "connect-failed", "see the record's detail";
     /// The TLS handshake took too long.

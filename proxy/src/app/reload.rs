@@ -48,6 +48,9 @@ impl App {
         let policy = Arc::new(Policy::build(config, generation, Some(&before))?);
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
+        if !policy.config.inbound.is_empty() {
+            self.hop.ensure()?;
+        }
         let tables = RuleTables::compile(&policy.config, self.scope, generation);
         // User space first: connections that the kernel redirects by the new rules must find
         // them here, and those of the old rules are still known to the new policy.

@@ -61,8 +61,7 @@ pub(super) async fn connect(
         set.map_err(|error| failed("setting the application's DSCP", error))?;
     }
     if let Some(source) = bind {
-        socket
-            .bind(SocketAddr::new(source, 0))
+        socket::bind_source(&socket, SocketAddr::new(source, 0))
             .map_err(|error| failed("binding the application's source address", error))?;
     }
     if data.exempt_by_socket {
