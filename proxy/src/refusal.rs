@@ -45,7 +45,7 @@ reasons! {
     /// The application is in a network namespace that this daemon does not serve.
     OtherNamespace = "other-namespace", "a daemon in that namespace, or a narrower intercept.cgroup or select";
     /// The application's socket is bound to a network interface.
-    DeviceBound = "device-bound", "exclude the destination or the application: SO_BINDTODEVICE and redirection exclude each other";
+    DeviceBound = "device-bound", "the kernel takes a socket off its device for tasks with CAP_NET_RAW alone: grant that to the application, or exclude the destination";
     /// No inbound rule names the port that the connection came to.
     NoInboundRule = "no-inbound-rule", "the rule was removed by a reload while the connection arrived";
     /// The listening application is not in the rule's selection.
