@@ -33,6 +33,7 @@ use crate::{
         hop::HopRoutes,
         listening::{self, Mend, Suspects},
         rules::{RuleTables, Scope},
+        sys,
     },
     outbound,
     policy::{Policy, PolicyError},
@@ -334,10 +335,13 @@ fn bind(redirector: &Redirector, slots: u32) -> Result<Vec<Bound>, StartError> {
 }
 
 fn listen_pair(family: Family) -> std::io::Result<(TcpListener, TcpListener)> {
-    Ok((
-        socket::listen_on_loopback(family)?,
-        socket::listen_on_loopback(family)?,
-    ))
+    let outward = socket::listen_on_loopback(family)?;
+    let inward = socket::listen_on_loopback(family)?;
+    // Applications of this host are let in by their cgroup, those of others by their address.
+    if let Err(error) = sys::refuse_fast_open(&inward) {
+        tracing::debug!(%error, "refusing TCP Fast Open");
+    }
+    Ok((outward, inward))
 }
 
 fn is_family_missing(error: &std::io::Error) -> bool {

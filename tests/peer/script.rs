@@ -17,7 +17,7 @@ use crate::errno_name;
 /// See [`crate::Peer::Script`].
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`,
+    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
     /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
     /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
     /// `shutdown`, `linger0`, `close`, `pause`.
@@ -58,6 +58,10 @@ impl Sockets {
             "bind" => {
                 let addr: SocketAddr = object.parse().expect("bind=ADDR");
                 self.socket_for(addr)?.bind(&addr.into())?;
+            }
+            "device" if object.is_empty() => {
+                let name = self.socket()?.device()?.unwrap_or_default();
+                return Ok(json!(String::from_utf8_lossy(&name)));
             }
             "device" => self.socket()?.bind_device(Some(object.as_bytes()))?,
             "tos" => self
