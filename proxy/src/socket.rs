@@ -43,6 +43,11 @@ pub fn listen_on_loopback(family: Family) -> io::Result<TcpListener> {
     };
     let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&SocketAddr::new(ip, 0).into())?;
+    // What is accepted inbound has the application's port and inherits this. Without it an
+    // application that starts again could not bind its own port while such a connection lives
+    // (`__inet_inherit_port()`, net/ipv4/inet_hashtables.c). After bind(), which chooses a port
+    // that nobody has.
+    socket.set_reuse_address(true)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }

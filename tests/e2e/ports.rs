@@ -103,11 +103,12 @@ fn eight_thousand_connections_live_at_once() {
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn a_source_whose_ports_are_all_in_use_is_a_reason_of_its_own() {
-    let mesh = Mesh::on(hosts(8), "tunnel", "", "");
+    // The listeners themselves take sixteen of them.
+    let mesh = Mesh::on(hosts(40), "tunnel", "", "");
     let to = mesh.world.b.at(7000).to_string();
     let _server = mesh.world.b.serve(&[mesh.world.b.at(7000)], &["--quiet"]);
     // One destination, so that the wire has no room; the four listeners have more.
-    let mut client = mesh.world.a.peer(&["hold", "--count", "12", "--to", &to]);
+    let mut client = mesh.world.a.peer(&["hold", "--count", "48", "--to", &to]);
     let failed = client.line("one too many", |line| {
         harness::peer::parse(line).filter(|said| said["event"] == "failed")
     });

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     #[arg(long)]
     times: u64,
     /// A life in which nobody came within this many milliseconds ends without.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 2_000)]
     patience: u64,
     /// Arguments of `peer serve`.
     #[arg(last = true, required = true)]
@@ -27,6 +27,7 @@ pub(crate) fn run(args: &Args) {
     let own = std::env::current_exe().expect("know the own binary");
     let mut served = 0_u64;
     let mut lives_with_service = 0_u64;
+    let mut failed_starts = 0_u64;
     // Who was accepted and what was said to us: few values, however many connections.
     let mut clients = BTreeMap::<String, u64>::new();
     for _ in 0..args.times {
@@ -61,7 +62,12 @@ pub(crate) fn run(args: &Args) {
         while !lived {
             match arrived.recv_timeout(Duration::from_millis(args.patience)) {
                 Ok(line) => lived = note(&line),
-                Err(_) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => break,
+                // It could not listen.
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    failed_starts += 1;
+                    break;
+                }
             }
         }
         lives_with_service += u64::from(lived);
@@ -78,6 +84,7 @@ pub(crate) fn run(args: &Args) {
         json!({
             "event": "done",
             "accepted": served,
+            "failed_starts": failed_starts,
             "lives_with_service": lives_with_service,
             "clients": clients,
         })
