@@ -30,6 +30,7 @@ use crate::{
         Facts, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
         cgroup::whose::Finder,
+        hop::HopRoutes,
         listening::{self, Mend, Suspects},
         rules::Scope,
     },
@@ -135,6 +136,7 @@ pub struct App {
     generations: reload::Generations,
     suspects: Mutex<Suspects>,
     heartbeat: Heartbeat,
+    hop: HopRoutes,
 }
 
 impl App {
@@ -169,7 +171,9 @@ impl App {
         let (stop, stopped) = watch::channel(false);
         let mut heartbeat = Heartbeat::new(config.daemon.heartbeat);
         let tasks = listeners.accept(&data, &mut heartbeat, &stopped);
+        let own = plan.proxy.path.file_name().unwrap_or_default();
         let app = Arc::new(Self {
+            hop: HopRoutes::of(&own.to_string_lossy()),
             data,
             redirector,
             since: Instant::now(),
@@ -243,6 +247,7 @@ impl App {
             let _ = timeout(LAST_RECORDS, ended).await;
         }
         self.redirector.end();
+        self.hop.remove();
         self.detached.send_replace(true);
         // Closed when the reader of the kernel's refusals has ended: it holds the receiver.
         let _ = timeout(LAST_RECORDS, self.detached.closed()).await;
@@ -255,6 +260,9 @@ impl App {
     }
 
     fn refresh_addresses(&self) -> Result<(), KernelError> {
+        if !self.data.policy.load().config.inbound.is_empty() {
+            self.hop.ensure()?;
+        }
         let own = self.redirector.refresh_addresses()?;
         self.data.own_addresses.store(Arc::new(own));
         Ok(())

@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     addr::{LocalAddr, OriginalDst},
     data::DataPath,
+    kernel::hop,
     live::StrangerPlace,
     policy::{InboundRoute, Policy},
     record::{Carriage, Direction, Record},
@@ -122,9 +123,9 @@ impl Arrived {
                     "the connection was not steered here",
                 ));
             }
-            if peer.ip() == local.ip() {
-                // Nobody outside can have our address: it is our own hop, or this host's traffic
-                // on a link-local address, which is not known for local.
+            if peer.ip() == local.ip() || hop::is_source(peer.ip()) {
+                // Nobody outside can have our address: it is our own hop whose note was lost, or
+                // this host's traffic on a link-local address, which is not known for local.
                 return Err(Refusal::new(
                     Reason::NoOriginalDestination,
                     "the connection is of this host to itself",

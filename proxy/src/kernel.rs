@@ -15,7 +15,7 @@ use std::{
 use parking_lot::Mutex;
 use sidetrack_abi::{
     Endpoint, ListenerKey, OwnSocket, Redirected,
-    flow::{OWN_EXEMPT, OWN_FORWARD},
+    flow::{OWN_EXEMPT, OWN_FORWARD, OWN_HOP},
     settings::SETTING_MPTCP,
 };
 
@@ -24,6 +24,7 @@ pub mod cgroup;
 pub mod changes;
 pub mod events;
 pub mod flows;
+pub mod hop;
 pub mod listening;
 pub mod load;
 pub mod local;
@@ -97,6 +98,18 @@ impl FlowTable {
             socket,
             &OwnSocket {
                 kind: OWN_EXEMPT,
+                client: Endpoint::default(),
+            },
+        )
+    }
+
+    /// Notes, before connect(), that a socket of ours connects to an application that is to see the
+    /// socket's own address.
+    pub fn hop(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
+        self.maps.note_own(
+            socket,
+            &OwnSocket {
+                kind: OWN_HOP,
                 client: Endpoint::default(),
             },
         )
@@ -290,7 +303,7 @@ impl Redirector {
         governed: Option<&HashSet<u64>>,
         mend: listening::Mend<'_>,
     ) -> Result<(), KernelError> {
-        let truth = listening::count(sockets, governed);
+        let truth = listening::count(self.netns, sockets, governed);
         self.maps
             .lock()
             .reconcile_listening(self.netns, &truth, mend)

@@ -116,6 +116,9 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     if cgroup == settings.own_cgroup || maps::own(sock).is_some() {
         return Outcome::Pass;
     }
+    if !restore_device(addr, sock) {
+        return Outcome::Fail;
+    }
     let selection = selection(settings, set, cgroup);
     let verdict = decide(
         &set,
@@ -157,14 +160,6 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         maps::count(Counter::OtherNamespaceBlocked);
         return fail(sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
     }
-    if connection.device != 0 {
-        // Its SYN would leave by the device instead of reaching the loopback listener.
-        if direct {
-            return pass(sock, Counter::DevicePassed);
-        }
-        maps::count(Counter::DeviceBound);
-        return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
-    }
     let Some(port) = listener_port(addr, settings, family) else {
         if rule.fail == FAIL_PASS {
             return pass(sock, Counter::NoListenerPassed);
@@ -184,7 +179,19 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         maps::count(Counter::FamilyUnreachable);
         return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
     }
+    // Its SYN would leave by the device instead of reaching the loopback listener. The connection
+    // that the proxy makes for it is bound to the device instead.
+    if connection.device != 0 && !addr.bind_to_device(0) {
+        if direct {
+            return pass(sock, Counter::DevicePassed);
+        }
+        maps::count(Counter::DeviceBound);
+        return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
+    }
     if !maps::set_client(sock, &connection) {
+        if connection.device != 0 {
+            addr.bind_to_device(connection.device);
+        }
         maps::count(Counter::NoMemory);
         return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
     }
@@ -192,6 +199,18 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "redirected to port {} by rule {}", port, rule.index);
     Outcome::Redirect(port.to_be())
+}
+
+/// A socket that was redirected before may connect anew, and not to us: then the device that its
+/// application had bound it to holds again. False if it cannot be bound.
+#[inline(always)]
+fn restore_device(addr: SockAddr, sock: Sock) -> bool {
+    match maps::client(sock) {
+        Some(before) if before.device != 0 && sock.bound_device() == 0 => {
+            addr.bind_to_device(before.device)
+        }
+        _ => true,
+    }
 }
 
 /// The selections that the connecting task is in: the deepest cgroup that is known, then its user.
@@ -271,7 +290,9 @@ fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16
     if slots == 0 || !maps::is_proxy_alive(settings) {
         return None;
     }
-    let slot = addr.socket_cookie() as u32 % slots;
+    // Cookies are numbers in turn: with several for each connection, their remainders are not
+    // spread. Fibonacci hashing spreads any step evenly.
+    let slot = (addr.socket_cookie().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 % slots;
     let key = ListenerKey {
         netns: addr.netns_cookie(),
         family,

@@ -28,7 +28,7 @@ mod listening;
 mod storage;
 
 pub(super) use listeners::Listener;
-pub(super) use listening::{add_listening, is_listening, remove_listening};
+pub(super) use listening::{add_listening, listening, remove_listening};
 pub(super) use storage::{
     accepted, client, forget_client, own, served, set_accepted, set_client, set_served,
 };

@@ -63,10 +63,7 @@ pub(super) fn spawn(
 
 /// Begins to watch for cgroups, before any is looked at. A command's own cgroup is governed as a
 /// whole: nothing is to be told apart in it.
-pub(super) fn watch_cgroups(
-    scope: Scope,
-    redirector: &Redirector,
-) -> Option<AsyncFd<Arc<Watch>>> {
+pub(super) fn watch_cgroups(scope: Scope, redirector: &Redirector) -> Option<AsyncFd<Arc<Watch>>> {
     if scope != Scope::Selections {
         return None;
     }

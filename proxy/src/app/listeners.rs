@@ -8,7 +8,7 @@ use super::{StartError, heartbeat::Heartbeat};
 use crate::{
     data::DataPath,
     inbound,
-    kernel::{Family, KernelError, Redirector},
+    kernel::{Family, KernelError, Redirector, sys},
     outbound, socket,
 };
 
@@ -79,11 +79,16 @@ impl Listeners {
 
 impl Pair {
     fn bind(family: Family, slot: u32) -> std::io::Result<Self> {
+        let inward = socket::listen_on_loopback(family)?;
+        // Applications of this host are let in by their cgroup, those of others by their address.
+        if let Err(error) = sys::refuse_fast_open(&inward) {
+            tracing::debug!(%error, "refusing TCP Fast Open");
+        }
         Ok(Self {
             family,
             slot,
             outward: socket::listen_on_loopback(family)?,
-            inward: socket::listen_on_loopback(family)?,
+            inward,
         })
     }
 }

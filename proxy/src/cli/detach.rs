@@ -17,6 +17,7 @@ use crate::{
     },
     kernel::{
         cgroup,
+        hop::HopRoutes,
         pins::{self, PinName, Pins},
         preflight,
     },
@@ -139,13 +140,14 @@ fn remove(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The cgroup that a daemon that was killed left behind: it is below the one that the daemon was
-/// started in, as this command most often is too.
+/// What a daemon that was killed left behind: its routes, and its cgroup, which is below the one
+/// that the daemon was started in, as this command most often is too.
 fn remove_cgroup(args: &DetachArgs) -> Result<(), Failure> {
     let Ok(mount) = preflight::cgroup2_mount() else {
         return Ok(());
     };
     let name = cgroup::own_name(&args.of.instance);
+    HopRoutes::of(&name).remove();
     let places = [Some(mount.clone()), cgroup::current(&mount).ok()];
     for folder in places
         .into_iter()

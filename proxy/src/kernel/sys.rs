@@ -55,6 +55,30 @@ pub fn netns_cookie() -> io::Result<u64> {
     }
 }
 
+/// Takes no data in the SYN at a listener, whatever net.ipv4.tcp_fastopen makes the default of: its
+/// sender has not shown that its address is its own.
+///
+/// # Errors
+/// ENOPROTOOPT from a kernel that does not have it, for which there is nothing to refuse.
+pub fn refuse_fast_open(listener: &impl AsRawFd) -> io::Result<()> {
+    let none: libc::c_int = 0;
+    // SAFETY: the kernel reads an int from `none`, which lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_FASTOPEN,
+            (&raw const none).cast(),
+            size_of_val(&none) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Commands of bpf(2) whose arguments begin with a descriptor: `enum bpf_cmd`,
 /// include/uapi/linux/bpf.h.
 #[derive(Clone, Copy, Debug)]

@@ -238,7 +238,7 @@ impl Permitted<'_> {
         PoolKey {
             netns: self.data.netns,
             bind: self.bound_source(),
-            device: 0,
+            device: self.permit.device,
             mark: self.permit.mark,
             tos: self.permit.tos,
             peer: self.permit.destination.get(),

@@ -1,6 +1,6 @@
 //! Permits for connections that applications of this host make.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::SystemTime};
 
 use sidetrack_abi::{Redirected, flow::FLAG_BOUND_SOURCE};
 
@@ -43,6 +43,8 @@ pub struct OutboundPermit {
     pub mark: u32,
     /// Type of service or traffic class of the application's socket, which holds for ours.
     pub tos: u32,
+    /// Index of the device that the application's socket was bound to, as ours then is.
+    pub device: Option<NonZeroU32>,
     bound: bool,
 }
 
@@ -54,6 +56,7 @@ impl OutboundPermit {
             route,
             mark: redirected.mark,
             tos: redirected.tos,
+            device: NonZeroU32::new(redirected.device),
             bound: redirected.flags & FLAG_BOUND_SOURCE != 0,
         }
     }

@@ -118,7 +118,7 @@ impl Peer {
         PoolKey {
             netns: 1,
             bind: None,
-            device: 0,
+            device: None,
             mark: 0,
             tos: 0,
             peer: SocketAddr::from(([127, 0, 7, 1], 1)),
