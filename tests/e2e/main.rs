@@ -20,6 +20,7 @@ mod lifecycle;
 mod many;
 mod misuse;
 mod original_dst;
+mod proxies;
 mod records;
 mod redirect;
 mod refused;

@@ -24,6 +24,7 @@ pub mod openssl;
 pub mod peer;
 pub mod pki;
 pub mod process;
+pub mod proxies;
 pub mod record;
 pub mod rules;
 pub mod wait;

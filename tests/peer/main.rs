@@ -20,6 +20,7 @@ mod pattern;
 mod proxy;
 mod script;
 mod serve;
+mod transparent;
 
 /// One application.
 #[derive(Parser)]
@@ -38,6 +39,8 @@ enum Peer {
     Flood(bulk::FloodArgs),
     /// Redirects a cgroup to itself and asks each accepted socket for its original destination.
     Proxy(proxy::Args),
+    /// A proxy written for iptables that knows nothing of Sidetrack.
+    Transparent(transparent::Args),
     /// Runs a command for which one bpf(2) command fails, as on a kernel that lacks it.
     OldKernel(old_kernel::Args),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Peer::Bulk(args) => bulk::run(&args),
         Peer::Flood(args) => bulk::flood(&args),
         Peer::Proxy(args) => proxy::run(&args),
+        Peer::Transparent(args) => transparent::run(&args),
         Peer::OldKernel(args) => old_kernel::run(&args),
     }
     ExitCode::SUCCESS

@@ -8,14 +8,19 @@ use std::{
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::App;
-use crate::{kernel::changes::Changes, outbound};
+use crate::{
+    kernel::{changes::Changes, proxies::Look},
+    outbound,
+};
 
 const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD_OF_MISSING: Duration = Duration::from_millis(200);
 
 /// Starts the watch over idle tunnels, cgroups, addresses and listening sockets, and the reader
 /// of the kernel's refusals.
 pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
     let mut tasks = app.tasks.lock();
+    tasks.spawn(watch_proxies(Arc::downgrade(app), stopped.clone()));
     tasks.spawn(periodic(Arc::downgrade(app), stopped));
     if let Some(events) = app.redirector.take_events() {
         let data = Arc::clone(&app.data);
@@ -60,6 +65,34 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
             Ok(addresses_are_stale) => stale = addresses_are_stale,
             Err(error) => tracing::error!(%error, "looking at the host again"),
         }
+    }
+}
+
+/// Looks whether the proxies of others are there; more often while one is not, since connects
+/// fail until it is found.
+async fn watch_proxies(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
+    let mut pause = PERIOD;
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let Some(app) = app.upgrade() else {
+            return;
+        };
+        let look = move || app.redirector.look_at_proxies();
+        pause = match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(Look::Missing)) => PERIOD_OF_MISSING,
+            Ok(Ok(Look::Complete)) => PERIOD,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "looking at the proxies again");
+                PERIOD
+            }
+            Err(error) => {
+                tracing::error!(%error, "looking at the proxies again");
+                PERIOD
+            }
+        };
     }
 }
 

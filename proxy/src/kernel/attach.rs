@@ -175,7 +175,7 @@ impl Programs {
         })
     }
 
-    fn program<'a, P>(&'a mut self, name: &'static str) -> Result<P, KernelError>
+    pub(super) fn program<'a, P>(&'a mut self, name: &'static str) -> Result<P, KernelError>
     where
         P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
     {
@@ -190,7 +190,7 @@ impl Programs {
         P::try_from(program).map_err(|_| missing())
     }
 
-    fn id(&self, name: &str) -> u32 {
+    pub(super) fn id(&self, name: &str) -> u32 {
         self.bpf
             .program(name)
             .and_then(|program| program.info().ok())
@@ -226,7 +226,7 @@ impl Attachment {
     }
 }
 
-fn open(path: &Path) -> Result<File, KernelError> {
+pub(super) fn open(path: &Path) -> Result<File, KernelError> {
     File::open(path).map_err(|error| {
         KernelError::new(
             format!("opening {}", path.display()),
@@ -236,7 +236,11 @@ fn open(path: &Path) -> Result<File, KernelError> {
     })
 }
 
-fn attaching(name: &str, place: &Path, error: aya::programs::ProgramError) -> KernelError {
+pub(super) fn attaching(
+    name: &str,
+    place: &Path,
+    error: aya::programs::ProgramError,
+) -> KernelError {
     KernelError::new(
         format!("attaching {name} to {}", place.display()),
         "it needs CAP_NET_ADMIN; EPERM can also mean that another tool attached to a cgroup above \

@@ -28,6 +28,7 @@ use super::{
 };
 
 mod addresses;
+mod proxies;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
 const NO_PREALLOC: u32 = 1;
@@ -55,7 +56,7 @@ pub(super) struct ProxyFacts {
 
 pub(super) struct Maps {
     pub(super) flows: Arc<FlowMaps>,
-    mount: PathBuf,
+    pub(super) mount: PathBuf,
     active_set: Array<MapData, u32>,
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
@@ -66,6 +67,7 @@ pub(super) struct Maps {
     listening: HashMap<MapData, ListeningKey, u64>,
     local: HashMap<MapData, LocalKey, u32>,
     sources: LpmTrie<MapData, DestinationKey, Address>,
+    proxy_cgroups: HashMap<MapData, u64, u32>,
     cgroups: Sets<HashMap<MapData, u64, u32>>,
     users: Sets<HashMap<MapData, UserKey, u32>>,
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
@@ -115,6 +117,7 @@ impl Maps {
             listening: taken(bpf, map::LISTENING)?,
             local: taken(bpf, map::LOCAL)?,
             sources: taken(bpf, map::SOURCES)?,
+            proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
             cgroups: taken(bpf, map::CGROUPS)?,
             users: taken(bpf, map::USERS)?,
             destinations: taken(bpf, map::DESTINATIONS)?,
@@ -155,6 +158,10 @@ impl Maps {
         }
     }
 
+    pub(super) fn inactive_set(&self) -> u32 {
+        (self.active + 1) % RULE_SETS
+    }
+
     /// Fills the inactive rule set and then switches to it: a program that is running keeps the
     /// set that it began with.
     pub(super) fn activate(
@@ -162,7 +169,7 @@ impl Maps {
         tables: &RuleTables,
         proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
-        let next = (self.active + 1) % RULE_SETS;
+        let next = self.inactive_set();
         let mut cgroups = HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         let before = std::mem::take(&mut self.known_cgroups);
         let named = self.add_cgroups(tables, &mut cgroups);

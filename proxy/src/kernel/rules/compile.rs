@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
     rules::{
-        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_TLS, ANY_USER, FAIL_BLOCK, FAIL_PASS,
-        Rule, SELECTION_NONE, UserKey,
+        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, ANY_USER,
+        FAIL_BLOCK, FAIL_PASS, Rule, SELECTION_NONE, UserKey,
     },
     settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS},
 };
 
-use super::{PortRule, RuleTables, Scope};
+use super::{NamedProxy, PortRule, RuleTables, Scope};
 use crate::config::{Config, FailMode, OutboundAction, OutboundRule, Select, Selector};
 
 /// Selection class of everything, if that is the scope; the programs use the same number.
@@ -26,6 +26,7 @@ type Selected = BTreeSet<String>;
 pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTables {
     let mut tables = RuleTables {
         generation,
+        proxies: proxies(config),
         ..RuleTables::default()
     };
     let classes = match scope {
@@ -40,11 +41,12 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
     for (net, class) in &tables.destinations {
         let chain = rules_for(config, *net);
         for (selected, selection) in &classes {
-            let ranges = merge(chain.iter().copied().filter(|(_, rule)| {
+            let chosen = chain.iter().copied().filter(|(_, rule)| {
                 rule.select
                     .as_ref()
                     .is_none_or(|select| selected.contains(select))
-            }));
+            });
+            let ranges = merge(chosen, &tables.proxies);
             if !ranges.is_empty() {
                 tables.rules.insert((*class, *selection), ranges);
             }
@@ -152,6 +154,14 @@ fn is_below(path: &str, ancestor: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+fn proxies(config: &Config) -> Vec<NamedProxy> {
+    let named = config.proxies.iter().map(|(name, proxy)| NamedProxy {
+        name: name.clone(),
+        proxy: proxy.clone(),
+    });
+    named.collect()
+}
+
 /// Every prefix that a rule or an exclusion names gets a class of its own.
 fn destinations(config: &Config, tables: &mut RuleTables) {
     // In the kernel's one trie IPv4 lies inside ::ffff:0:0/96: without a class of its own it
@@ -200,10 +210,13 @@ fn rules_for(config: &Config, net: IpNet) -> Vec<(u32, &OutboundRule)> {
 }
 
 /// Port ranges of rules in their order: what an earlier rule covers, a later one does not.
-fn merge<'a>(rules: impl Iterator<Item = (u32, &'a OutboundRule)>) -> Vec<PortRule> {
+fn merge<'a>(
+    rules: impl Iterator<Item = (u32, &'a OutboundRule)>,
+    proxies: &[NamedProxy],
+) -> Vec<PortRule> {
     let mut covered: Vec<PortRule> = Vec::new();
     for (index, rule) in rules {
-        let rule_value = value(index, rule);
+        let rule_value = value(index, rule, proxies);
         for range in &rule.ports {
             let mut next = u32::from(*range.start());
             let last = u32::from(*range.end());
@@ -235,14 +248,20 @@ fn merge<'a>(rules: impl Iterator<Item = (u32, &'a OutboundRule)>) -> Vec<PortRu
     covered
 }
 
-fn value(index: u32, rule: &OutboundRule) -> Rule {
+fn value(index: u32, rule: &OutboundRule, proxies: &[NamedProxy]) -> Rule {
     let fail = match rule.fail {
         FailMode::Block => FAIL_BLOCK,
         FailMode::Pass => FAIL_PASS,
     };
-    let (action, errno) = match &rule.action {
+    let (action, operand) = match &rule.action {
         OutboundAction::Mtls(_) => (ACTION_TLS, 0),
         OutboundAction::Passthrough => (ACTION_PLAIN, 0),
+        OutboundAction::Redirect { proxy } => {
+            let number = proxies.iter().position(|named| named.name == *proxy);
+            // A proxy that is not configured has a number that no listener has.
+            let number = number.and_then(|number| u16::try_from(number).ok());
+            (ACTION_REDIRECT, number.unwrap_or(u16::MAX))
+        }
         OutboundAction::Deny { errno } => (ACTION_DENY, u16::try_from(*errno).unwrap_or(1)),
         OutboundAction::Ignore => (ACTION_IGNORE, 0),
     };
@@ -250,7 +269,7 @@ fn value(index: u32, rule: &OutboundRule) -> Rule {
         index,
         action,
         fail,
-        errno,
+        operand,
     }
 }
 
