@@ -2,6 +2,9 @@
 
 use std::fs;
 
+mod mitmproxy;
+mod redsocks;
+
 use harness::{
     Daemon, Running, World, bpf,
     cgroup::Cgroup,
@@ -308,7 +311,7 @@ fn an_unprivileged_user_does_not_become_the_proxy_by_listening_first() {
             "--reuid=65534",
             "--regid=65534",
             "--clear-groups",
-            "python3",
+            "/usr/bin/python3",
             "-c",
         ])
         .arg(

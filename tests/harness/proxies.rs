@@ -1,5 +1,7 @@
 //! Proxies that others wrote, in a cgroup of their own.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::{
@@ -15,6 +17,21 @@ use crate::{
 pub struct Proxy {
     /// Its process.
     pub running: Running,
+}
+
+/// mitmproxy's program, where `cargo xtask setup` put it: in cargo's target folder.
+pub fn mitmdump() -> PathBuf {
+    let tool = peer::binary()
+        .parent()
+        .and_then(|profile| profile.parent())
+        .expect("the peer is in target/PROFILE")
+        .join("tools/mitmproxy/bin/mitmdump");
+    assert!(
+        tool.is_file(),
+        "{} is missing: cargo xtask setup",
+        tool.display()
+    );
+    tool
 }
 
 /// TOML of a proxy and a rule that sends it everything to the other host's `ports`.

@@ -168,7 +168,7 @@ impl Place {
         } = self.report();
         match why {
             None => tracing::info!(
-                %proxy, %address, pid, executable, cgroup = ?cgroup,
+                %proxy, %address, pid, executable, cgroup = cgroup.map(|path| path.display().to_string()),
                 "the proxy is there: connections are redirected to it"
             ),
             Some(why) => tracing::warn!(
