@@ -77,7 +77,7 @@ fn a_proxy_of_others_gets_the_connections_and_where_they_wanted_to_go() {
     ];
     for (steps, dialled) in connects
         .iter()
-        .zip([&v4, &v6, &format!("[::ffff:10.88.0.2]:7000")])
+        .zip([&v4, &v6, &"[::ffff:10.88.0.2]:7000".to_string()])
     {
         let mut steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         steps.extend(["names", "send=hello", "line"]);
@@ -181,6 +181,11 @@ fn a_stopped_proxy_gets_no_connections_until_it_goes_on() {
     redirected.proxy.running.signal(Signal::SIGCONT);
     redirected.daemon.wait_proxy("other", "serving");
     redirected.connect().unwrap();
+    let freezer = redirected.own.path().join("cgroup.freeze");
+    fs::write(&freezer, "1").unwrap();
+    redirected.daemon.wait_proxy("other", "stopped");
+    fs::write(&freezer, "0").unwrap();
+    redirected.daemon.wait_proxy("other", "serving");
 }
 
 #[test]

@@ -31,10 +31,11 @@ pub(crate) fn run(args: &Args) {
         .map(|at| TcpListener::bind(at).expect("listen"))
         .collect();
     if let Some(child) = &args.child {
-        let _runs_on = Command::new(child)
+        let mut child = Command::new(child)
             .arg("inf")
             .spawn()
             .expect("start a child");
+        thread::spawn(move || child.wait());
     }
     println!("{}", json!({ "event": "ready" }));
     thread::scope(|scope| {

@@ -232,6 +232,12 @@ pub(super) fn processes(path: &Path) -> Vec<u32> {
     pids
 }
 
+/// Whether the processes in it are held by the freezer, as `systemctl freeze` does.
+pub(super) fn is_frozen(path: &Path) -> bool {
+    fs::read_to_string(path.join("cgroup.events"))
+        .is_ok_and(|text| text.lines().any(|line| line == "frozen 1"))
+}
+
 /// Ids of the processes in a cgroup itself.
 pub(super) fn members(path: &Path) -> Vec<u32> {
     fs::read_to_string(path.join("cgroup.procs"))

@@ -6,58 +6,28 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
+    path::Path,
 };
 
 use parking_lot::Mutex;
-use serde::Serialize;
-use sidetrack_abi::{
-    ListenerKey,
-    flow::{FAMILY_V4, FAMILY_V6, proxy_slot},
-};
+use sidetrack_abi::ListenerKey;
 
 use super::{
-    Family, KernelError, attach::Effective, cgroup, listening, load::Programs, maps::Maps,
+    Family, KernelError, attach::Effective, listening, load::Programs, maps::Maps,
     rules::NamedProxy, sockdiag::Listening,
 };
 
 mod links;
 mod owner;
+mod place;
 mod process;
 mod unfit;
 
 use links::Links;
 use owner::{Hierarchy, Owner};
+use place::Place;
+pub use place::ProxyListener;
 pub use unfit::Unfit;
-
-/// How long a socket that was refused is not looked at again: to find who has it open, the
-/// descriptors of all processes are read.
-const REFUSED_FOR: Duration = Duration::from_secs(5);
-
-/// A listener of a proxy, for `status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ProxyListener {
-    /// The proxy.
-    pub proxy: String,
-    /// Where connections are sent.
-    pub address: SocketAddr,
-    /// `serving`, `absent`, `stopped` or `refused`.
-    pub state: &'static str,
-    /// Why it does not serve, and what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// A process that has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// Its program.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub executable: Option<String>,
-    /// Its cgroup, whose own connections no rule redirects to a proxy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<PathBuf>,
-}
 
 /// What a look at the proxies found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,148 +64,6 @@ struct Generation {
     places: Vec<Place>,
 }
 
-/// Where a proxy listens for one family.
-#[derive(Clone)]
-struct Place {
-    proxy: String,
-    number: u16,
-    family: Family,
-    port: u16,
-    user: u32,
-    /// The socket that was seen last.
-    cookie: u64,
-    /// What was found of it; nothing before the first look.
-    found: Option<Result<Owner, Unfit>>,
-    looked: Instant,
-    /// The socket that is registered.
-    registered: Option<u64>,
-}
-
-impl Place {
-    fn address(&self) -> SocketAddr {
-        match self.family {
-            Family::V4 => (Ipv4Addr::LOCALHOST, self.port).into(),
-            Family::V6 => (Ipv6Addr::LOCALHOST, self.port).into(),
-        }
-    }
-
-    fn key(&self, netns: u64, set: u32) -> ListenerKey {
-        ListenerKey {
-            netns,
-            family: match self.family {
-                Family::V4 => FAMILY_V4,
-                Family::V6 => FAMILY_V6,
-            },
-            slot: proxy_slot(set, self.number),
-        }
-    }
-
-    fn is_absent(&self) -> bool {
-        matches!(self.found, Some(Err(Unfit::Absent(_))))
-    }
-
-    /// The owner of the socket, whether it accepts at the moment or not.
-    fn owner(&self) -> Option<&Owner> {
-        self.found.as_ref()?.as_ref().ok()
-    }
-
-    fn serving(&self) -> Option<&Owner> {
-        self.owner().filter(|owner| !owner.stopped)
-    }
-
-    fn unfit(&self) -> Option<Unfit> {
-        match self.found.as_ref()? {
-            Ok(owner) => owner.stopped.then(|| Unfit::Stopped { pid: owner.pid() }),
-            Err(unfit) => Some(unfit.clone()),
-        }
-    }
-
-    /// What of it is worth a line in the log when it changes.
-    fn gist(&self) -> (Option<&'static str>, u64) {
-        let state = self.found.as_ref().map(|_| self.report().state);
-        (state, self.cookie)
-    }
-
-    fn log(&self) {
-        let ProxyListener {
-            proxy,
-            address,
-            state,
-            why,
-            pid,
-            executable,
-            cgroup,
-        } = self.report();
-        match why {
-            None => tracing::info!(
-                %proxy, %address, pid, executable, cgroup = cgroup.map(|path| path.display().to_string()),
-                "the proxy is there: connections are redirected to it"
-            ),
-            Some(why) => tracing::warn!(
-                %proxy, %address, state,
-                "no connections are sent to the proxy, and its rules do as their `fail` says: {why}"
-            ),
-        }
-    }
-
-    fn give_up(&mut self, kernel: Kernel<'_>, key: &ListenerKey) {
-        self.registered = None;
-        kernel.maps.lock().unregister_proxy(key);
-    }
-
-    fn report(&self) -> ProxyListener {
-        let unfit = self.unfit();
-        let owner = self.owner();
-        ProxyListener {
-            proxy: self.proxy.clone(),
-            address: self.address(),
-            state: unfit.as_ref().map_or("serving", Unfit::state),
-            why: unfit.map(|unfit| unfit.to_string()),
-            pid: owner.map(Owner::pid),
-            executable: owner.map(|owner| owner.executable.clone()),
-            cgroup: owner.map(|owner| owner.cgroup.clone()),
-        }
-    }
-
-    /// Looks who listens. Most looks see what the one before saw, and read the descriptors of
-    /// the proxy's own processes alone.
-    fn look(&mut self, sockets: &[Listening], hierarchy: &Hierarchy) {
-        let socket = match owner::listener(sockets, self.family, self.port) {
-            Ok(Some(socket)) => socket,
-            Ok(None) => {
-                self.cookie = 0;
-                self.found = Some(Err(Unfit::Absent(self.address())));
-                return;
-            }
-            Err(unfit) => {
-                self.cookie = 0;
-                self.found = Some(Err(unfit));
-                return;
-            }
-        };
-        if socket.uid != 0 && socket.uid != self.user {
-            self.cookie = socket.cookie;
-            self.found = Some(Err(Unfit::WrongUser { uid: socket.uid }));
-            return;
-        }
-        let same = socket.cookie == self.cookie;
-        let known = self.owner().filter(|_| same).map(|owner| {
-            let pids = cgroup::members(&owner.cgroup);
-            owner::find(socket, &pids, hierarchy)
-        });
-        let refused = same && matches!(self.found, Some(Err(_)));
-        if refused && self.looked.elapsed() < REFUSED_FOR {
-            return;
-        }
-        self.looked = Instant::now();
-        self.cookie = socket.cookie;
-        self.found = Some(match known {
-            Some(found) if found != Err(Unfit::NoOwner) => found,
-            _ => owner::find(socket, &process::all(), hierarchy),
-        });
-    }
-}
-
 impl Generation {
     fn new(set: u32, named: &[NamedProxy], before: &Generation) -> Self {
         let mut places = Vec::new();
@@ -245,27 +73,12 @@ impl Generation {
                 let (Some(port), Ok(number)) = (port, u16::try_from(number)) else {
                     continue;
                 };
-                let known = before.places.iter().find(|place| {
-                    place.proxy == named.name
-                        && place.family == family
-                        && place.port == port
-                        && place.user == named.proxy.user
+                let fresh = Place::new(&named.name, number, family, port, named.proxy.user);
+                let known = before.places.iter().find(|place| place.is_as(&fresh));
+                places.push(match known {
+                    Some(known) => known.renumbered(number),
+                    None => fresh,
                 });
-                let fresh = || Place {
-                    proxy: named.name.clone(),
-                    number,
-                    family,
-                    port,
-                    user: named.proxy.user,
-                    cookie: 0,
-                    found: None,
-                    looked: Instant::now(),
-                    registered: None,
-                };
-                let mut place = known.cloned().unwrap_or_else(fresh);
-                place.number = number;
-                place.registered = None;
-                places.push(place);
             }
         }
         Self { set, places }
@@ -331,7 +144,7 @@ impl Proxies {
         let cgroups = self.active.cgroups();
         self.admitted.retain(|id, _| cgroups.contains(id));
         kernel.maps.lock().keep_proxy_cgroups(&cgroups);
-        Ok(if self.active.places.iter().any(Place::is_absent) {
+        Ok(if self.active.places.iter().any(Place::is_awaited) {
             Look::Missing
         } else {
             Look::Complete
@@ -373,20 +186,17 @@ impl Proxies {
         }
         for place in &mut generation.places {
             let before = place.gist();
-            place.look(&sockets, &hierarchy);
+            let socket = place.look(&sockets, &hierarchy);
             let key = place.key(kernel.netns, set);
-            let registered = there.contains(&key) && place.registered == Some(place.cookie);
-            match place.serving().cloned() {
-                Some(_) if registered => {}
-                Some(owner) => {
-                    let socket = sockets.iter().find(|socket| socket.cookie == place.cookie);
-                    let taken = socket
-                        .ok_or(Unfit::Replaced { pid: owner.pid() })
-                        .and_then(|socket| self.admit(kernel, &hierarchy, &key, &owner, socket));
-                    place.registered = Some(place.cookie);
-                    if let Err(unfit) = taken {
-                        place.found = Some(Err(unfit));
-                        place.give_up(kernel, &key);
+            match socket.zip(place.serving().cloned()) {
+                Some(_) if there.contains(&key) && place.is_registered() => {}
+                Some((socket, owner)) => {
+                    match self.admit(kernel, &hierarchy, &key, &owner, socket) {
+                        Ok(()) => place.registered = Some(socket.cookie),
+                        Err(unfit) => {
+                            place.found = Some(Err(unfit));
+                            place.give_up(kernel, &key);
+                        }
                     }
                 }
                 None => place.give_up(kernel, &key),

@@ -15,15 +15,16 @@ use rustix::{
 };
 
 use super::{
-    Unfit, cgroup,
+    Unfit,
     process::{self, Holder},
 };
-use crate::kernel::{Family, sockdiag::Listening};
+use crate::kernel::{Family, cgroup, sockdiag::Listening};
 
 /// Whose a listening socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
-    holder: Holder,
+    /// Those that are known to have it. Never empty.
+    holders: Vec<Holder>,
     /// The one cgroup of all its processes, in which the socket was made too.
     pub(super) cgroup: PathBuf,
     pub(super) cgroup_id: u64,
@@ -33,8 +34,30 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// One of its processes.
     pub(super) fn pid(&self) -> u32 {
-        self.holder.pid
+        self.holders.first().map_or(0, |holder| holder.pid)
+    }
+
+    /// The owner of the same socket now, from what was known of it; `None` if that tells too
+    /// little. A proxy has many descriptors, and few of them are looked at here.
+    pub(super) fn again(
+        self,
+        socket: &Listening,
+        hierarchy: &Hierarchy,
+    ) -> Option<Result<Self, Unfit>> {
+        let mut holders = self.holders;
+        holders.retain(|holder| process::holds(*holder, socket.inode));
+        let known = judge(socket, holders, hierarchy);
+        match known {
+            Ok(_) => Some(known),
+            // Processes that have come since may have the socket too.
+            Err(_) => {
+                let pids = cgroup::members(&self.cgroup);
+                let found = find(socket, &pids, hierarchy);
+                (found != Err(Unfit::NoOwner)).then_some(found)
+            }
+        }
     }
 }
 
@@ -45,7 +68,8 @@ pub(super) struct Hierarchy {
     pub(super) governed: PathBuf,
 }
 
-/// The socket to which the kernel gives a connection to the loopback address of `family`.
+/// The socket to which the kernel gives a connection to the loopback address of `family`. Of
+/// several that share the port it is the one with the cookie `known`, if that is among them.
 ///
 /// # Errors
 /// [`Unfit::SharedPort`] if there are several and they are of several cgroups.
@@ -53,6 +77,7 @@ pub(super) fn listener(
     sockets: &[Listening],
     family: Family,
     port: u16,
+    known: u64,
 ) -> Result<Option<&Listening>, Unfit> {
     let precedence = |socket: &Listening| {
         if socket.at.port() != port {
@@ -70,14 +95,16 @@ pub(super) fn listener(
     let Some(best) = sockets.iter().filter_map(precedence).min() else {
         return Ok(None);
     };
-    let mut of_best = sockets
+    let of_best: Vec<&Listening> = sockets
         .iter()
-        .filter(|socket| precedence(socket) == Some(best));
-    let first = of_best.next();
-    if of_best.any(|other| first.is_some_and(|first| first.cgroup != other.cgroup)) {
+        .filter(|socket| precedence(socket) == Some(best))
+        .collect();
+    let known = of_best.iter().find(|socket| socket.cookie == known);
+    let chosen = known.or_else(|| of_best.first()).copied();
+    if chosen.is_some_and(|chosen| of_best.iter().any(|other| other.cgroup != chosen.cgroup)) {
         return Err(Unfit::SharedPort);
     }
-    Ok(first)
+    Ok(chosen)
 }
 
 /// Finds the owner among `pids`, and judges it.
@@ -86,30 +113,42 @@ pub(super) fn find(
     pids: &[u32],
     hierarchy: &Hierarchy,
 ) -> Result<Owner, Unfit> {
-    let holders = process::holders(socket.inode, pids);
-    let Some(holder) = holders.first().copied() else {
+    judge(socket, process::holders(socket.inode, pids), hierarchy)
+}
+
+fn judge(
+    socket: &Listening,
+    mut holders: Vec<Holder>,
+    hierarchy: &Hierarchy,
+) -> Result<Owner, Unfit> {
+    let mut folders = Vec::with_capacity(holders.len());
+    holders.retain(|holder| {
+        // One that has ended meanwhile has it open no more.
+        let folder = process::cgroup_of(&hierarchy.mount, holder.pid).ok();
+        folder.map(|folder| folders.push(folder)).is_some()
+    });
+    let (Some(pid), Some(folder)) = (
+        holders.first().map(|holder| holder.pid),
+        folders.first().cloned(),
+    ) else {
         return Err(Unfit::NoOwner);
     };
-    let folder = cgroup_of(&hierarchy.mount, holder)?;
-    for other in &holders {
-        let elsewhere = cgroup_of(&hierarchy.mount, *other)?;
+    for (holder, elsewhere) in holders.iter().zip(folders) {
         if elsewhere != folder {
             return Err(Unfit::SharedSocket {
-                pid: other.pid,
-                executable: process::executable(other.pid),
+                pid: holder.pid,
+                executable: process::executable(holder.pid),
                 cgroup: elsewhere,
             });
         }
     }
-    let pid = holder.pid;
     if hierarchy.governed.starts_with(&folder) {
         return Err(Unfit::HoldsGoverned {
             pid,
             cgroup: folder,
         });
     }
-    let id = cgroup::id(&folder).map_err(|_| Unfit::Replaced { pid })?;
-    if id != socket.cgroup {
+    if cgroup::id(&folder).ok() != Some(socket.cgroup) {
         return Err(Unfit::Moved {
             pid,
             cgroup: folder,
@@ -118,16 +157,12 @@ pub(super) fn find(
     alone(&folder, &holders)?;
     let runs = |holder: &Holder| process::stat(holder.pid).is_some_and(|stat| !stat.stopped);
     Ok(Owner {
-        holder,
-        cgroup_id: id,
+        cgroup_id: socket.cgroup,
         executable: process::executable(pid),
-        stopped: !holders.iter().any(runs),
+        stopped: !holders.iter().any(runs) || cgroup::is_frozen(&folder),
+        holders,
         cgroup: folder,
     })
-}
-
-fn cgroup_of(mount: &Path, holder: Holder) -> Result<PathBuf, Unfit> {
-    process::cgroup(mount, holder.pid).map_err(|_| Unfit::Replaced { pid: holder.pid })
 }
 
 /// Everybody in the cgroup has the listening socket, or descends from one who has: the proxy's
@@ -176,18 +211,21 @@ fn belongs(pid: u32, holders: &[Holder]) -> bool {
 /// soon as the socket is registered, or the entry would outlive the proxy.
 pub(super) fn take(owner: &Owner, socket: &Listening) -> Result<OwnedFd, Unfit> {
     let pid = owner.pid();
+    let replaced = Unfit::Replaced { pid };
+    let Some(holder) = owner.holders.first() else {
+        return Err(replaced);
+    };
     let untakeable = |error: rustix::io::Errno| Unfit::Untakeable {
         pid,
         error: error.to_string(),
     };
-    let replaced = Unfit::Replaced { pid };
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let Some(process) = process else {
         return Err(replaced);
     };
     let process = pidfd_open(process, PidfdFlags::empty()).map_err(untakeable)?;
-    let taken = pidfd_getfd(&process, owner.holder.descriptor, PidfdGetfdFlags::empty())
-        .map_err(untakeable)?;
+    let taken =
+        pidfd_getfd(&process, holder.descriptor, PidfdGetfdFlags::empty()).map_err(untakeable)?;
     // The process may have closed it, and its id may be another process's by now.
     let same = sockopt::socket_cookie(&taken) == Ok(socket.cookie)
         && sockopt::socket_acceptconn(&taken) == Ok(true)
@@ -220,7 +258,7 @@ mod tests {
             socket("127.0.0.2:82", 5, false),
         ];
         let chosen = |sockets, family, port| {
-            listener(sockets, family, port)
+            listener(sockets, family, port, 0)
                 .unwrap()
                 .map(|socket| socket.cgroup)
         };
@@ -240,11 +278,11 @@ mod tests {
             socket("127.0.0.1:80", 1, false),
             socket("127.0.0.1:80", 1, false),
         ];
-        assert!(listener(&of_one, Family::V4, 80).unwrap().is_some());
+        assert!(listener(&of_one, Family::V4, 80, 0).unwrap().is_some());
         let of_two = [
             socket("127.0.0.1:80", 1, false),
             socket("127.0.0.1:80", 2, false),
         ];
-        assert_eq!(listener(&of_two, Family::V4, 80), Err(Unfit::SharedPort));
+        assert_eq!(listener(&of_two, Family::V4, 80, 0), Err(Unfit::SharedPort));
     }
 }

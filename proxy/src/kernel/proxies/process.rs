@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::kernel::cgroup;
+
 /// A process that has a socket open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Holder {
@@ -33,7 +35,7 @@ pub(super) fn all() -> Vec<u32> {
 
 /// Those of `pids` that have the socket with this inode open.
 pub(super) fn holders(inode: u32, pids: &[u32]) -> Vec<Holder> {
-    let wanted = PathBuf::from(format!("socket:[{inode}]"));
+    let wanted = link_of(inode);
     pids.iter()
         .filter_map(|pid| {
             let descriptor = fs::read_dir(format!("/proc/{pid}/fd"))
@@ -49,14 +51,24 @@ pub(super) fn holders(inode: u32, pids: &[u32]) -> Vec<Holder> {
         .collect()
 }
 
+/// Whether it has the socket with this inode open still.
+pub(super) fn holds(holder: Holder, inode: u32) -> bool {
+    let descriptor = format!("/proc/{}/fd/{}", holder.pid, holder.descriptor);
+    fs::read_link(descriptor).is_ok_and(|link| link == link_of(inode))
+}
+
+fn link_of(inode: u32) -> PathBuf {
+    PathBuf::from(format!("socket:[{inode}]"))
+}
+
 /// The cgroup of a process: its folder below `mount`.
-pub(super) fn cgroup(mount: &Path, pid: u32) -> io::Result<PathBuf> {
+pub(super) fn cgroup_of(mount: &Path, pid: u32) -> io::Result<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let below = text
         .lines()
         .find_map(|line| line.strip_prefix("0::"))
         .ok_or(io::ErrorKind::NotFound)?;
-    Ok(super::cgroup::folder(mount, below))
+    Ok(cgroup::folder(mount, below))
 }
 
 pub(super) fn executable(pid: u32) -> String {

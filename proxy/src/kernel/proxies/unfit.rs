@@ -100,7 +100,9 @@ pub enum Unfit {
         cgroup: PathBuf,
     },
     /// All its processes are stopped.
-    #[error("its process {pid} is stopped; `kill -CONT {pid}` lets it go on")]
+    #[error(
+        "its process {pid} is stopped or frozen; `kill -CONT {pid}` or `systemctl thaw` lets it go on"
+    )]
     Stopped {
         /// One of them.
         pid: u32,
@@ -128,6 +130,11 @@ pub enum Unfit {
 }
 
 impl Unfit {
+    /// Whether it is likely to be so at the next look too.
+    pub(super) fn lasts(&self) -> bool {
+        !matches!(self, Self::Replaced { .. })
+    }
+
     /// One word of it, for `status`.
     pub fn state(&self) -> &'static str {
         match self {
