@@ -1,6 +1,12 @@
 //! redsocks as Debian ships it, on top of `redirect`.
 
-use harness::{Running, World, bpf, cgroup::Cgroup, daemon::Setup, load, proxies::redirect};
+use std::path::Path;
+
+use harness::{
+    Running, World, bpf, cgroup::Cgroup, daemon::Setup, load, proxies::redirect, sidetrack_bin,
+};
+
+const EXAMPLE: &str = include_str!("../../../scripts/examples/redirect/redsocks.conf");
 
 /// redsocks on `a`, which sends everything to a SOCKS server on `b`.
 struct Chain {
@@ -15,24 +21,11 @@ impl Chain {
         let mut socks = world.b.command_in(world.b.daemons().path(), "microsocks");
         socks.args(["-i", "10.88.0.2", "-p", "1080"]);
         let socks = Running::spawn(socks);
-        let config = world.a.write(
-            "redsocks.conf",
-            r#"base {
-    log_debug = off;
-    log_info = on;
-    log = "stderr";
-    daemon = off;
-    redirector = iptables;
-}
-redsocks {
-    local_ip = 127.0.0.1;
-    local_port = 12345;
-    ip = 10.88.0.2;
-    port = 1080;
-    type = socks5;
-}
-"#,
-        );
+        // The example, in the foreground.
+        let config = EXAMPLE
+            .replace("daemon = on", "daemon = off")
+            .replace("syslog:daemon", "stderr");
+        let config = world.a.write("redsocks.conf", &config);
         let own = world.a.apps().child("redsocks");
         let mut command = world.a.command_in(own.path(), "redsocks");
         command.arg("-c").arg(config);
@@ -53,8 +46,9 @@ fn redsocks_carries_redirected_connections_to_a_socks_server() {
     let mut server = world.b.serve(&listen, &["--quiet"]);
     let chain = Chain::start(&world);
     // Every port, that of the SOCKS server too: redsocks's own connections must go there.
+    let rules = redirect("other", &["127.0.0.1:12345"], "1-65535");
     let daemon = Setup::new(&world, &world.a)
-        .with(redirect("other", &["127.0.0.1:12345"], "1-65535"))
+        .with(rules.replace("[proxy.other]", "[proxy.other]\nuser = \"redsocks\""))
         .start();
     daemon.wait_proxy("other", "serving");
     let step = format!("connect={}", world.b.at(7000));
@@ -102,4 +96,24 @@ fn redsocks_carries_redirected_connections_to_a_socks_server() {
     assert_eq!(refused, Err("EHOSTDOWN".to_owned()));
     assert_eq!(server.totals().0, count + 1);
     assert_eq!(bpf::attached_to(chain.own.path()).len(), 1);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn the_example_with_redsocks_is_a_valid_configuration() {
+    let world = World::pair();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/examples/redirect");
+    let checked = world
+        .a
+        .run(
+            sidetrack_bin(),
+            &[
+                "check",
+                "--config",
+                &folder.join("sidetrack.toml").display().to_string(),
+            ],
+        )
+        .expect_code(0);
+    assert!(checked.stdout.contains("redirect (redsocks)"), "{checked}");
+    assert!(!checked.stdout.contains("warning"), "{checked}");
 }

@@ -28,9 +28,9 @@ pub enum Unfit {
     SharedPort,
     /// No process has it.
     #[error(
-        "no process has the listening socket open that can be seen from here; a Go program's MPTCP \
-         listener cannot be used (GODEBUG=multipathtcp=0 makes it TCP), nor one of another pid \
-         namespace"
+        "no process has the listening socket open that can be seen from here: that takes \
+         CAP_SYS_PTRACE, and CAP_DAC_READ_SEARCH for processes that are not root's; a Go program's \
+         MPTCP listener has none (GODEBUG=multipathtcp=0 makes it TCP)"
     )]
     NoOwner,
     /// Processes of several cgroups have it.
