@@ -102,6 +102,7 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
             map::LISTENING,
             (size_of::<ListeningKey>(), size_of::<u64>()),
         ),
+        (map::PROXY_CGROUPS, (size_of::<u64>(), size_of::<u32>())),
         (map::LOCAL, (size_of::<LocalKey>(), size_of::<u32>())),
         (
             map::SOURCES,

@@ -26,6 +26,10 @@ macro_rules! counters {
 counters! {
     /// connect() sent to a listener of ours.
     Redirected = "redirected",
+    /// connect() sent to the listener of somebody else's proxy.
+    RedirectedToProxy = "redirected_to_proxy",
+    /// connect() of such a proxy itself, under a rule that redirects: direct.
+    ProxyDirect = "proxy_direct",
     /// connect() failed by a `deny` rule.
     Denied = "denied",
     /// connect() failed because no listener was alive.

@@ -2,7 +2,7 @@
 
 use crate::{
     addr::{Address, Endpoint},
-    rules::{ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_TLS, Rule, RuleKey},
+    rules::{ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, Rule, RuleKey},
 };
 
 /// The lookups that a decision needs; maps in the kernel, a model of them elsewhere.
@@ -31,7 +31,7 @@ pub enum Verdict {
     Ignore(Rule),
     /// connect() fails.
     Deny(Rule),
-    /// To our proxy.
+    /// To our proxy, or to that of somebody else.
     Redirect(Rule),
 }
 
@@ -47,7 +47,7 @@ pub fn decide<T: Tables>(tables: &T, query: &Query) -> Verdict {
     };
     match rule.action {
         ACTION_IGNORE => Verdict::Ignore(rule),
-        ACTION_PLAIN | ACTION_TLS => Verdict::Redirect(rule),
+        ACTION_PLAIN | ACTION_TLS | ACTION_REDIRECT => Verdict::Redirect(rule),
         ACTION_DENY => Verdict::Deny(rule),
         // A value that this version does not know: closed, never open.
         _ => Verdict::Deny(rule),

@@ -13,6 +13,9 @@ pub const EVENT_OTHER_NAMESPACE: u32 = 4;
 /// A connect() was refused because the host has no address of the destination's family.
 pub const EVENT_UNREACHABLE: u32 = 5;
 
+/// A connect() failed because the proxy that its rule names had no listener.
+pub const EVENT_NO_PROXY: u32 = 6;
+
 /// A connection that the kernel refused; user space writes its record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

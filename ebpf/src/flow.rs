@@ -85,8 +85,24 @@ pub struct ListenerKey {
     pub netns: u64,
     /// `FAMILY_V4` or `FAMILY_V6`.
     pub family: u32,
-    /// 0 up to [`crate::settings::Settings::slots`].
+    /// 0 up to [`crate::settings::Settings::slots`], or [`proxy_slot`].
     pub slot: u32,
 }
 
 const _: () = assert!(size_of::<ListenerKey>() == 16);
+
+/// Slot of the first listener that is somebody else's.
+pub const PROXY_SLOTS: u32 = 1024;
+/// Proxies of others that a rule set can name.
+pub const PROXIES: u32 = 256;
+
+/// Slot of the listener of proxy `number` in a rule set. Each set has slots of its own: a number
+/// may mean another proxy after a reload.
+#[inline(always)]
+pub const fn proxy_slot(set: u32, number: u16) -> u32 {
+    PROXY_SLOTS + set * PROXIES + number as u32
+}
+
+// Two families, and the same again in the other rule set.
+const _: () =
+    assert!((crate::rules::RULE_SETS * PROXIES * 2) as usize <= crate::names::LISTENER_ENTRIES);

@@ -67,6 +67,8 @@ pub mod map {
     pub const OWN: &str = "OWN";
     /// sk_storage of applications' accepted sockets: the client's [`crate::addr::Endpoint`].
     pub const SERVED: &str = "SERVED";
+    /// Ids of the cgroups of others' proxies, to anything.
+    pub const PROXY_CGROUPS: &str = "PROXY_CGROUPS";
     /// Rule sets: cgroup id to [`crate::rules::CgroupClass`].
     pub const CGROUPS: &str = "CGROUPS";
     /// Rule sets: [`crate::rules::UserKey`] to selection class.
@@ -85,7 +87,7 @@ pub mod map {
     pub const SOURCES: &str = "SOURCES";
 
     /// All of them.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 23] = [
         ACTIVE,
         HEARTBEAT,
         SETTINGS,
@@ -100,6 +102,7 @@ pub mod map {
         ACCEPTED,
         OWN,
         SERVED,
+        PROXY_CGROUPS,
         CGROUPS,
         USERS,
         DESTINATIONS,
@@ -123,6 +126,8 @@ pub mod global {
 pub const PENDING_ENTRIES: usize = 65_536;
 /// Listeners in a registry.
 pub const LISTENER_ENTRIES: usize = 4_096;
+/// Cgroups of others' proxies.
+pub const PROXY_CGROUP_ENTRIES: usize = 1_024;
 /// Cgroups that a rule set can name or tell apart from those.
 pub const CGROUP_ENTRIES: usize = 16_384;
 /// Users that a rule set can name, times its cgroup classes.

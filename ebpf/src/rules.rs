@@ -104,6 +104,8 @@ pub const ACTION_DENY: u8 = 1;
 pub const ACTION_PLAIN: u8 = 2;
 /// To our proxy, which makes TLS of it: it must not go on as it is by any other way.
 pub const ACTION_TLS: u8 = 3;
+/// To the listener of somebody else's proxy.
+pub const ACTION_REDIRECT: u8 = 4;
 
 /// Without a listener, connect() fails.
 pub const FAIL_BLOCK: u8 = 0;
@@ -120,8 +122,8 @@ pub struct Rule {
     pub action: u8,
     /// `FAIL_*`.
     pub fail: u8,
-    /// Positive errno of a denial.
-    pub errno: u16,
+    /// Positive errno of a denial; number of the proxy of a redirect.
+    pub operand: u16,
 }
 
 const _: () = assert!(size_of::<Rule>() == 8);

@@ -38,6 +38,8 @@ pub struct Config {
     pub selects: BTreeMap<String, Select>,
     /// What is intercepted at all.
     pub intercept: Intercept,
+    /// Proxies of others by name.
+    pub proxies: BTreeMap<String, Proxy>,
     /// Rules for connections that applications of this host make.
     pub outbound: Vec<OutboundRule>,
     /// Rules for connections that come to applications of this host.
@@ -166,6 +168,17 @@ pub struct Intercept {
     pub listeners: u32,
 }
 
+/// `[proxy.NAME]`: where it is listened for the connections of the host's applications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Port at 127.0.0.1.
+    pub v4: Option<u16>,
+    /// Port at ::1.
+    pub v6: Option<u16>,
+    /// Whose listening socket is taken, beside root's.
+    pub user: u32,
+}
+
 /// `[[outbound]]`
 #[derive(Clone, Debug)]
 pub struct OutboundRule {
@@ -190,6 +203,11 @@ pub enum OutboundAction {
     Mtls(Mtls),
     /// Relayed in plain text, recorded.
     Passthrough,
+    /// To the listener of somebody else's proxy, which asks for SO_ORIGINAL_DST.
+    Redirect {
+        /// Name of the proxy.
+        proxy: String,
+    },
     /// connect() fails with this errno.
     Deny {
         /// Positive errno value.

@@ -34,6 +34,7 @@ pub mod maps;
 pub mod object;
 pub mod pins;
 pub mod preflight;
+pub mod proxies;
 pub mod rules;
 pub mod sockdiag;
 pub mod sys;
@@ -139,6 +140,7 @@ pub struct Redirector {
     alive_for: Duration,
     programs: Mutex<load::Programs>,
     links: Mutex<Option<Attachment>>,
+    proxies: Mutex<proxies::Proxies>,
     tables: arc_swap::ArcSwap<RuleTables>,
     pins: Option<Pins>,
     left: Mutex<Left>,
@@ -188,6 +190,7 @@ impl Redirector {
             left: Mutex::new(Left::AsFound),
             programs: Mutex::new(programs),
             links: Mutex::new(None),
+            proxies: Mutex::default(),
             tables: arc_swap::ArcSwap::from_pointee(RuleTables::default()),
         })
     }
@@ -235,6 +238,7 @@ impl Redirector {
     /// Takes all listeners out of the registry: rules that need one fail their connects from
     /// here on. Connections that were redirected before can still be accepted.
     pub fn unregister(&self) {
+        self.proxies.lock().close();
         self.maps.lock().unregister();
     }
 
@@ -253,6 +257,9 @@ impl Redirector {
     /// Makes `tables` the active rules, all at once.
     pub fn activate(&self, tables: impl Into<Arc<RuleTables>>) -> Result<(), KernelError> {
         let tables = tables.into();
+        let mut proxies = self.proxies.lock();
+        let set = self.maps.lock().inactive_set();
+        proxies.prepare(self.kernel(), set, &tables.proxies)?;
         let mut maps = self.maps.lock();
         let proxy = maps::ProxyFacts {
             own_cgroup: self.own_cgroup,
@@ -262,6 +269,7 @@ impl Redirector {
             flags: if local::has_mptcp() { SETTING_MPTCP } else { 0 },
         };
         maps.activate(&tables, &proxy)?;
+        proxies.commit();
         self.tables.store(tables);
         Ok(())
     }
@@ -327,9 +335,38 @@ impl Redirector {
     /// # Errors
     /// What was attached before stays, and nothing else, if any part fails.
     pub fn attach(&self, points: &attach::Points) -> Result<(), KernelError> {
-        let attachment = self.programs.lock().attach(points, self.pins.as_ref())?;
-        *self.links.lock() = Some(attachment);
-        Ok(())
+        let mut proxies = self.proxies.lock();
+        let mount = self.maps.lock().mount().to_path_buf();
+        proxies.begin(&mount, &points.governed);
+        proxies.look(self.kernel())?;
+        match self.programs.lock().attach(points, self.pins.as_ref()) {
+            Ok(attachment) => {
+                *self.links.lock() = Some(attachment);
+                Ok(())
+            }
+            Err(error) => {
+                proxies.detach();
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks whether the proxies of others are there, and registers those that have come.
+    pub fn look_at_proxies(&self) -> Result<proxies::Look, KernelError> {
+        self.proxies.lock().look(self.kernel())
+    }
+
+    /// The proxies of others, as of the last look.
+    pub fn proxies(&self) -> Vec<proxies::ProxyListener> {
+        self.proxies.lock().report()
+    }
+
+    fn kernel(&self) -> proxies::Kernel<'_> {
+        proxies::Kernel {
+            maps: &self.maps,
+            programs: &self.programs,
+            netns: self.netns,
+        }
     }
 
     /// Says what is to be left in the kernel.
@@ -344,16 +381,21 @@ impl Redirector {
             pins.make(*self.left.lock());
         }
         self.links.lock().take();
+        self.proxies.lock().detach();
     }
 
     /// What the kernel says is attached and effective.
     pub fn effective(&self) -> Vec<attach::Effective> {
+        let proxies = self.proxies.lock();
         let programs = self.programs.lock();
-        self.links
+        let mut effective = self
+            .links
             .lock()
             .as_ref()
             .map(|links| links.effective(&programs))
-            .unwrap_or_default()
+            .unwrap_or_default();
+        effective.extend(proxies.effective(&programs));
+        effective
     }
 
     /// Counters of the programs, summed over the CPUs.

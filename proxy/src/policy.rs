@@ -99,7 +99,9 @@ impl Policy {
             let route = match &rule.action {
                 OutboundAction::Passthrough => Some(Route::Passthrough),
                 // The kernel acts on these; a connection of theirs never gets here.
-                OutboundAction::Deny { .. } | OutboundAction::Ignore => None,
+                OutboundAction::Redirect { .. }
+                | OutboundAction::Deny { .. }
+                | OutboundAction::Ignore => None,
                 OutboundAction::Mtls(mtls) => {
                     let own = material.identities.get(&mtls.identity).ok_or_else(|| {
                         PolicyError::NoIdentity {

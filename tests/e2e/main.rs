@@ -27,6 +27,7 @@ mod misuse;
 mod options;
 mod original_dst;
 mod ports;
+mod proxies;
 mod records;
 mod redirect;
 mod refused;

@@ -25,6 +25,7 @@ pub mod peer;
 pub mod pins;
 pub mod pki;
 pub mod process;
+pub mod proxies;
 pub mod record;
 pub mod rules;
 pub mod wait;

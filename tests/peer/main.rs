@@ -22,6 +22,7 @@ mod proxy;
 mod restarts;
 mod script;
 mod serve;
+mod transparent;
 
 /// One application.
 #[derive(Parser)]
@@ -44,6 +45,8 @@ enum Peer {
     Flood(bulk::FloodArgs),
     /// Redirects a cgroup to itself and asks each accepted socket for its original destination.
     Proxy(proxy::Args),
+    /// A proxy written for iptables that knows nothing of Sidetrack.
+    Transparent(transparent::Args),
     /// Runs a command for which one bpf(2) command fails, as on a kernel that lacks it.
     OldKernel(old_kernel::Args),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Peer::Bulk(args) => bulk::run(&args),
         Peer::Flood(args) => bulk::flood(&args),
         Peer::Proxy(args) => proxy::run(&args),
+        Peer::Transparent(args) => transparent::run(&args),
         Peer::OldKernel(args) => old_kernel::run(&args),
     }
     ExitCode::SUCCESS

@@ -7,6 +7,7 @@ use crate::cmd::Missing;
 pub(crate) mod bpf_linker;
 mod bpffs;
 mod debian;
+mod mitmproxy;
 mod rust;
 
 pub(crate) use rust::cargo_deny;
@@ -38,6 +39,9 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     debian::ensure(purpose)?;
     if matches!(purpose, Purpose::Demo | Purpose::Test) {
         bpffs::ensure()?;
+    }
+    if purpose == Purpose::Test {
+        mitmproxy::ensure()?;
     }
     rust::component(
         "rust-src",

@@ -12,11 +12,14 @@ use sidetrack_abi::{
     counter::Counter,
     decide,
     event::{
-        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE,
+        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE,
         EVENT_UNREACHABLE, Refused,
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
-    rules::{ACTION_PLAIN, ANY_USER, CGROUP_DEPTH, FAIL_PASS, Rule, SELECTION_NONE, UserKey},
+    rules::{
+        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, Rule, SELECTION_NONE,
+        UserKey,
+    },
     settings::{
         SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_USERS, Settings,
     },
@@ -51,7 +54,7 @@ const SELECTION_ALL: u32 = 1;
 enum Outcome {
     Pass,
     Fail,
-    /// To a listener of ours, at this port in network order.
+    /// To a listener on the loopback address, at this port in network order.
     Redirect(u16),
 }
 
@@ -143,13 +146,18 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         }
         Verdict::Ignore(_) => return pass(sock, Counter::Ignored),
     };
+    let to_proxy = rule.action == ACTION_REDIRECT;
+    if to_proxy && maps::is_proxy(cgroup) {
+        // What it connects to for the applications would come back to it without end.
+        return pass(sock, Counter::ProxyDirect);
+    }
     let connection = Redirected {
         tos: addr.type_of_service(family),
         ..describe(settings, sock, asked, family, &rule, selection, cgroup)
     };
     if matches!(verdict, Verdict::Deny(_)) {
         maps::count(Counter::Denied);
-        return fail(sock, connection, EVENT_DENIED, u32::from(rule.errno));
+        return fail(sock, connection, EVENT_DENIED, u32::from(rule.operand));
     }
     let direct = rule.action == ACTION_PLAIN || rule.fail == FAIL_PASS;
     if addr.netns_cookie() != settings.netns {
@@ -160,12 +168,22 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         maps::count(Counter::OtherNamespaceBlocked);
         return fail(sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
     }
-    let Some(port) = listener_port(addr, settings, family) else {
+    let listener = if to_proxy {
+        proxy_port(addr, set, &rule, family)
+    } else {
+        listener_port(addr, settings, family)
+    };
+    let Some(port) = listener else {
         if rule.fail == FAIL_PASS {
             return pass(sock, Counter::NoListenerPassed);
         }
         maps::count(Counter::NoListenerBlocked);
-        return fail(sock, connection, EVENT_NO_LISTENER, EHOSTDOWN);
+        let event = if to_proxy {
+            EVENT_NO_PROXY
+        } else {
+            EVENT_NO_LISTENER
+        };
+        return fail(sock, connection, event, EHOSTDOWN);
     };
     let absent = if family == FAMILY_V4 {
         SETTING_NO_V4
@@ -195,7 +213,11 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         maps::count(Counter::NoMemory);
         return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
     }
-    maps::count(Counter::Redirected);
+    maps::count(if to_proxy {
+        Counter::RedirectedToProxy
+    } else {
+        Counter::Redirected
+    });
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "redirected to port {} by rule {}", port, rule.index);
     Outcome::Redirect(port.to_be())
@@ -297,6 +319,17 @@ fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16
         netns: addr.netns_cookie(),
         family,
         slot,
+    };
+    Listener::outbound(&key).map(|listener| listener.port())
+}
+
+/// The listener of somebody else's proxy, of which there is one for each family.
+#[inline(always)]
+fn proxy_port(addr: SockAddr, set: RuleSet, rule: &Rule, family: u32) -> Option<u16> {
+    let key = ListenerKey {
+        netns: addr.netns_cookie(),
+        family,
+        slot: set.proxy_slot(rule.operand),
     };
     Listener::outbound(&key).map(|listener| listener.port())
 }

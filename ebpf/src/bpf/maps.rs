@@ -14,10 +14,12 @@ use sidetrack_abi::{
     counter::{COUNTERS as COUNTER_COUNT, Counter},
     decision::Tables,
     event::{EVENT_BUFFER, Refused},
+    flow::proxy_slot,
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{
         CGROUP_ENTRIES, DESTINATION_ENTRIES, LISTENER_ENTRIES, LISTENING_ENTRIES, LOCAL_ENTRIES,
-        PENDING_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, SOURCE_ENTRIES, USER_ENTRIES,
+        PENDING_ENTRIES, PORT_ENTRIES, PROXY_CGROUP_ENTRIES, RULE_ENTRIES, SOURCE_ENTRIES,
+        USER_ENTRIES,
     },
     rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
     settings::Settings,
@@ -65,6 +67,8 @@ static ACCEPTED: SkStorage<Redirected> = SkStorage::new();
 static OWN: SkStorage<OwnSocket> = SkStorage::new();
 #[btf_map]
 static SERVED: SkStorage<Endpoint> = SkStorage::new();
+#[btf_map]
+static PROXY_CGROUPS: HashMap<u64, u32, PROXY_CGROUP_ENTRIES, SPARSE> = HashMap::new();
 #[btf_map]
 static CGROUPS: ArrayOfMaps<HashMap<u64, CgroupClass, CGROUP_ENTRIES, SPARSE>, SETS> =
     ArrayOfMaps::new();
@@ -143,6 +147,12 @@ impl RuleSet {
         // SAFETY: a copy of a value that is not changed and not removed while its cgroup is there,
         // which it is while the task that asks is in it.
         set.get_ptr(cgroup).map(|class| unsafe { *class })
+    }
+
+    /// Slot of the listener of somebody else's proxy, by its number in this set.
+    #[inline(always)]
+    pub(super) fn proxy_slot(self, number: u16) -> u32 {
+        proxy_slot(self.index, number)
     }
 
     #[inline(always)]
@@ -244,6 +254,13 @@ pub(super) fn forget_dialled(key: &FlowKey) {
 #[inline(always)]
 pub(super) fn is_forward(key: &FlowKey) -> bool {
     FORWARD.get_ptr(key).is_some()
+}
+
+/// Whether a cgroup is that of somebody else's proxy, so that connections are sent to it and not
+/// taken from it.
+#[inline(always)]
+pub(super) fn is_proxy(cgroup: u64) -> bool {
+    PROXY_CGROUPS.get_ptr(cgroup).is_some()
 }
 
 /// Whether an address is one of the namespace's own.

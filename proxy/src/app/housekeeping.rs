@@ -16,6 +16,7 @@ use crate::{
             whose::Finder,
         },
         changes::Changes,
+        proxies::Look,
         rules::Scope,
         sys,
     },
@@ -23,6 +24,7 @@ use crate::{
 };
 
 const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD_OF_MISSING: Duration = Duration::from_millis(200);
 
 /// Starts the watch over idle tunnels, cgroups, addresses and listening sockets, and the reader
 /// of the kernel's refusals.
@@ -32,6 +34,7 @@ pub(super) fn spawn(
     stopped: watch::Receiver<bool>,
 ) {
     let mut tasks = app.tasks.lock();
+    tasks.spawn(watch_proxies(Arc::downgrade(app), stopped.clone()));
     tasks.spawn(periodic(Arc::downgrade(app), stopped.clone()));
     if app.scope == Scope::Selections {
         let finder = app.data.cgroups.clone();
@@ -146,6 +149,34 @@ async fn told(watch: Option<&AsyncFd<Arc<Watch>>>) -> Arc<Watch> {
         }
         // The runtime ends.
         Err(_) => std::future::pending().await,
+    }
+}
+
+/// Looks whether the proxies of others are there; more often while one is not, since connects
+/// fail until it is found.
+async fn watch_proxies(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
+    let mut pause = PERIOD;
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let Some(app) = app.upgrade() else {
+            return;
+        };
+        let look = move || app.redirector.look_at_proxies();
+        pause = match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(Look::Missing)) => PERIOD_OF_MISSING,
+            Ok(Ok(Look::Complete)) => PERIOD,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "looking at the proxies again");
+                PERIOD
+            }
+            Err(error) => {
+                tracing::error!(%error, "looking at the proxies again");
+                PERIOD
+            }
+        };
     }
 }
 

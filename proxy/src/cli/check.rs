@@ -178,6 +178,7 @@ fn action(rule: &OutboundRule) -> String {
             Wire::Tls => "mtls (tls)".into(),
         },
         OutboundAction::Passthrough => "passthrough".into(),
+        OutboundAction::Redirect { proxy } => format!("redirect ({proxy})"),
         OutboundAction::Deny { errno } => {
             format!("deny ({:?})", nix::errno::Errno::from_raw(*errno))
         }

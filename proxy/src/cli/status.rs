@@ -92,6 +92,23 @@ fn report(status: &Value) -> String {
             at(port, "/listening"),
         );
     }
+    for proxy in at(status, "/proxies").as_array().into_iter().flatten() {
+        let more = match at(proxy, "/why") {
+            Value::Null => format!(
+                "process {} ({}) in {}",
+                at(proxy, "/pid"),
+                text(at(proxy, "/executable")),
+                text(at(proxy, "/cgroup")),
+            ),
+            why => text(why),
+        };
+        out += &format!(
+            "proxy {} at {}: {}, {more}\n",
+            text(at(proxy, "/proxy")),
+            text(at(proxy, "/address")),
+            text(at(proxy, "/state")),
+        );
+    }
     for (reason, count) in at(status, "/refused").as_object().into_iter().flatten() {
         out += &format!("refused as {reason}: {count}\n");
     }

@@ -34,6 +34,8 @@ pub struct File {
     pub select: BTreeMap<String, Select>,
     /// What is intercepted at all.
     pub intercept: Intercept,
+    /// Proxies of others, to which rules with action redirect send connections, by name.
+    pub proxy: BTreeMap<String, Proxy>,
     /// Rules for connections that applications of this host make.
     pub outbound: Vec<Outbound>,
     /// Rules for connections that come to applications of this host.
@@ -167,6 +169,20 @@ pub struct Intercept {
     pub listeners: Option<i64>,
 }
 
+/// `[proxy.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["listen"]))]
+pub struct Proxy {
+    /// Where it listens: a loopback or unspecified address and a port, at most one for each
+    /// family. "[::]:PORT" alone is for both.
+    #[schemars(required)]
+    pub listen: Vec<String>,
+    /// The user who makes its listening sockets, beside root, whose are always taken. Default:
+    /// root's alone.
+    pub user: Option<String>,
+}
+
 /// `[[outbound]]`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -182,7 +198,7 @@ pub struct Outbound {
     /// Destination ports and ranges of ports. Default: every port.
     pub ports: Vec<Port>,
     /// What happens.
-    #[schemars(required, extend("enum" = ["mtls", "passthrough", "deny", "ignore"]))]
+    #[schemars(required, extend("enum" = ["mtls", "passthrough", "redirect", "deny", "ignore"]))]
     pub action: Option<String>,
     /// For mtls: framed and reused, or plain TLS. Default "tunnel".
     #[schemars(extend("enum" = ["tunnel", "tls"]))]
@@ -193,10 +209,12 @@ pub struct Outbound {
     pub expect: Option<Vec<String>>,
     /// For mtls: server name to send. Default: the first exact DNS name of expect, else none.
     pub server_name: Option<String>,
+    /// For redirect: name of the proxy.
+    pub proxy: Option<String>,
     /// For deny: what connect() fails with. Default "EPERM".
     #[schemars(extend("enum" = ["EPERM", "EACCES", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT"]))]
     pub errno: Option<String>,
-    /// For mtls and passthrough, when the proxy is not there. Default "block".
+    /// For mtls, passthrough and redirect, when the proxy is not there. Default "block".
     #[schemars(extend("enum" = ["block", "pass"]))]
     pub fail: Option<String>,
 }

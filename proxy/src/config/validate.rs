@@ -13,6 +13,7 @@ use crate::identity::TrustDomain;
 mod daemon;
 mod inbound;
 mod outbound;
+mod proxies;
 mod references;
 mod selection;
 mod values;
@@ -127,6 +128,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         fine.then(|| (name.clone(), select))
     });
     let selects = selects.collect();
+    let proxies = proxies::proxies(problems, file);
     Config {
         path: path.into(),
         daemon: daemon::daemon(problems, &file.daemon),
@@ -135,6 +137,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         identities,
         trust,
         selects,
+        proxies,
         outbound: outbound::rules(problems, &file.outbound),
         inbound: inbound::rules(problems, &file.inbound),
         intercept,

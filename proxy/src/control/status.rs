@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::ports::InboundPort;
 use crate::{
     app::App,
-    kernel::{attach::Effective, maps::Occupancy, object},
+    kernel::{attach::Effective, maps::Occupancy, object, proxies::ProxyListener},
     record::tally,
 };
 
@@ -38,6 +38,8 @@ pub struct Status {
     pub rules: Rules,
     /// Ports of the inbound rules on which something listens.
     pub ports: Vec<InboundPort>,
+    /// Proxies of others, to which `redirect` rules send connections.
+    pub proxies: Vec<ProxyListener>,
     /// Live connections.
     pub connections: usize,
     /// Idle tunnels by peer.
@@ -99,6 +101,7 @@ impl Status {
                 inbound: names(&mut policy.config.inbound.iter().map(|rule| &rule.name)),
             },
             ports: app.inbound_ports(),
+            proxies: app.redirector.proxies(),
             connections: app.data.live.count(),
             tunnels: app
                 .data

@@ -189,6 +189,19 @@ impl Programs {
         Ok((made, Origin::Fresh))
     }
 
+    /// Attaches to a cgroup of which this process is not the only user, for as long as the link
+    /// is kept.
+    pub(super) fn attach_to_cgroup(
+        &self,
+        name: &'static str,
+        attach_type: u32,
+        cgroup: &Path,
+    ) -> Result<OwnedFd, KernelError> {
+        let place = Place::Cgroup(cgroup.into());
+        self.attach_one(name, attach_type, &place, None)
+            .map(|(link, _)| link)
+    }
+
     fn program(&self, name: &'static str) -> Result<&aya::programs::ProgramFd, KernelError> {
         let missing = |error: io::Error| {
             KernelError::new(
@@ -204,7 +217,7 @@ impl Programs {
             .map_err(|error| missing(io::Error::other(error)))
     }
 
-    fn id(&self, name: &str) -> u32 {
+    pub(super) fn id(&self, name: &str) -> u32 {
         self.bpf
             .program(name)
             .and_then(|program| program.info().ok())

@@ -244,14 +244,25 @@ fn children(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Ids of the processes in a cgroup and below it; 0 for those of another pid namespace.
-fn processes(path: &Path) -> Vec<u32> {
-    let mut pids: Vec<u32> = fs::read_to_string(path.join("cgroup.procs"))
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .collect();
+pub(super) fn processes(path: &Path) -> Vec<u32> {
+    let mut pids = members(path);
     for child in children(path) {
         pids.extend(processes(&child));
     }
     pids
+}
+
+/// Whether the processes in it are held by the freezer, as `systemctl freeze` does.
+pub(super) fn is_frozen(path: &Path) -> bool {
+    fs::read_to_string(path.join("cgroup.events"))
+        .is_ok_and(|text| text.lines().any(|line| line == "frozen 1"))
+}
+
+/// Ids of the processes in a cgroup itself.
+pub(super) fn members(path: &Path) -> Vec<u32> {
+    fs::read_to_string(path.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect()
 }

@@ -4,8 +4,8 @@ use std::{io, pin::pin};
 
 use aya::maps::{MapData, RingBuf};
 use sidetrack_abi::event::{
-    EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE,
-    Refused,
+    EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE,
+    EVENT_UNREACHABLE, Refused,
 };
 use tokio::task::yield_now;
 
@@ -97,6 +97,13 @@ pub fn refusal(refused: &Refused) -> Refusal {
             format!("connect() failed with {errno}: this host has no address of that family"),
         ),
         EVENT_NO_LISTENER => (Reason::NoListener, format!("connect() failed with {errno}")),
+        EVENT_NO_PROXY => (
+            Reason::NoListener,
+            format!(
+                "connect() failed with {errno}: the proxy that the rule names is not there; \
+                 `sidetrack status` says why"
+            ),
+        ),
         _ => (Reason::Internal, format!("connect() failed with {errno}")),
     };
     Refusal::new(reason, detail)

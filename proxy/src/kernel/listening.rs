@@ -156,6 +156,8 @@ mod tests {
     #[test]
     fn a_socket_that_takes_no_ipv4_is_known_at_once_and_forgotten_late() {
         let socket = |v6_only| sockdiag::Listening {
+            inode: 0,
+            cookie: 0,
             at: "[::]:80".parse().unwrap(),
             v6_only,
             cgroup: 7,

@@ -1,7 +1,11 @@
 //! Typed handles of the maps.
 
 use std::{
-    collections::HashMap as StdHashMap, os::fd::AsRawFd, path::PathBuf, sync::Arc, time::Duration,
+    collections::HashMap as StdHashMap,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use aya::{
@@ -33,6 +37,7 @@ use super::{
 mod addresses;
 mod cgroups;
 mod heartbeat;
+mod proxies;
 
 use cgroups::Cgroups;
 pub(super) use heartbeat::Heartbeat;
@@ -75,6 +80,7 @@ pub(super) struct Maps {
     listening: HashMap<MapData, ListeningKey, u64>,
     local: HashMap<MapData, LocalKey, u32>,
     sources: LpmTrie<MapData, DestinationKey, Address>,
+    proxy_cgroups: HashMap<MapData, u64, u32>,
     cgroups: Cgroups,
     users: Sets<HashMap<MapData, UserKey, u32>>,
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
@@ -122,6 +128,7 @@ impl Maps {
             listening: taken(bpf, map::LISTENING)?,
             local: taken(bpf, map::LOCAL)?,
             sources: taken(bpf, map::SOURCES)?,
+            proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
             cgroups: Cgroups::take(bpf, mount)?,
             users: taken(bpf, map::USERS)?,
             destinations: taken(bpf, map::DESTINATIONS)?,
@@ -159,6 +166,14 @@ impl Maps {
         }
     }
 
+    pub(super) fn mount(&self) -> &Path {
+        self.cgroups.mount()
+    }
+
+    pub(super) fn inactive_set(&self) -> u32 {
+        (self.active + 1) % RULE_SETS
+    }
+
     /// Fills the inactive rule set and then switches to it: a program that is running keeps the
     /// set that it began with.
     pub(super) fn activate(
@@ -166,7 +181,7 @@ impl Maps {
         tables: &RuleTables,
         proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
-        let next = (self.active + 1) % RULE_SETS;
+        let next = self.inactive_set();
         let cgroups = self.cgroups.fill(next, tables)?;
 
         let mut users = HashMap::create(USER_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;

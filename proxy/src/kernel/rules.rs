@@ -21,7 +21,10 @@ use sidetrack_abi::{
     settings::{SETTING_SELECT_ALL, SETTING_USERS},
 };
 
-use crate::{addr::OriginalDst, config::Config};
+use crate::{
+    addr::OriginalDst,
+    config::{Config, Proxy},
+};
 
 mod classes;
 mod compile;
@@ -51,6 +54,8 @@ pub struct RuleTables {
     pub destinations: HashMap<IpNet, u32>,
     /// Rules of a destination class and a selection class, by port range, ascending.
     pub rules: HashMap<(u32, u32), Vec<PortRule>>,
+    /// Proxies of others: a rule of the kernel names one by its place here.
+    pub proxies: Vec<NamedProxy>,
     /// Inbound ports.
     pub ports: BTreeMap<u16, InboundPort>,
 }
@@ -64,6 +69,15 @@ pub struct PortRule {
     pub last: u16,
     /// What to do.
     pub rule: Rule,
+}
+
+/// A proxy of others that rules can name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedProxy {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub proxy: Proxy,
 }
 
 /// Whom the rules are for.

@@ -28,6 +28,10 @@ pub struct Listening {
     pub cgroup: u64,
     /// The user who made it.
     pub uid: u32,
+    /// Its inode, by which its owners' descriptors name it; 0 if it has none.
+    pub inode: u32,
+    /// What no other socket has, ever.
+    pub cookie: u64,
 }
 
 /// All listening TCP sockets of this network namespace.
@@ -91,6 +95,8 @@ fn dump(family: u8, states: StateFlags) -> io::Result<Vec<Listening>> {
                         v6_only: false,
                         cgroup: 0,
                         uid: response.header.uid,
+                        inode: response.header.inode,
+                        cookie: cookie(id.cookie),
                     };
                     for nla in &response.nlas {
                         match nla {
@@ -109,6 +115,12 @@ fn dump(family: u8, states: StateFlags) -> io::Result<Vec<Listening>> {
             rest = rest.get(length..).unwrap_or_default();
         }
     }
+}
+
+/// As SO_COOKIE has it: the kernel sends the lower half first.
+fn cookie([a, b, c, d, e, f, g, h]: [u8; 8]) -> u64 {
+    let half = |bytes| u64::from(u32::from_ne_bytes(bytes));
+    half([a, b, c, d]) | half([e, f, g, h]) << 32
 }
 
 fn read_cgroup(attribute: &impl netlink_packet_utils::nla::Nla, listening: &mut Listening) {

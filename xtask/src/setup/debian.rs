@@ -24,7 +24,7 @@ const BOTH: &[Purpose] = &[Purpose::Demo, Purpose::Test];
 const TEST: &[Purpose] = &[Purpose::Test];
 
 #[rustfmt::skip]
-const PACKAGES: [Package; 12] = [
+const PACKAGES: [Package; 14] = [
     Package { name: "iproute2", program: "ip", why: "network namespaces", used_by: BOTH },
     Package { name: "curl", program: "curl", why: "the unmodified client", used_by: BOTH },
     Package { name: "python3", program: "python3", why: "the unmodified server", used_by: BOTH },
@@ -34,6 +34,8 @@ const PACKAGES: [Package; 12] = [
     Package { name: "openssl", program: "openssl", why: "makes and judges certificates", used_by: TEST },
     Package { name: "haproxy", program: "haproxy", why: "a peer of other make", used_by: TEST },
     Package { name: "nginx-light", program: "nginx", why: "a peer of other make", used_by: TEST },
+    Package { name: "redsocks", program: "redsocks", why: "a proxy written for iptables", used_by: TEST },
+    Package { name: "microsocks", program: "microsocks", why: "the SOCKS server behind it", used_by: TEST },
     Package { name: "golang-go", program: "go", why: "a client in Go", used_by: TEST },
     Package { name: "default-jdk-headless", program: "javac", why: "a client in Java", used_by: TEST },
     Package { name: "nodejs", program: "node", why: "a client in Node", used_by: TEST },
@@ -64,11 +66,26 @@ pub(super) fn ensure(purpose: Purpose) -> Result<()> {
     for package in &wanted {
         announce(&format!("Debian package {}", package.name), package.why);
     }
-    // A package's list may be absent or too old to fetch from; only then is it worth an update.
-    if install(&names).is_err() {
+    install_or_update(&names)
+}
+
+/// Installs one package that no program shows to be there.
+pub(super) fn add(name: &str, why: &str) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() || cmd::which("apt-get").is_none() {
+        return Err(missing(format!(
+            "{name} is missing ({why}), and installing it takes root and apt-get"
+        )));
+    }
+    announce(&format!("Debian package {name}"), why);
+    install_or_update(&[name])
+}
+
+/// A package's list may be absent or too old to fetch from; only then is it worth an update.
+fn install_or_update(names: &[&str]) -> Result<()> {
+    if install(names).is_err() {
         println!("setup: updating the lists of packages: installing with the present ones failed");
         cmd::exec(apt_get().args(["update", "--quiet=2"]))?;
-        install(&names)?;
+        install(names)?;
     }
     Ok(())
 }

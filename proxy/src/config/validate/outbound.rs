@@ -19,6 +19,7 @@ use crate::config::{
 enum Action {
     Mtls,
     Passthrough,
+    Redirect,
     Deny,
     Ignore,
     Later,
@@ -29,9 +30,11 @@ const ACTIONS: [(&str, Action); 6] = [
     ("passthrough", Action::Passthrough),
     ("deny", Action::Deny),
     ("ignore", Action::Ignore),
+    ("redirect", Action::Redirect),
     ("gateway", Action::Later),
-    ("redirect", Action::Later),
 ];
+
+const WRITE: &str = "write \"mtls\", \"passthrough\", \"redirect\", \"deny\" or \"ignore\"";
 
 /// What connect() may fail with. None of these makes an application wait for an event that
 /// never comes, as EINPROGRESS or EINTR would.
@@ -92,11 +95,7 @@ fn rule<'a>(
     ambiguous(problems, key, file, &to, &ports, seen);
     let action_key = format!("{key}.action");
     let Some(action) = &file.action else {
-        problems.missing(
-            &action_key,
-            "the rule does not say what happens",
-            "write \"mtls\", \"passthrough\", \"deny\" or \"ignore\"",
-        );
+        problems.missing(&action_key, "the rule does not say what happens", WRITE);
         return None;
     };
     let kind = values::word(problems, &action_key, action, &ACTIONS)?;
@@ -104,6 +103,8 @@ fn rule<'a>(
     let action = match kind {
         Action::Mtls => mtls(problems, key, file).map(OutboundAction::Mtls),
         Action::Passthrough => Some(OutboundAction::Passthrough),
+        Action::Redirect => references::proxy(problems, key, file.proxy.as_deref())
+            .map(|proxy| OutboundAction::Redirect { proxy }),
         Action::Deny => Some(deny(problems, key, file)),
         Action::Ignore => Some(OutboundAction::Ignore),
         Action::Later => {
@@ -111,7 +112,7 @@ fn rule<'a>(
                 &action_key,
                 action,
                 "this version does not have this action yet; a later one brings it",
-                "write \"mtls\", \"passthrough\", \"deny\" or \"ignore\"",
+                WRITE,
             );
             None
         }
@@ -209,18 +210,19 @@ fn fail_mode(
 
 /// Keys that would have no effect are mistakes: whoever wrote them expects one.
 fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: Action) {
-    use Action::{Deny, Later, Mtls, Passthrough};
-    let keys: [(&str, bool, &str, &[Action]); 6] = [
+    use Action::{Deny, Later, Mtls, Passthrough, Redirect};
+    let keys: [(&str, bool, &str, &[Action]); 7] = [
         ("wire", file.wire.is_some(), "mtls", &[Mtls]),
         ("identity", file.identity.is_some(), "mtls", &[Mtls]),
         ("expect", file.expect.is_some(), "mtls", &[Mtls]),
         ("server_name", file.server_name.is_some(), "mtls", &[Mtls]),
+        ("proxy", file.proxy.is_some(), "redirect", &[Redirect]),
         ("errno", file.errno.is_some(), "deny", &[Deny]),
         (
             "fail",
             file.fail.is_some(),
-            "mtls or passthrough",
-            &[Mtls, Passthrough],
+            "mtls, passthrough or redirect",
+            &[Mtls, Passthrough, Redirect],
         ),
     ];
     for (name, written, needed, with) in keys {

@@ -57,6 +57,21 @@ pub(super) fn identity(problems: &mut Problems, key: &str, name: Option<&str>) -
     Some(name.into())
 }
 
+/// The proxy that a rule names.
+pub(super) fn proxy(problems: &mut Problems, key: &str, name: Option<&str>) -> Option<String> {
+    let key = format!("{key}.proxy");
+    let Some(name) = name else {
+        problems.missing(
+            &key,
+            "the rule does not say to which proxy connections go",
+            "name one: proxy = \"NAME\", with its address in [proxy.NAME]",
+        );
+        return None;
+    };
+    exists(problems, &key, "proxy", name);
+    Some(name.into())
+}
+
 /// TLS with client certificates verifies nobody without a bundle.
 pub(super) fn any_trust(problems: &mut Problems, key: &str, what_for: &str) {
     let mut from_trust = problems.lines.range("trust.".to_owned()..);

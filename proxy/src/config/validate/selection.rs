@@ -212,7 +212,7 @@ fn checked_uid(problems: &mut Problems, key: &str, uid: i64) -> Option<u32> {
     }
 }
 
-fn resolved_uid(problems: &mut Problems, key: &str, user: &str) -> Option<u32> {
+pub(super) fn resolved_uid(problems: &mut Problems, key: &str, user: &str) -> Option<u32> {
     let reason = match User::from_name(user) {
         Ok(Some(found)) => return Some(found.uid.as_raw()),
         Ok(None) => "this host has no user of this name".into(),

@@ -11,6 +11,8 @@ fn listening(at: &str, uid: u32, v6_only: bool) -> Listening {
         v6_only,
         cgroup: 0,
         uid,
+        inode: 0,
+        cookie: 0,
     }
 }
 

@@ -1,6 +1,9 @@
 //! The table of cgroups, which changes while the rules do not: cgroups come and go.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aya::{
     Ebpf,
@@ -46,6 +49,11 @@ impl Cgroups {
             watch: None,
             active: None,
         })
+    }
+
+    /// Where the cgroup2 hierarchy is mounted.
+    pub(in crate::kernel) fn mount(&self) -> &Path {
+        &self.mount
     }
 
     /// Has folders that are looked at from here on told to `watch`.

@@ -5,19 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
-    rules::{ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_TLS, FAIL_BLOCK, FAIL_PASS, Rule},
+    rules::{
+        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, FAIL_BLOCK,
+        FAIL_PASS, Rule,
+    },
     settings::SETTING_SELECT_ALL,
 };
 
 #[cfg(test)]
 use super::classes::Selected;
-use super::{PortRule, RuleTables, SELECTION_ALL, Scope, classes, unclassified::strictest};
+use super::{
+    NamedProxy, PortRule, RuleTables, SELECTION_ALL, Scope, classes, unclassified::strictest,
+};
 use crate::config::{Config, FailMode, OutboundAction, OutboundRule};
 
 pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTables {
     let mut tables = RuleTables {
         generation,
         top: config.intercept.cgroup.clone(),
+        proxies: proxies(config),
         ..RuleTables::default()
     };
     let classes = match scope {
@@ -34,11 +40,12 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
         let mut of_known = BTreeMap::new();
         for selected in classes.keys().flatten() {
             of_known.entry(selected).or_insert_with(|| {
-                merge(chain.iter().copied().filter(|(_, rule)| {
+                let chosen = chain.iter().copied().filter(|(_, rule)| {
                     rule.select
                         .as_ref()
                         .is_none_or(|select| selected.contains(select))
-                }))
+                });
+                merge(chosen, &tables.proxies)
             });
         }
         for (candidates, selection) in &classes {
@@ -66,6 +73,14 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
         }
     }
     tables
+}
+
+fn proxies(config: &Config) -> Vec<NamedProxy> {
+    let named = config.proxies.iter().map(|(name, proxy)| NamedProxy {
+        name: name.clone(),
+        proxy: proxy.clone(),
+    });
+    named.collect()
 }
 
 /// Every prefix that a rule or an exclusion names gets a class of its own.
@@ -116,10 +131,13 @@ fn rules_for(config: &Config, net: IpNet) -> Vec<(u32, &OutboundRule)> {
 }
 
 /// Port ranges of rules in their order: what an earlier rule covers, a later one does not.
-fn merge<'a>(rules: impl Iterator<Item = (u32, &'a OutboundRule)>) -> Vec<PortRule> {
+fn merge<'a>(
+    rules: impl Iterator<Item = (u32, &'a OutboundRule)>,
+    proxies: &[NamedProxy],
+) -> Vec<PortRule> {
     let mut covered: Vec<PortRule> = Vec::new();
     for (index, rule) in rules {
-        let rule_value = value(index, rule);
+        let rule_value = value(index, rule, proxies);
         for range in &rule.ports {
             let mut next = u32::from(*range.start());
             let last = u32::from(*range.end());
@@ -151,14 +169,20 @@ fn merge<'a>(rules: impl Iterator<Item = (u32, &'a OutboundRule)>) -> Vec<PortRu
     covered
 }
 
-fn value(index: u32, rule: &OutboundRule) -> Rule {
+fn value(index: u32, rule: &OutboundRule, proxies: &[NamedProxy]) -> Rule {
     let fail = match rule.fail {
         FailMode::Block => FAIL_BLOCK,
         FailMode::Pass => FAIL_PASS,
     };
-    let (action, errno) = match &rule.action {
+    let (action, operand) = match &rule.action {
         OutboundAction::Mtls(_) => (ACTION_TLS, 0),
         OutboundAction::Passthrough => (ACTION_PLAIN, 0),
+        OutboundAction::Redirect { proxy } => {
+            let number = proxies.iter().position(|named| named.name == *proxy);
+            // A proxy that is not configured has a number that no listener has.
+            let number = number.and_then(|number| u16::try_from(number).ok());
+            (ACTION_REDIRECT, number.unwrap_or(u16::MAX))
+        }
         OutboundAction::Deny { errno } => (ACTION_DENY, u16::try_from(*errno).unwrap_or(1)),
         OutboundAction::Ignore => (ACTION_IGNORE, 0),
     };
@@ -166,7 +190,7 @@ fn value(index: u32, rule: &OutboundRule) -> Rule {
         index,
         action,
         fail,
-        errno,
+        operand,
     }
 }
 

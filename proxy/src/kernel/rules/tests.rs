@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
-use sidetrack_abi::rules::ANY_USER;
+use sidetrack_abi::rules::{ACTION_REDIRECT, ANY_USER};
 
 use super::{classes::selections, compile::naive, *};
 use crate::config::{
-    Daemon, FailMode, Instance, Intercept, Limits, Log, OutboundAction, OutboundRule, RecordFormat,
-    Select, Selector,
+    Daemon, FailMode, Instance, Intercept, Limits, Log, OutboundAction, OutboundRule, Proxy,
+    RecordFormat, Select, Selector,
 };
 
 fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&str]) -> Config {
@@ -49,6 +49,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
             exclude_to: exclude.iter().map(|net| net.parse().unwrap()).collect(),
             listeners: 1,
         },
+        proxies: Default::default(),
         outbound,
         inbound: Vec::new(),
         warnings: Vec::new(),
@@ -68,6 +69,27 @@ fn rule(
         action: OutboundAction::Passthrough,
         fail: FailMode::Block,
     }
+}
+
+#[test]
+fn a_rule_names_its_proxy_by_the_place_of_that_among_all() {
+    let proxy = |port| Proxy {
+        v4: Some(port),
+        v6: None,
+        user: 0,
+    };
+    let mut to_z = rule(None, &["10.0.0.0/8"], &[1..=u16::MAX]);
+    to_z.action = OutboundAction::Redirect { proxy: "z".into() };
+    let mut config = config(vec![to_z], &[], &[]);
+    config.proxies = [("a".to_owned(), proxy(1)), ("z".to_owned(), proxy(2))].into();
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    let destination = OriginalDst::new("10.0.0.1:80".parse().unwrap());
+    let Verdict::Redirect(rule) = tables.decide(destination, 0) else {
+        panic!("it is to be redirected");
+    };
+    assert_eq!(rule.action, ACTION_REDIRECT);
+    let named = tables.proxies.get(usize::from(rule.operand)).unwrap();
+    assert_eq!(named.name, "z");
 }
 
 fn cgroup(path: &str) -> Selector {

@@ -92,6 +92,6 @@ fn of_all(candidates: &[Option<Rule>]) -> Option<Rule> {
         } else {
             FAIL_BLOCK
         },
-        errno: 0,
+        operand: 0,
     })
 }

@@ -169,12 +169,6 @@ fn keys_of_later_versions_are_not_called_unknown() {
             .iter()
             .all(|error| error.reason.contains("a later one brings it"))
     );
-    let redirect = format!("{BASE}[[outbound]]\nname = \"a\"\naction = \"redirect\"\n");
-    check(
-        &redirect,
-        "outbound[0] \"a\".action",
-        "a later one brings it",
-    );
 }
 
 #[test]
