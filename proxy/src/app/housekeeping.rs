@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::unix::AsyncFd, sync::watch, time::MissedTickBehavior};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::watch,
+    time::{Instant, MissedTickBehavior, sleep_until},
+};
 
 use super::App;
 use crate::{
@@ -25,6 +29,10 @@ use crate::{
 
 const PERIOD: Duration = Duration::from_secs(1);
 const PERIOD_OF_MISSING: Duration = Duration::from_millis(200);
+
+/// Between two looks at all cgroups that connections ask for: where the kernel's table has no room
+/// for a cgroup, each of its connections asks.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Starts the watch over idle tunnels, cgroups, addresses and listening sockets, and the reader
 /// of the kernel's refusals.
@@ -116,11 +124,19 @@ async fn follow_cgroups(
     watch: Option<AsyncFd<Arc<Watch>>>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut next = Instant::now();
+    let asked = async |next| {
+        sleep_until(next).await;
+        finder.asked().await;
+    };
     loop {
         let told = tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
             told = told(watch.as_ref()) => Some(told),
-            () = finder.asked() => None,
+            () = asked(next) => {
+                next = Instant::now() + BETWEEN_LOOKS;
+                None
+            }
         };
         let Some(app) = app.upgrade() else {
             return;

@@ -8,7 +8,7 @@
 //! `exclude_to` wins over all of them.
 //!
 //! A cgroup that has just appeared is in no table yet. Its tasks have a class that stands for all
-//! that it could turn out to be, and rules of [`unclassified`] decide.
+//! that it could turn out to be, for which the strictest of their rules holds.
 
 use std::collections::{BTreeMap, HashMap};
 
