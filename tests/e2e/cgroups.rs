@@ -358,3 +358,29 @@ fn a_thousand_cgroups_beside_a_named_one_are_known_at_the_start_and_do_not_delay
     }
     assert_eq!(a.records().len(), 0, "they went direct");
 }
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn with_the_daemon_killed_no_first_connection_of_a_new_cgroup_leaves() {
+    let world = World::pair();
+    let [mut a, _b] = started(&world, "");
+    let mut server = world.b.serve(&[world.b.at(7000), world.b.at(9000)], &[]);
+    let connect = format!("connect={}", world.b.at(7000));
+    let elsewhere = format!("connect={}", world.b.at(9000));
+    let capture = Capture::start(&world.a);
+    a.signal(Signal::SIGKILL);
+    a.wait_end();
+    let send = format!("send={SECRET}");
+    for round in 0..load(100) {
+        let svc = world.a.apps().child("svc");
+        let beside = world.a.apps().child("beside");
+        for new in [&svc, &beside] {
+            let ended = last_step(&world.a, new.path(), &["tcp4", &connect, &send]);
+            assert!(ended.is_err(), "round {round}: it was connected");
+        }
+        let direct = last_step(&world.a, svc.path(), &["tcp4", &elsewhere]);
+        assert_eq!(direct, Ok(()), "round {round}: no rule is about this");
+    }
+    capture.stop().expect_no_plaintext(SECRET);
+    assert_eq!(server.totals().1, 0, "no line arrived");
+}
