@@ -118,6 +118,11 @@ impl Server {
         (number("connections"), number("lines"))
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.running.pid()
+    }
+
     /// Ends it: its port is closed afterwards.
     pub fn stop(self) {
         drop(self);

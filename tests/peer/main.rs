@@ -20,6 +20,7 @@ mod pattern;
 mod proxy;
 mod script;
 mod serve;
+mod storm;
 
 /// One application.
 #[derive(Parser)]
@@ -34,6 +35,8 @@ enum Peer {
     Hold(hold::Args),
     /// Sends and receives a verified pattern on one connection, both ways at once.
     Bulk(bulk::Args),
+    /// Makes connections that half-close, stall and reset by chance, and verifies every byte.
+    Storm(storm::Args),
     /// Writes to a reader that does not read, until no more is taken.
     Flood(bulk::FloodArgs),
     /// Redirects a cgroup to itself and asks each accepted socket for its original destination.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Peer::Many(args) => many::run(args),
         Peer::Hold(args) => hold::run(&args),
         Peer::Bulk(args) => bulk::run(&args),
+        Peer::Storm(args) => storm::run(&args),
         Peer::Flood(args) => bulk::flood(&args),
         Peer::Proxy(args) => proxy::run(&args),
         Peer::OldKernel(args) => old_kernel::run(&args),
