@@ -1,4 +1,4 @@
-//! `demo [NAME]`: set-ups that prove what they show, one for each folder of scripts/examples/.
+//! `demo [NAME]`: set-ups that prove what they show, each with a folder in scripts/examples/.
 
 use std::path::PathBuf;
 

@@ -244,12 +244,18 @@ fn children(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Ids of the processes in a cgroup and below it; 0 for those of another pid namespace.
-pub(super) fn processes(path: &Path) -> Vec<u32> {
+fn processes(path: &Path) -> Vec<u32> {
     let mut pids = members(path);
-    for child in children(path) {
-        pids.extend(processes(&child));
-    }
+    pids.extend(processes_below(path));
     pids
+}
+
+/// Ids of the processes in cgroups below this one.
+pub(super) fn processes_below(path: &Path) -> Vec<u32> {
+    children(path)
+        .iter()
+        .flat_map(|child| processes(child))
+        .collect()
 }
 
 /// Whether the processes in it are held by the freezer, as `systemctl freeze` does.

@@ -169,22 +169,20 @@ fn judge(
 /// workers and helpers, and nobody's application.
 fn alone(folder: &Path, holders: &[Holder]) -> Result<(), Unfit> {
     let members = cgroup::members(folder);
-    for pid in cgroup::processes(folder) {
-        let executable = || process::executable(pid);
-        if !members.contains(&pid) {
-            return Err(Unfit::Below {
-                pid,
-                executable: executable(),
-                cgroup: folder.into(),
-            });
-        }
-        if pid == 0 || !belongs(pid, holders) {
-            return Err(Unfit::SharedCgroup {
-                pid,
-                executable: executable(),
-                cgroup: folder.into(),
-            });
-        }
+    let stranger = |pid: &&u32| **pid == 0 || !belongs(**pid, holders);
+    if let Some(pid) = members.iter().find(stranger) {
+        return Err(Unfit::SharedCgroup {
+            pid: *pid,
+            executable: process::executable(*pid),
+            cgroup: folder.into(),
+        });
+    }
+    if let Some(pid) = cgroup::processes_below(folder).first() {
+        return Err(Unfit::Below {
+            pid: *pid,
+            executable: process::executable(*pid),
+            cgroup: folder.into(),
+        });
     }
     Ok(())
 }
