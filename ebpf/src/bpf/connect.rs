@@ -169,7 +169,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return fail(sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
     }
     let listener = if to_proxy {
-        proxy_port(addr, set, &rule, family)
+        proxy_port(addr, settings, set, &rule, family)
     } else {
         listener_port(addr, settings, family)
     };
@@ -325,7 +325,17 @@ fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16
 
 /// The listener of somebody else's proxy, of which there is one for each family.
 #[inline(always)]
-fn proxy_port(addr: SockAddr, set: RuleSet, rule: &Rule, family: u32) -> Option<u16> {
+fn proxy_port(
+    addr: SockAddr,
+    settings: &Settings,
+    set: RuleSet,
+    rule: &Rule,
+    family: u32,
+) -> Option<u16> {
+    // What answers SO_ORIGINAL_DST there is attached by the daemon and goes with it.
+    if !maps::is_proxy_alive(settings) {
+        return None;
+    }
     let key = ListenerKey {
         netns: addr.netns_cookie(),
         family,
