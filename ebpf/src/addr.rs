@@ -1,5 +1,7 @@
 //! Addresses as both sides keep them.
 
+use crate::inbound::{HOP_V4, HOP_V6};
+
 /// An IP address: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d`.
 ///
 /// Words and not bytes, because the kernel's contexts hand out 32-bit words in network order and
@@ -65,6 +67,17 @@ impl Address {
         match self.v4_word() {
             Some(word) => u32::from_be(word) >> 24 == 127,
             None => a == 0 && b == 0 && c == 0 && d == 1_u32.to_be(),
+        }
+    }
+
+    /// One of the addresses that the proxy's hop to an application comes from, see
+    /// [`crate::inbound::HOP_V4`].
+    #[inline(always)]
+    pub const fn is_hop(&self) -> bool {
+        let [a, b, c, _] = self.words;
+        match self.v4_word() {
+            Some(word) => u32::from_be(word) >> 8 == HOP_V4 >> 8,
+            None => a == HOP_V6[0].to_be() && b == HOP_V6[1].to_be() && c == HOP_V6[2].to_be(),
         }
     }
 
@@ -189,6 +202,18 @@ mod tests {
         }
         assert!(address("::").is_unspecified() && address("0.0.0.0").is_unspecified());
         assert!(!address("::1").is_unspecified() && !address("0.0.0.1").is_unspecified());
+    }
+
+    #[test]
+    fn the_hops_addresses_are_known_in_both_families_and_are_no_loopback_ones() {
+        let address = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
+        for text in ["254.77.77.0", "254.77.77.255", "100::5349:4445:0:1"] {
+            assert!(address(text).is_hop(), "{text}");
+            assert!(!address(text).is_loopback(), "{text}");
+        }
+        for text in ["254.77.78.0", "127.77.77.1", "100::5349:4446:0:1", "::1"] {
+            assert!(!address(text).is_hop(), "{text}");
+        }
     }
 
     #[test]

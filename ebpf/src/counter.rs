@@ -62,6 +62,8 @@ counters! {
     Accepted = "accepted",
     /// An accepted socket of an application got its client's address.
     Served = "served",
+    /// An accepted socket of an application did not get its client's address.
+    ServedUnknown = "served_unknown",
     /// A SYN from outside was steered to the inbound listener.
     Steered = "steered",
     /// A SYN was dropped because no application listens.

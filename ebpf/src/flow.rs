@@ -57,6 +57,8 @@ const _: () = assert!(size_of::<Redirected>() == 64);
 pub const OWN_EXEMPT: u32 = 1;
 /// This socket is the proxy's hop to a local application, for `client`.
 pub const OWN_FORWARD: u32 = 2;
+/// This socket is the proxy's hop to a local application, which sees the hop's own address.
+pub const OWN_HOP: u32 = 3;
 
 /// What the proxy notes, by file descriptor, on a socket of its own before connect().
 #[repr(C)]

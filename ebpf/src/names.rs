@@ -39,6 +39,9 @@ pub mod program {
 pub mod map {
     /// Array of one `u32`: the active rule set.
     pub const ACTIVE: &str = "ACTIVE";
+    /// Array of one `u64`: CLOCK_MONOTONIC, in nanoseconds, of the moment at which the proxy's data
+    /// path was last seen to move; 0 if it never was.
+    pub const HEARTBEAT: &str = "HEARTBEAT";
     /// Rule sets: [`crate::settings::Settings`].
     pub const SETTINGS: &str = "SETTINGS";
     /// Per-CPU array of `u64`, by [`crate::counter::Counter`].
@@ -66,7 +69,7 @@ pub mod map {
     pub const SERVED: &str = "SERVED";
     /// Ids of the cgroups of others' proxies, to anything.
     pub const PROXY_CGROUPS: &str = "PROXY_CGROUPS";
-    /// Rule sets: cgroup id to cgroup class.
+    /// Rule sets: cgroup id to [`crate::rules::CgroupClass`].
     pub const CGROUPS: &str = "CGROUPS";
     /// Rule sets: [`crate::rules::UserKey`] to selection class.
     pub const USERS: &str = "USERS";
@@ -84,8 +87,9 @@ pub mod map {
     pub const SOURCES: &str = "SOURCES";
 
     /// All of them.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 23] = [
         ACTIVE,
+        HEARTBEAT,
         SETTINGS,
         COUNTERS,
         EVENTS,
@@ -124,7 +128,7 @@ pub const PENDING_ENTRIES: usize = 65_536;
 pub const LISTENER_ENTRIES: usize = 4_096;
 /// Cgroups of others' proxies.
 pub const PROXY_CGROUP_ENTRIES: usize = 1_024;
-/// Cgroups that a rule set can name.
+/// Cgroups that a rule set can name or tell apart from those.
 pub const CGROUP_ENTRIES: usize = 16_384;
 /// Users that a rule set can name, times its cgroup classes.
 pub const USER_ENTRIES: usize = 16_384;

@@ -11,7 +11,7 @@ use crate::{
     event::Refused,
     flow::{FlowKey, ListenerKey, OwnSocket, Redirected},
     inbound::{InboundPort, ListeningKey, LocalKey},
-    rules::{DestinationKey, Rule, RuleKey, UserKey},
+    rules::{CgroupClass, DestinationKey, Rule, RuleKey, UserKey},
     settings::Settings,
 };
 
@@ -37,10 +37,11 @@ pod! {
     InboundPort = 4 + 4;
     ListeningKey = 8 + 20 + 4;
     LocalKey = 8 + 16;
+    CgroupClass = 4 + 4;
     DestinationKey = 16;
     Rule = 4 + 1 + 1 + 2;
     RuleKey = 4 + 4 + 2 + 2;
     UserKey = 4 + 4;
-    Settings = 8 + 8 + 4 * 4;
+    Settings = 8 + 8 + 8 + 4 * 4;
     Refused = 4 + 4 + 64;
 }

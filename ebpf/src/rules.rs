@@ -3,7 +3,8 @@
 //! User space compiles the rules into three tables, so that a decision costs the same with ten
 //! rules and with ten thousand:
 //!
-//! 1. the task's cgroup and user give a *selection class*: the set of selections it is in;
+//! 1. the task's cgroup and user give a *selection class*: the set of selections it is in, or,
+//!    while its cgroup is not known yet, the sets that it could be in;
 //! 2. the destination's longest configured prefix gives a *destination class*;
 //! 3. (destination class, selection class, port) gives the rule, by a trie whose ports are
 //!    prefixes of 16 bits, so that a range is a handful of entries.
@@ -24,6 +25,24 @@ pub const ANY_USER: u32 = u32::MAX;
 
 /// Depth of cgroups below the root that the programs look through, deepest first.
 pub const CGROUP_DEPTH: u32 = 12;
+
+/// What the programs know of one cgroup.
+///
+/// A cgroup can appear and its first task can connect before user space knows of it. What such a
+/// task may do follows from the deepest cgroup above it that is known, by [`CgroupClass::below`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct CgroupClass {
+    /// Class of the tasks in the cgroup itself.
+    pub own: u32,
+    /// Class of the tasks in a cgroup below it that is not known by itself. Where that could be
+    /// one that rules tell apart, a class that stands for every class that it could have.
+    pub below: u32,
+}
+
+/// [`Rule::index`] where the class of the task's cgroup is not known and the classes that it could
+/// have are not decided alike: the strictest of their rules, until user space finds the true one.
+pub const RULE_UNCLASSIFIED: u32 = u32::MAX;
 
 /// Key of the table of user classes: the class of a cgroup and a user id.
 #[repr(C)]
@@ -97,7 +116,7 @@ pub const FAIL_PASS: u8 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Rule {
-    /// Index in the configuration.
+    /// Index in the configuration, or [`RULE_UNCLASSIFIED`].
     pub index: u32,
     /// `ACTION_*`.
     pub action: u8,

@@ -10,6 +10,8 @@ pub struct Settings {
     pub own_cgroup: u64,
     /// Cookie of the network namespace that has listeners.
     pub netns: u64,
+    /// The proxy is taken for dead once its last heartbeat is older than this, in nanoseconds.
+    pub alive_for: u64,
     /// Generation of the rules; 0 is none.
     pub generation: u32,
     /// Listeners of each family; a connection takes one by its socket's cookie.
@@ -20,7 +22,7 @@ pub struct Settings {
     pub zero: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 32);
+const _: () = assert!(size_of::<Settings>() == 40);
 
 /// Some selection depends on the user id.
 pub const SETTING_USERS: u32 = 1;

@@ -13,7 +13,6 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    net::TcpListener,
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
@@ -28,19 +27,24 @@ use crate::{
         owners::{Owners, selected_paths},
     },
     kernel::{
-        Family, KernelError, LoadError, Redirector,
+        Facts, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
+        cgroup::whose::Finder,
+        hop::HopRoutes,
         listening::{self, Mend, Suspects},
-        rules::{RuleTables, Scope},
+        rules::Scope,
     },
-    outbound,
     policy::{Policy, PolicyError},
     record::RecordSink,
-    socket,
 };
 
+mod heartbeat;
 mod housekeeping;
+mod listeners;
 pub mod reload;
+
+use heartbeat::Heartbeat;
+use listeners::Listeners;
 
 /// How long connects that were redirected just before a drain may take to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(50);
@@ -67,6 +71,10 @@ pub struct Plan {
     pub mount: PathBuf,
     /// Where access records go.
     pub sink: RecordSink,
+    /// Where programs, maps and links are pinned, if they are to outlive this process.
+    pub pins: Option<Pins>,
+    /// What is left in the kernel at the end.
+    pub left: Left,
 }
 
 /// The cgroup of the proxy.
@@ -127,6 +135,8 @@ pub struct App {
     reloading: tokio::sync::Mutex<()>,
     generations: reload::Generations,
     suspects: Mutex<Suspects>,
+    heartbeat: Heartbeat,
+    hop: HopRoutes,
 }
 
 impl App {
@@ -136,30 +146,34 @@ impl App {
     /// [`StartError`]; nothing stays attached.
     pub async fn start(plan: Plan) -> Result<Arc<Self>, StartError> {
         let config = plan.policy.config.clone();
-        let redirector = Arc::new(Redirector::load(plan.proxy.id, config.intercept.listeners)?);
+        let redirector = Arc::new(Redirector::load(Facts {
+            own_cgroup: plan.proxy.id,
+            slots: config.intercept.listeners,
+            alive_for: config.daemon.heartbeat,
+            pins: plan.pins,
+        })?);
         let policy = Arc::new(plan.policy);
         let data = Arc::new(DataPath::new(Parts {
             flows: redirector.flows(),
             policy: Arc::clone(&policy),
             sink: plan.sink,
             owners: Owners::new(plan.mount.clone()),
+            cgroups: Finder::new(plan.mount.clone()),
             netns: redirector.netns(),
             exempt_by_socket: plan.proxy.id == 0,
         }));
+        let listeners = Listeners::bind(config.intercept.listeners)?;
+        // Rules before listeners: where programs are attached already, the first connection that
+        // finds a listener must be redirected by rules that are known here.
+        let cgroups = housekeeping::watch_cgroups(plan.scope, &redirector);
+        redirector.activate(Arc::clone(&policy.tables))?;
+        listeners.register(&redirector)?;
         let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        for listener in bind(&redirector, config.intercept.listeners)? {
-            let (data, stopped) = (Arc::clone(&data), stopped.clone());
-            match listener {
-                Bound::Outbound(listener) => {
-                    tasks.spawn(outbound::accept(data, listener, stopped));
-                }
-                Bound::Inbound(listener) => {
-                    tasks.spawn(inbound::accept(data, listener, stopped));
-                }
-            }
-        }
+        let mut heartbeat = Heartbeat::new(config.daemon.heartbeat);
+        let tasks = listeners.accept(&data, &mut heartbeat, &stopped);
+        let own = plan.proxy.path.file_name().unwrap_or_default();
         let app = Arc::new(Self {
+            hop: HopRoutes::of(&own.to_string_lossy()),
             data,
             redirector,
             since: Instant::now(),
@@ -172,21 +186,22 @@ impl App {
             reloading: tokio::sync::Mutex::new(()),
             generations: reload::Generations::after(policy.generation),
             suspects: Mutex::default(),
+            heartbeat,
         });
-        app.redirector
-            .activate(RuleTables::compile(&config, app.scope, policy.generation))?;
         app.refresh_addresses()?;
         // Before and after: sk_lookup must not find an application that listens already missing,
         // and one that begins to listen in between must not be missed.
         app.count_listeners()?;
+        heartbeat::spawn(&app, stopped.clone());
         app.redirector.attach(&Points {
             governed: app.governed.clone(),
-            proxy: plan.proxy.path,
+            proxy: Some(plan.proxy.path),
             // A network namespace takes 64 such programs. A daemon's reload may add rules.
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
         app.look_twice_at_listeners()?;
-        housekeeping::spawn(&app, stopped);
+        housekeeping::spawn(&app, cgroups, stopped);
+        app.redirector.will_leave(plan.left);
         Ok(app)
     }
 
@@ -231,7 +246,8 @@ impl App {
             };
             let _ = timeout(LAST_RECORDS, ended).await;
         }
-        self.redirector.detach();
+        self.redirector.end();
+        self.hop.remove();
         self.detached.send_replace(true);
         // Closed when the reader of the kernel's refusals has ended: it holds the receiver.
         let _ = timeout(LAST_RECORDS, self.detached.closed()).await;
@@ -244,6 +260,9 @@ impl App {
     }
 
     fn refresh_addresses(&self) -> Result<(), KernelError> {
+        if !self.data.policy.load().config.inbound.is_empty() {
+            self.hop.ensure()?;
+        }
         let own = self.redirector.refresh_addresses()?;
         self.data.own_addresses.store(Arc::new(own));
         Ok(())
@@ -296,45 +315,6 @@ impl App {
         let everything = self.governed == self.mount;
         (!everything).then(|| inbound::owners::ids_below(&self.governed))
     }
-}
-
-enum Bound {
-    Outbound(TcpListener),
-    Inbound(TcpListener),
-}
-
-fn bind(redirector: &Redirector, slots: u32) -> Result<Vec<Bound>, StartError> {
-    let mut bound = Vec::new();
-    for family in [Family::V4, Family::V6] {
-        for slot in 0..slots {
-            let (outward, inward) = match listen_pair(family) {
-                Ok(pair) => pair,
-                // A namespace without IPv6: its sockets cannot connect over it either.
-                Err(error) if family == Family::V6 && is_family_missing(&error) => {
-                    tracing::info!("no IPv6 in this network namespace; only IPv4 is redirected");
-                    return Ok(bound);
-                }
-                Err(error) => return Err(StartError::Listen(error)),
-            };
-            redirector.register_outbound(&outward, family, slot)?;
-            redirector.register_inbound(&inward, family, slot)?;
-            bound.push(Bound::Outbound(outward));
-            bound.push(Bound::Inbound(inward));
-        }
-    }
-    Ok(bound)
-}
-
-fn listen_pair(family: Family) -> std::io::Result<(TcpListener, TcpListener)> {
-    Ok((
-        socket::listen_on_loopback(family)?,
-        socket::listen_on_loopback(family)?,
-    ))
-}
-
-fn is_family_missing(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::AddrNotAvailable
-        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
 /// The folder of `intercept.cgroup`.

@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     config::{ConfigErrors, Instance},
     control,
+    kernel::pins::{self, PinName},
 };
 
 pub mod certs;
@@ -24,6 +25,7 @@ pub mod connections;
 pub mod detach;
 pub mod doctor;
 pub mod exec;
+pub mod guard;
 pub mod run;
 pub mod status;
 
@@ -52,6 +54,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Run one command and its children, redirected, without a daemon.
     Exec(exec::ExecArgs),
+    /// Put the rules in force before there is a daemon: for the boot.
+    Guard(guard::GuardArgs),
     /// Validate a configuration and print every error of it.
     Check(check::CheckArgs),
     /// Show what is attached and effective in the kernel.
@@ -88,7 +92,13 @@ impl InstanceArgs {
     pub fn ask(&self, question: control::Question) -> Result<serde_json::Value, Failure> {
         let path = control::socket_path(&self.runtime_dir, &self.instance);
         control::ask(&path, question).map_err(|error| {
+            let in_force = pins::is_in_force(&PinName::of(&self.instance));
             let fix = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if in_force => {
+                    "no daemon of this instance runs, but its rules are in force: each connection \
+                     gets its rule's fail mode. Start one with `sidetrack run`, or remove the \
+                     rules with `sidetrack detach`"
+                }
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     "no daemon of this instance runs; start one with `sidetrack run`, or name \
                      another with --instance and --runtime-dir"
@@ -119,6 +129,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args),
             Command::Exec(args) => exec::run(args),
+            Command::Guard(args) => guard::run(args),
             Command::Check(args) => check::run(args),
             Command::Status(args) => status::run(args),
             Command::Connections(args) => connections::run(args),

@@ -57,6 +57,8 @@ pub struct Daemon {
     pub drain: Duration,
     /// Folder of the control socket.
     pub runtime_dir: PathBuf,
+    /// A data path that has not moved for this long is taken for dead.
+    pub heartbeat: Duration,
     /// Worker threads of the data path; `None` is one for each CPU.
     pub workers: Option<NonZeroU32>,
 }

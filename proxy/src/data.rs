@@ -10,14 +10,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, timeout_at},
 };
 
 use crate::{
     config::Limits,
     inbound::owners::Owners,
-    kernel::FlowTable,
+    kernel::{FlowTable, cgroup::whose::Finder},
     live::{Bounds, Live},
     outbound::upstream::TunnelIo,
     policy::Policy,
@@ -38,6 +38,9 @@ pub struct DataPath {
     pub policy: ArcSwap<Policy>,
     /// Idle tunnels to peers.
     pub pool: Pool<TunnelIo>,
+    /// Generation of the policy that the last reload switched to: tunnels of peers that were
+    /// judged under another are closed.
+    pub reloaded: watch::Sender<u32>,
     /// Where records go.
     pub sink: RecordSink,
     /// Connections that are alive.
@@ -46,6 +49,8 @@ pub struct DataPath {
     pub limits: Limits,
     /// Which processes listen.
     pub owners: Owners,
+    /// Whose connections those are that the kernel could not tell.
+    pub cgroups: Finder,
     /// This host's own addresses.
     pub own_addresses: ArcSwap<Vec<IpAddr>>,
     /// Cookie of the network namespace.
@@ -70,6 +75,8 @@ pub struct Parts {
     pub sink: RecordSink,
     /// See [`DataPath::owners`].
     pub owners: Owners,
+    /// See [`DataPath::cgroups`].
+    pub cgroups: Finder,
     /// See [`DataPath::netns`].
     pub netns: u64,
     /// See [`DataPath::exempt_by_socket`].
@@ -82,6 +89,7 @@ impl DataPath {
         let limits = parts.policy.config.limits.clone();
         Self {
             flows: parts.flows,
+            reloaded: watch::channel(parts.policy.generation).0,
             policy: ArcSwap::new(parts.policy),
             pool: Pool::new(crate::tunnel::Limits {
                 per_key: limits.idle_tunnels_per_peer,
@@ -95,6 +103,7 @@ impl DataPath {
                 tunnels: limits.connections,
             }),
             owners: parts.owners,
+            cgroups: parts.cgroups,
             own_addresses: ArcSwap::default(),
             netns: parts.netns,
             exempt_by_socket: parts.exempt_by_socket,

@@ -128,7 +128,7 @@ pub struct PeerIdentity {
     pub ips: Vec<IpAddr>,
     /// The subject's common name, for people only: nothing is decided by it.
     pub common_name: Option<String>,
-    /// When the leaf expires.
+    /// When the leaf expires, or the first of the authorities that it showed for itself.
     pub not_after: SystemTime,
 }
 

@@ -18,12 +18,13 @@ use tokio::{
 use crate::{
     addr::{LocalAddr, OriginalDst},
     data::DataPath,
+    kernel::hop,
     live::StrangerPlace,
     policy::{InboundRoute, Policy},
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Start, Transport, relay},
-    socket::{self, Faces, Guarded},
+    socket::{self, Faces, Guarded, Turn},
 };
 
 mod dial;
@@ -34,9 +35,14 @@ mod recognise;
 use recognise::Met;
 
 /// Accepts connections from outside until `stop` says so.
-pub async fn accept(data: Arc<DataPath>, listener: TcpListener, stop: watch::Receiver<bool>) {
+pub async fn accept(
+    data: Arc<DataPath>,
+    listener: TcpListener,
+    stop: watch::Receiver<bool>,
+    turn: Turn,
+) {
     let own = listener.local_addr().ok();
-    socket::accept_each(listener, stop.clone(), |stream, peer| {
+    socket::accept_each(listener, stop.clone(), turn, |stream, peer| {
         // All of it before the task runs, so that a drain that begins meanwhile counts it.
         let arrived = Arrived {
             record: Record::begin(&data.sink, Direction::Inbound, peer),
@@ -117,9 +123,9 @@ impl Arrived {
                     "the connection was not steered here",
                 ));
             }
-            if peer.ip() == local.ip() {
-                // Nobody outside can have our address: it is our own hop, or this host's traffic
-                // on a link-local address, which is not known for local.
+            if peer.ip() == local.ip() || hop::is_source(peer.ip()) {
+                // Nobody outside can have our address: it is our own hop whose note was lost, or
+                // this host's traffic on a link-local address, which is not known for local.
                 return Err(Refusal::new(
                     Reason::NoOriginalDestination,
                     "the connection is of this host to itself",

@@ -1,20 +1,21 @@
 //! The kernel side, as the rest of the proxy may ask of it.
 //!
 //! [`Redirector`] owns the programs, maps and links. It is made in the order that protects:
-//! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. Dropping
-//! it detaches all.
+//! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. With
+//! [`pins`], what it attached goes on without it.
 
 use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use sidetrack_abi::{
     Endpoint, ListenerKey, OwnSocket, Redirected,
-    flow::{OWN_EXEMPT, OWN_FORWARD},
+    flow::{OWN_EXEMPT, OWN_FORWARD, OWN_HOP},
     settings::SETTING_MPTCP,
 };
 
@@ -23,6 +24,7 @@ pub mod cgroup;
 pub mod changes;
 pub mod events;
 pub mod flows;
+pub mod hop;
 pub mod listening;
 pub mod load;
 pub mod local;
@@ -30,6 +32,7 @@ pub mod local;
 mod log;
 pub mod maps;
 pub mod object;
+pub mod pins;
 pub mod preflight;
 pub mod proxies;
 pub mod rules;
@@ -38,7 +41,9 @@ pub mod sys;
 
 pub use attach::Attachment;
 pub use load::LoadError;
-use maps::Maps;
+use maps::{Heartbeat, Maps};
+use pins::Found;
+pub use pins::{Left, Pins};
 use rules::RuleTables;
 
 /// Something that was asked of the kernel and failed.
@@ -99,6 +104,18 @@ impl FlowTable {
         )
     }
 
+    /// Notes, before connect(), that a socket of ours connects to an application that is to see the
+    /// socket's own address.
+    pub fn hop(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
+        self.maps.note_own(
+            socket,
+            &OwnSocket {
+                kind: OWN_HOP,
+                client: Endpoint::default(),
+            },
+        )
+    }
+
     /// Notes, before connect(), that a socket of ours connects to an application for `client`,
     /// whom accept() and getpeername() are to show there.
     pub fn forward(&self, socket: &impl AsRawFd, client: SocketAddr) -> Result<(), KernelError> {
@@ -119,32 +136,58 @@ pub struct Redirector {
     slots: u32,
     maps: Mutex<Maps>,
     flows: FlowTable,
+    heartbeat: Arc<Heartbeat>,
+    alive_for: Duration,
     programs: Mutex<load::Programs>,
     links: Mutex<Option<Attachment>>,
     proxies: Mutex<proxies::Proxies>,
     tables: arc_swap::ArcSwap<RuleTables>,
+    pins: Option<Pins>,
+    left: Mutex<Left>,
+}
+
+/// What a redirector is made with.
+pub struct Facts {
+    /// Id of the cgroup that only this proxy's processes are in, 0 if there is none.
+    pub own_cgroup: u64,
+    /// Number of listeners for each family; 0 for a guard, which has none.
+    pub slots: u32,
+    /// How old the last heartbeat may be.
+    pub alive_for: Duration,
+    /// Where everything is pinned; without, it goes with this process.
+    pub pins: Option<Pins>,
 }
 
 impl Redirector {
     /// Loads programs and maps; attaches nothing.
     ///
-    /// `own_cgroup` is the id of the cgroup that only this proxy's processes are in, 0 if there
-    /// is none. `slots` is the number of listeners for each family.
-    ///
     /// # Errors
     /// [`LoadError`] with the verifier's words if the kernel rejects a program.
-    pub fn load(own_cgroup: u64, slots: u32) -> Result<Self, LoadError> {
+    pub fn load(facts: Facts) -> Result<Self, LoadError> {
         let netns = sys::netns_cookie().map_err(LoadError::Netns)?;
-        let (programs, maps) = load::load(netns)?;
+        let (programs, maps) = match load::load(netns, facts.pins.as_ref()) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                if let Some(pins) = facts.pins {
+                    pins.leave(Left::AsFound);
+                }
+                return Err(error);
+            }
+        };
         let flows = FlowTable {
             maps: maps.flows.clone(),
         };
+        let heartbeat = Arc::clone(&maps.heartbeat);
         Ok(Self {
             netns,
-            own_cgroup,
-            slots,
+            own_cgroup: facts.own_cgroup,
+            slots: facts.slots,
             maps: Mutex::new(maps),
             flows,
+            heartbeat,
+            alive_for: facts.alive_for,
+            pins: facts.pins,
+            left: Mutex::new(Left::AsFound),
             programs: Mutex::new(programs),
             links: Mutex::new(None),
             proxies: Mutex::default(),
@@ -212,7 +255,8 @@ impl Redirector {
     }
 
     /// Makes `tables` the active rules, all at once.
-    pub fn activate(&self, tables: RuleTables) -> Result<(), KernelError> {
+    pub fn activate(&self, tables: impl Into<Arc<RuleTables>>) -> Result<(), KernelError> {
+        let tables = tables.into();
         let mut proxies = self.proxies.lock();
         let set = self.maps.lock().inactive_set();
         proxies.prepare(self.kernel(), set, &tables.proxies)?;
@@ -221,17 +265,30 @@ impl Redirector {
             own_cgroup: self.own_cgroup,
             netns: self.netns,
             slots: self.slots,
+            alive_for: self.alive_for,
             flags: if local::has_mptcp() { SETTING_MPTCP } else { 0 },
         };
         maps.activate(&tables, &proxy)?;
         proxies.commit();
-        self.tables.store(Arc::new(tables));
+        self.tables.store(tables);
         Ok(())
     }
 
-    /// Looks again which named cgroups exist, and tells the kernel of new ones.
-    pub fn refresh_cgroups(&self) -> Result<(), KernelError> {
-        self.maps.lock().refresh_cgroups(&self.tables.load())
+    /// Looks again which cgroups exist, and tells the kernel of new ones.
+    pub fn refresh_cgroups(&self, changed: &cgroup::watch::Changed) -> Result<(), KernelError> {
+        // The tables under the lock: those of before a reload are not for what it has filled.
+        let mut maps = self.maps.lock();
+        maps.refresh_cgroups(&self.tables.load(), changed)
+    }
+
+    /// Tells, of the rules that are activated from here on, when cgroups appear or go.
+    ///
+    /// # Errors
+    /// The user has too many inotify instances; cgroups are then only found by looking again.
+    pub fn watch_cgroups(&self) -> std::io::Result<Arc<cgroup::watch::Watch>> {
+        let watch = Arc::new(cgroup::watch::Watch::new()?);
+        self.maps.lock().watch_cgroups(Arc::clone(&watch));
+        Ok(watch)
     }
 
     /// Tells the kernel which addresses are this host's own and which source it would use where.
@@ -254,22 +311,35 @@ impl Redirector {
         governed: Option<&HashSet<u64>>,
         mend: listening::Mend<'_>,
     ) -> Result<(), KernelError> {
-        let truth = listening::count(sockets, governed);
+        let truth = listening::count(self.netns, sockets, governed);
         self.maps
             .lock()
             .reconcile_listening(self.netns, &truth, mend)
     }
 
+    /// Whether rules of this instance were in force before, without a proxy.
+    pub fn was_in_force(&self) -> bool {
+        self.pins
+            .as_ref()
+            .is_some_and(|pins| pins.found() == Found::InForce)
+    }
+
+    /// Tells the programs when the data path was last seen to move, in nanoseconds of
+    /// CLOCK_MONOTONIC.
+    pub fn beat(&self, at: u64) -> Result<(), KernelError> {
+        self.heartbeat.beat(at)
+    }
+
     /// Attaches everything: from here on connections are redirected.
     ///
     /// # Errors
-    /// Nothing stays attached if any part fails.
+    /// What was attached before stays, and nothing else, if any part fails.
     pub fn attach(&self, points: &attach::Points) -> Result<(), KernelError> {
         let mut proxies = self.proxies.lock();
-        let mount = self.maps.lock().mount.clone();
+        let mount = self.maps.lock().mount().to_path_buf();
         proxies.begin(&mount, &points.governed);
         proxies.look(self.kernel())?;
-        match self.programs.lock().attach(points) {
+        match self.programs.lock().attach(points, self.pins.as_ref()) {
             Ok(attachment) => {
                 *self.links.lock() = Some(attachment);
                 Ok(())
@@ -299,8 +369,17 @@ impl Redirector {
         }
     }
 
-    /// Detaches everything; connections go where their applications send them.
-    pub fn detach(&self) {
+    /// Says what is to be left in the kernel.
+    pub fn will_leave(&self, left: Left) {
+        *self.left.lock() = left;
+    }
+
+    /// Ends as [`Redirector::will_leave`] said: with [`Left::InForce`] the programs go on, and
+    /// without pins they never do.
+    pub fn end(&self) {
+        if let Some(pins) = &self.pins {
+            pins.make(*self.left.lock());
+        }
         self.links.lock().take();
         self.proxies.lock().detach();
     }
@@ -332,5 +411,13 @@ impl Redirector {
     /// The ring buffer of refusals, once.
     pub fn take_events(&self) -> Option<events::RefusedEvents> {
         self.maps.lock().take_events()
+    }
+}
+
+impl Drop for Redirector {
+    fn drop(&mut self) {
+        if let Some(pins) = self.pins.take() {
+            pins.leave(*self.left.lock());
+        }
     }
 }

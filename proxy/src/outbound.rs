@@ -9,7 +9,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use sidetrack_abi::Redirected;
+use sidetrack_abi::{Redirected, rules::RULE_UNCLASSIFIED};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
@@ -21,15 +21,20 @@ use crate::{
     record::{Direction, Record},
     refusal::{Reason, Refusal},
     relay::Moved,
-    socket::{self, Faces, Guarded},
+    socket::{self, Faces, Guarded, Turn},
 };
 
 mod carry;
 pub mod upstream;
 
 /// Accepts applications' connections until `stop` says so.
-pub async fn accept(data: Arc<DataPath>, listener: TcpListener, stop: watch::Receiver<bool>) {
-    socket::accept_each(listener, stop, |stream, peer| {
+pub async fn accept(
+    data: Arc<DataPath>,
+    listener: TcpListener,
+    stop: watch::Receiver<bool>,
+    turn: Turn,
+) {
+    socket::accept_each(listener, stop, turn, |stream, peer| {
         // All of it before the task runs, so that a drain that begins meanwhile counts it.
         let admitted = Admitted {
             app: Guarded::new(stream),
@@ -139,7 +144,7 @@ impl<'a> Resolved<'a> {
         record: &mut Record,
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
-        let permitted = self.permit(record)?;
+        let permitted = self.permit(record).await?;
         place.describe(record);
         socket::tune(
             permitted.app.stream(),
@@ -155,15 +160,36 @@ impl<'a> Resolved<'a> {
         permitted.carry(place, record, moved).await
     }
 
-    fn permit(self, record: &mut Record) -> Result<Permitted<'a>, Refusal> {
-        let policy = self.data.policy.load();
-        let permit = policy.outbound(&self.redirected)?;
-        record.rule = Some(Arc::clone(&permit.rule));
+    async fn permit(self, record: &mut Record) -> Result<Permitted<'a>, Refusal> {
+        let permit = if self.redirected.rule == RULE_UNCLASSIFIED {
+            let cgroup = self.cgroup().await?;
+            let policy = self.data.policy.load();
+            let judged = policy.unclassified(&self.redirected, &cgroup);
+            record.rule = judged.rule;
+            judged.outcome?
+        } else {
+            let permit = self.data.policy.load().outbound(&self.redirected)?;
+            record.rule.clone_from(&permit.rule);
+            permit
+        };
         Ok(Permitted {
             data: self.data,
             app: self.app,
             peer: self.peer,
             permit,
+        })
+    }
+
+    /// The cgroup of the application, which the kernel did not know yet. Without it nobody can
+    /// tell which rule is for it.
+    async fn cgroup(&self) -> Result<String, Refusal> {
+        let Redirected { cgroup, pid, .. } = self.redirected;
+        let found = self.data.cgroups.path(cgroup, pid).await;
+        found.map_err(|error| {
+            Refusal::new(
+                Reason::CgroupGone,
+                format!("looking for the cgroup {cgroup} of process {pid}: {error}"),
+            )
         })
     }
 }

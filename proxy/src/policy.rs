@@ -9,6 +9,7 @@ use sidetrack_abi::Redirected;
 
 use crate::{
     config::{Config, Instance, OutboundAction},
+    kernel::rules::{RuleTables, Scope},
     refusal::{Reason, Refusal},
     tls::{
         client::{Originator, OriginatorError},
@@ -19,6 +20,7 @@ use crate::{
 
 pub mod inbound;
 pub mod outbound;
+pub mod unclassified;
 
 pub use inbound::{InboundPermit, InboundRoute};
 pub use outbound::{MtlsRoute, OutboundPermit, Route};
@@ -29,6 +31,8 @@ pub struct Policy {
     pub generation: u32,
     /// The configuration that it was made from.
     pub config: Config,
+    /// Its rules as the kernel looks them up.
+    pub tables: Arc<RuleTables>,
     /// Keys and trust.
     pub material: Material,
     outbound: Vec<OutboundRule>,
@@ -76,12 +80,13 @@ pub enum PolicyError {
 }
 
 impl Policy {
-    /// Loads what `config` names and makes policy of it. `before` is what it replaces.
+    /// Loads what `config` names and makes policy of it, for `scope`. `before` is what it replaces.
     ///
     /// # Errors
     /// [`PolicyError`]; what was before stays as it is.
     pub fn build(
         config: Config,
+        scope: Scope,
         generation: u32,
         before: Option<&Policy>,
     ) -> Result<Self, PolicyError> {
@@ -140,6 +145,7 @@ impl Policy {
         }
         Ok(Self {
             generation,
+            tables: Arc::new(RuleTables::compile(&config, scope, generation)),
             config,
             material,
             outbound: outbound_rules,
@@ -178,7 +184,7 @@ impl Policy {
         let route = rule.route.clone().ok_or_else(changed)?;
         Ok(OutboundPermit::new(
             redirected,
-            Arc::clone(&rule.name),
+            Some(Arc::clone(&rule.name)),
             route,
         ))
     }

@@ -45,7 +45,9 @@ reasons! {
     /// The application is in a network namespace that this daemon does not serve.
     OtherNamespace = "other-namespace", "a daemon in that namespace, or a narrower intercept.cgroup or select";
     /// The application's socket is bound to a network interface.
-    DeviceBound = "device-bound", "exclude the destination or the application: SO_BINDTODEVICE and redirection exclude each other";
+    DeviceBound = "device-bound", "the kernel takes a socket off its device for tasks with CAP_NET_RAW alone: grant that to the application, or exclude the destination";
+    /// The application's cgroup was new to the kernel's table, and gone before it was looked at.
+    CgroupGone = "cgroup-gone", "the application ended as soon as it had connected, and its cgroup was removed: which rule is for it is not known";
     /// No inbound rule names the port that the connection came to.
     NoInboundRule = "no-inbound-rule", "the rule was removed by a reload while the connection arrived";
     /// The listening application is not in the rule's selection.
@@ -62,6 +64,8 @@ reasons! {
     ConnectRefused = "connect-refused", "nothing listens there, or the peer's daemon is not running";
     /// No route to the upstream.
     Unreachable = "unreachable", "no route to the host; compare `ip route get`";
+    /// No local port was free.
+    PortsExhausted = "ports-exhausted", "every port of net.ipv4.ip_local_port_range is in use to that destination; widen it, or use more destinations";
     /// Connecting failed otherwise.
     ConnectFailed = "connect-failed", "see the record's detail";
     /// The TLS handshake took too long.

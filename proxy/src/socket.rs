@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -15,15 +16,17 @@ use tokio::{
 use crate::{
     addr::UpstreamAddr,
     config::Limits,
-    kernel::Family,
+    kernel::{Family, hop},
     refusal::{Reason, Refusal},
 };
 
 mod accept;
 mod guarded;
+mod turn;
 
 pub use accept::accept_each;
 pub use guarded::Guarded;
+pub use turn::Turn;
 
 /// The kernel clamps it to net.core.somaxconn.
 const BACKLOG: i32 = 65_535;
@@ -42,6 +45,11 @@ pub fn listen_on_loopback(family: Family) -> io::Result<TcpListener> {
     };
     let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&SocketAddr::new(ip, 0).into())?;
+    // What is accepted inbound has the application's port and inherits this. Without it an
+    // application that starts again could not bind its own port while such a connection lives
+    // (`__inet_inherit_port()`, net/ipv4/inet_hashtables.c). After bind(), which chooses a port
+    // that nobody has.
+    socket.set_reuse_address(true)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -92,6 +100,22 @@ pub fn socket_towards(to: SocketAddr, faces: Faces, limits: &Limits) -> io::Resu
     Ok(socket)
 }
 
+/// Gives a socket its source address, of this host or one of `kernel/hop.rs`, and leaves the port
+/// to connect(): a port that bind() chose could be used to one destination alone, and there are
+/// few.
+///
+/// # Errors
+/// EADDRNOTAVAIL if the host does not have the address.
+pub fn bind_source(socket: &TcpSocket, source: SocketAddr) -> io::Result<()> {
+    setsockopt(socket, IpBindAddressNoPort, &true)?;
+    if source.is_ipv6() && hop::is_source(source.ip()) {
+        // bind() asks for an interface's address (`__inet6_bind()`, net/ipv6/af_inet6.c); for
+        // IPv4 a route is enough.
+        SockRef::from(socket).set_freebind_v6(true)?;
+    }
+    socket.bind(source)
+}
+
 /// Connects within `limits.connect_timeout`.
 ///
 /// # Errors
@@ -116,6 +140,8 @@ pub fn connect_refusal(to: UpstreamAddr, error: &io::Error) -> Refusal {
     let reason = match error.kind() {
         io::ErrorKind::ConnectionRefused => Reason::ConnectRefused,
         io::ErrorKind::TimedOut => Reason::ConnectTimeout,
+        // From this source to this destination every port is in use.
+        io::ErrorKind::AddrNotAvailable => Reason::PortsExhausted,
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => Reason::Unreachable,
         _ => Reason::ConnectFailed,
     };

@@ -18,7 +18,7 @@ mod server;
 mod state;
 mod wire;
 
-pub use client::{LeaseEnd, Opening, Outcome, Tunnel};
+pub use client::{LeaseEnd, Opening, Outcome, Patience, Tunnel};
 pub use decode::{Decoder, Event};
 pub use frame::{LeaseNumber, MAX_CONTROL, MAX_DATA, ResetCode, Violation};
 pub use open::Open;

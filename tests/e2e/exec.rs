@@ -51,7 +51,7 @@ fn without_configuration_it_passes_everything_and_prints_one_record_each() {
 #[ignore = "privileged: run by cargo xtask test"]
 fn with_a_configuration_its_rules_hold_for_the_command() {
     let Mesh { world, a, b } = Mesh::tunnel();
-    drop(a);
+    a.detach().expect_code(0);
     let _server = world.b.serve(&[world.b.at(7000)], &[]);
     let config = Setup::new(&world, &world.a)
         .instance(format!("{}-exec", world.a.unique()))

@@ -209,15 +209,19 @@ fn a_bad_configuration_at_sighup_changes_nothing_and_is_named() {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
-fn nothing_is_left_behind_after_a_stop() {
+fn a_stop_leaves_the_rules_in_force_and_detach_leaves_nothing() {
     let (world, _server, mut daemon) = relaying("1s");
     ask(&world).all_ok();
     daemon.wait_records(1);
     assert!(!bpf::attached_to(world.a.apps().path()).is_empty());
     assert_eq!(daemon.stop(), 0);
+    // The rule's fail mode is the default one, block.
+    let connect = format!("connect={}", world.b.at(7000));
+    assert_eq!(ask(&world).of(&connect), Err("EHOSTDOWN".to_owned()));
+    daemon.detach().expect_code(0);
     assert_eq!(bpf::attached_to(world.a.apps().path()), Vec::<&str>::new());
     ask(&world).all_ok();
-    assert_eq!(daemon.records().len(), 1, "the second went direct");
+    assert_eq!(daemon.records().len(), 1, "the third went direct");
     let named = |path: &std::path::Path| path.to_string_lossy().contains(daemon.instance());
     let mut left = cgroup::descendants(&cgroup::mount_point());
     left.extend(cgroup::descendants("/sys/fs/bpf".as_ref()));

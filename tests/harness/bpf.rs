@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+const MAP_DELETE_ELEM: i32 = 3;
 const MAP_GET_NEXT_KEY: i32 = 4;
 const MAP_GET_FD_BY_ID: i32 = 14;
 const OBJ_GET_INFO_BY_FD: i32 = 15;
@@ -41,8 +42,60 @@ struct MapInfo {
     name: [u8; 16],
 }
 
+/// A hash map of somebody else's.
+pub struct HashMap {
+    map: OwnedFd,
+    key_size: usize,
+}
+
+/// The hash map of this name that process `pid` holds.
+#[track_caller]
+pub fn map_of(pid: i32, name: &str) -> HashMap {
+    let found = maps_of(pid)
+        .into_iter()
+        .find(|(_, info)| named(info) == name);
+    let (map, info) = found.unwrap_or_else(|| panic!("process {pid} holds no map {name}"));
+    HashMap {
+        map,
+        key_size: info.key_size as usize,
+    }
+}
+
+impl HashMap {
+    /// Removes one entry, if there is one.
+    pub fn remove_one(&self) {
+        let mut key = vec![0_u8; self.key_size];
+        let mut attr = [0; 16];
+        attr[0] = self.map.as_raw_fd() as u32;
+        put_pointer(&mut attr, 4, key.as_mut_ptr());
+        if bpf(MAP_GET_NEXT_KEY, &mut attr).is_ok() {
+            let mut attr = [0; 16];
+            attr[0] = self.map.as_raw_fd() as u32;
+            put_pointer(&mut attr, 2, key.as_mut_ptr());
+            let _ = bpf(MAP_DELETE_ELEM, &mut attr);
+        }
+    }
+}
+
 /// Name and number of entries of each hash map that process `pid` holds, sorted.
 pub fn hash_maps_of(pid: i32) -> Vec<(String, usize)> {
+    let mut maps: Vec<_> = maps_of(pid)
+        .into_iter()
+        .filter(|(_, info)| matches!(info.kind, HASH | LRU_HASH))
+        .map(|(map, info)| (named(&info), entries(&map, info.key_size as usize)))
+        .collect();
+    maps.sort();
+    maps
+}
+
+fn named(info: &MapInfo) -> String {
+    String::from_utf8_lossy(&info.name)
+        .trim_end_matches('\0')
+        .to_owned()
+}
+
+/// The maps that process `pid` holds.
+fn maps_of(pid: i32) -> Vec<(OwnedFd, MapInfo)> {
     let mut ids: Vec<u32> = fs::read_dir(format!("/proc/{pid}/fdinfo"))
         .expect("read the process's descriptors")
         .flatten()
@@ -56,20 +109,13 @@ pub fn hash_maps_of(pid: i32) -> Vec<(String, usize)> {
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut maps: Vec<_> = ids
-        .into_iter()
+    ids.into_iter()
         .filter_map(|id| {
             let map = open_map(id).ok()?;
             let info = map_info(&map).ok()?;
-            let name = String::from_utf8_lossy(&info.name)
-                .trim_end_matches('\0')
-                .to_owned();
-            matches!(info.kind, HASH | LRU_HASH)
-                .then(|| (name, entries(&map, info.key_size as usize)))
+            Some((map, info))
         })
-        .collect();
-    maps.sort();
-    maps
+        .collect()
 }
 
 /// How many BPF links to a network namespace process `pid` holds.

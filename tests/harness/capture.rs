@@ -73,8 +73,7 @@ impl Capture {
 impl Wire {
     /// Whether these bytes were in one packet.
     pub fn contains(&self, bytes: impl AsRef<[u8]>) -> bool {
-        let wanted = bytes.as_ref();
-        self.0.windows(wanted.len()).any(|window| window == wanted)
+        memchr::memmem::find(&self.0, bytes.as_ref()).is_some()
     }
 
     /// Panics unless there are TLS records and none of `secret` in plain text.

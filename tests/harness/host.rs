@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::{
     cgroup::Cgroup,
     netns::NetNs,
+    pins::Pins,
     pki::Pki,
     process::{Finished, Running},
     require_root,
@@ -49,6 +50,7 @@ struct Inner {
 }
 
 struct Shared {
+    _pins: Pins,
     name: String,
     cgroup: Cgroup,
     dir: TempDir,
@@ -64,6 +66,7 @@ impl World {
         let dir = TempDir::with_prefix(format!("{name}-")).expect("make a folder");
         let pki = Pki::create(&dir.path().join("pki"));
         let shared = Arc::new(Shared {
+            _pins: Pins(format!("{name}-")),
             cgroup: Cgroup::create(&name),
             name,
             dir,

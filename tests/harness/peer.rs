@@ -118,6 +118,17 @@ impl Server {
         (number("connections"), number("lines"))
     }
 
+    /// What the lines so far say before their numbers.
+    #[track_caller]
+    pub fn words(&mut self) -> Vec<String> {
+        self.totals();
+        let last = self.events("totals").pop().expect("there is one");
+        let words = last["words"].as_array().expect("is a list").iter();
+        words
+            .map(|word| word.as_str().expect("is a text").to_owned())
+            .collect()
+    }
+
     /// Ends it: its port is closed afterwards.
     pub fn stop(self) {
         drop(self);

@@ -3,11 +3,13 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -18,6 +20,7 @@ pub struct Pki {
     dir: PathBuf,
     ours: Ca,
     stranger: Ca,
+    next_serial: AtomicU64,
 }
 
 /// A certificate and its key, as PEM files.
@@ -29,7 +32,11 @@ pub struct Credential {
     pub key: PathBuf,
     /// Both in one file, as HAProxy wants them.
     pub both: PathBuf,
+    serial: u64,
 }
+
+/// How long a certificate with [`Flaw::ShortLived`] is good: two daemons start meanwhile.
+pub const SHORT_LIFE: std::time::Duration = std::time::Duration::from_secs(12);
 
 /// What is wrong with a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +47,8 @@ pub enum Flaw {
     WrongCa,
     /// Its time is over.
     Expired,
+    /// Good for [`SHORT_LIFE`], and then not.
+    ShortLived,
     /// Its time has not come.
     NotYetValid,
     /// Valid, but of a workload that is neither expected nor allowed.
@@ -56,6 +65,7 @@ impl Pki {
             dir: dir.to_owned(),
             ours: authority("example.org"),
             stranger: authority("stranger"),
+            next_serial: AtomicU64::new(1),
         };
         made.write("example.org.crt", &made.ours.pem());
         made.write("other.example.crt", &authority("other.example").pem());
@@ -112,7 +122,12 @@ impl Pki {
             _ => (-1, 24),
         };
         params.not_before = now + Duration::hours(from);
-        params.not_after = now + Duration::hours(to);
+        params.not_after = match flaw {
+            Flaw::ShortLived => now + SHORT_LIFE,
+            _ => now + Duration::hours(to),
+        };
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(serial.into());
         let issuer = if flaw == Flaw::WrongCa {
             &self.stranger
         } else {
@@ -121,6 +136,7 @@ impl Pki {
         let key = KeyPair::generate().expect("make a key");
         let certificate = params.signed_by(&key, issuer).expect("sign").pem();
         Credential {
+            serial,
             certificate: self.write(&format!("{name}.crt"), &certificate),
             key: self.write(&format!("{name}.key"), &key.serialize_pem()),
             both: self.write(
@@ -128,6 +144,29 @@ impl Pki {
                 &(certificate + &key.serialize_pem()),
             ),
         }
+    }
+
+    /// A list of `example.org` that revokes these certificates.
+    pub fn revoke(&self, credentials: &[Credential]) -> PathBuf {
+        let now = OffsetDateTime::now_utc();
+        let list = CertificateRevocationListParams {
+            this_update: now - Duration::hours(1),
+            next_update: now + Duration::hours(24),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: credentials
+                .iter()
+                .map(|credential| RevokedCertParams {
+                    serial_number: credential.serial.into(),
+                    revocation_time: now,
+                    reason_code: Some(RevocationReason::KeyCompromise),
+                    invalidity_date: None,
+                })
+                .collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let signed = list.signed_by(&self.ours).expect("sign the list");
+        self.write("example.org.crl", &signed.pem().expect("write the list"))
     }
 
     fn write(&self, name: &str, content: &str) -> PathBuf {

@@ -127,10 +127,14 @@ impl Running {
         }
     }
 
+    /// Whether it has ended; what it started may hold its output open.
+    pub fn is_dead(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Whether it has ended and all its output was read.
     pub fn has_ended(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
-            && self.readers.iter().all(JoinHandle::is_finished)
+        self.is_dead() && self.readers.iter().all(JoinHandle::is_finished)
     }
 
     /// What it wrote, for a message.

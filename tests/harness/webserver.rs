@@ -33,9 +33,21 @@ defaults
     running
 }
 
-/// NGINX, with `body` inside `http { }`.
+/// NGINX in a single process, with `body` inside `http { }`.
 #[track_caller]
 pub fn nginx(host: &Host, body: &str, port: u16) -> Running {
+    run_nginx(host, "master_process off;", body, port)
+}
+
+/// NGINX with a master, which starts new workers on SIGHUP.
+#[track_caller]
+pub fn nginx_with_workers(host: &Host, body: &str, port: u16, workers: u32) -> Running {
+    let processes = format!("worker_processes {workers};");
+    run_nginx(host, &processes, body, port)
+}
+
+#[track_caller]
+fn run_nginx(host: &Host, processes: &str, body: &str, port: u16) -> Running {
     let dir = host.dir().join("nginx");
     std::fs::create_dir_all(&dir).expect("make a folder");
     let at = dir.display();
@@ -43,7 +55,7 @@ pub fn nginx(host: &Host, body: &str, port: u16) -> Running {
         "nginx.conf",
         &format!(
             r"daemon off;
-master_process off;
+{processes}
 user root;
 pid {at}/pid;
 error_log stderr info;

@@ -28,7 +28,15 @@ pub(crate) struct Args {
 pub(crate) struct FloodArgs {
     #[arg(long)]
     to: SocketAddr,
+    /// How many connections, all at once.
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+    /// Sends nothing: only connects, and does not read.
+    #[arg(long)]
+    silent: bool,
 }
+
+static BLOCK: [u8; 64 << 10] = [0x5a; 64 << 10];
 
 pub(crate) fn run(args: &Args) {
     let stream = TcpStream::connect(args.to).expect("connect");
@@ -57,16 +65,28 @@ pub(crate) fn exchange(stream: &TcpStream, bytes: u64) -> serde_json::Value {
 }
 
 pub(crate) fn flood(args: &FloodArgs) {
-    let stream = TcpStream::connect(args.to).expect("connect");
-    println!("{}", push_until_stuck(&stream));
+    let streams: Vec<_> = (0..args.count)
+        .map(|_| TcpStream::connect(args.to).expect("connect"))
+        .collect();
+    std::thread::scope(|scope| {
+        for stream in streams.iter().filter(|_| !args.silent) {
+            std::thread::Builder::new()
+                .stack_size(128 << 10)
+                .spawn_scoped(scope, || println!("{}", push_until_stuck(stream)))
+                .expect("start a thread");
+        }
+    });
+    println!("{}", json!({ "event": "all", "count": streams.len() }));
     let mut line = String::new();
     std::io::stdin()
         .read_line(&mut line)
         .expect("wait for the test");
-    // An orderly close would wait behind the bytes that nobody takes.
-    socket2::SockRef::from(&stream)
-        .set_linger(Some(Duration::ZERO))
-        .expect("close by a reset");
+    for stream in &streams {
+        // An orderly close would wait behind the bytes that nobody takes.
+        socket2::SockRef::from(stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("close by a reset");
+    }
 }
 
 /// Writes until nothing was taken for two seconds, or 2 GiB were: a bounded path takes far less.
@@ -75,10 +95,9 @@ pub(crate) fn push_until_stuck(stream: &TcpStream) -> serde_json::Value {
     stream
         .set_write_timeout(Some(Duration::from_secs(2)))
         .expect("set a timeout");
-    let block = vec![0x5a_u8; 64 << 10];
     let mut taken = 0;
     let end = loop {
-        match (&mut &*stream).write(&block) {
+        match (&mut &*stream).write(&BLOCK) {
             Ok(written) => taken += written as u64,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break "stuck".to_owned(),
             Err(error) => break errno_name(&error),

@@ -14,10 +14,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod bulk;
 mod hold;
+mod knock;
 mod many;
 mod old_kernel;
 mod pattern;
 mod proxy;
+mod restarts;
 mod script;
 mod serve;
 mod transparent;
@@ -31,6 +33,10 @@ enum Peer {
     Serve(serve::Args),
     /// Makes many short connections and checks that each reached its own destination.
     Many(many::Args),
+    /// Connects over and over, as somebody who is not let in, and says what came of it.
+    Knock(knock::Args),
+    /// Runs a server again and again, each time until it has served somebody.
+    Restarts(restarts::Args),
     /// Opens many connections, and uses all of them again when a line comes on standard input.
     Hold(hold::Args),
     /// Sends and receives a verified pattern on one connection, both ways at once.
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Peer::Script(args) => script::run(&args),
         Peer::Serve(args) => serve::run(args),
         Peer::Many(args) => many::run(args),
+        Peer::Knock(args) => knock::run(&args),
+        Peer::Restarts(args) => restarts::run(&args),
         Peer::Hold(args) => hold::run(&args),
         Peer::Bulk(args) => bulk::run(&args),
         Peer::Flood(args) => bulk::flood(&args),
@@ -60,6 +68,27 @@ fn main() -> ExitCode {
         Peer::OldKernel(args) => old_kernel::run(&args),
     }
     ExitCode::SUCCESS
+}
+
+/// Sets one of the options of TCP Fast Open.
+#[expect(unsafe_code, reason = "socket2 has none of them")]
+fn fast_open(socket: &socket2::Socket, option: i32, value: i32) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the kernel reads an int from `value`, which lives through the call.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
 }
 
 /// The name of an error's errno, as C writes it.

@@ -26,6 +26,9 @@ pub(crate) struct Args {
     count: Option<u64>,
     #[arg(long, default_value_t = 1)]
     parallel: usize,
+    /// What each line says before its number.
+    #[arg(long, default_value = "line-")]
+    word: String,
     /// Every so many, write and close at once without waiting for the answer; 0 is never.
     #[arg(long, default_value_t = 0)]
     abrupt_every: u64,
@@ -48,7 +51,7 @@ pub(crate) fn run(args: Args) {
                     }
                     let to = args.to[number as usize % args.to.len()];
                     let hurried = args.abrupt_every > 0 && number.is_multiple_of(args.abrupt_every);
-                    match one(to, number, hurried) {
+                    match one(to, &format!("{}{number}", args.word), hurried) {
                         Ok(()) if hurried => abrupt.fetch_add(1, Ordering::Relaxed),
                         Ok(()) => good.fetch_add(1, Ordering::Relaxed),
                         Err(why) => {
@@ -78,12 +81,12 @@ pub(crate) fn run(args: Args) {
     );
 }
 
-fn one(to: SocketAddr, number: u64, hurried: bool) -> Result<(), String> {
+fn one(to: SocketAddr, line: &str, hurried: bool) -> Result<(), String> {
     let failed = |what: &'static str| move |error: Error| format!("{what}: {}", errno_name(&error));
     let mut stream = TcpStream::connect(to).map_err(failed("connect"))?;
     let port = stream.local_addr().map_err(failed("getsockname"))?.port();
     stream
-        .write_all(format!("line-{number}\n").as_bytes())
+        .write_all(format!("{line}\n").as_bytes())
         .map_err(failed("write"))?;
     if hurried {
         return Ok(());
@@ -96,7 +99,7 @@ fn one(to: SocketAddr, number: u64, hurried: bool) -> Result<(), String> {
         return Err("closed without an answer".to_owned());
     }
     let seen: Value = serde_json::from_str(&answer).map_err(|_| format!("answer: {answer}"))?;
-    if seen["line"] != format!("line-{number}") {
+    if seen["line"] != line {
         return Err("another connection's line came back".to_owned());
     }
     if seen["getsockname"] != to.to_string() {

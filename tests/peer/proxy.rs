@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,7 +14,7 @@ use serde_json::json;
 use sidetrack::{
     config::Config,
     kernel::{
-        Family, FlowTable, Redirector,
+        Facts, Family, FlowTable, Redirector,
         attach::Points,
         cgroup,
         flows::NoOriginal,
@@ -43,7 +44,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) {
     let own = cgroup::id(&args.own).expect("read the own cgroup's id");
-    let redirector = Redirector::load(own, 1).unwrap_or_else(|error| panic!("load: {error}"));
+    let redirector = Redirector::load(Facts {
+        own_cgroup: own,
+        slots: 1,
+        // A proxy of this kind has no heartbeat.
+        alive_for: Duration::MAX,
+        pins: None,
+    })
+    .unwrap_or_else(|error| panic!("load: {error}"));
     let mut listeners = Vec::new();
     for &ip in &args.listen {
         let listener = TcpListener::bind((ip, 0)).expect("listen");
@@ -65,7 +73,7 @@ pub(crate) fn run(args: &Args) {
     redirector
         .attach(&Points {
             governed: args.governed.clone(),
-            proxy: args.own.clone(),
+            proxy: Some(args.own.clone()),
             inbound: false,
         })
         .unwrap_or_else(|error| panic!("attach: {error}"));

@@ -17,9 +17,10 @@ use crate::errno_name;
 /// See [`crate::Peer::Script`].
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `tcp4`, `tcp6`, `mptcp`, `slot=N`, `reuse`, `bind=ADDR`, `device=NAME`, `nonblocking`,
-    /// `connect=ADDR`, `start=ADDR`, `finish`, `disconnect`, `names`, `send=TEXT`, `line`,
-    /// `rest`, `shutdown`, `linger0`, `close`, `pause`.
+    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
+    /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
+    /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
+    /// `shutdown`, `linger0`, `close`, `pause`.
     #[arg(required = true)]
     steps: Vec<String>,
 }
@@ -51,15 +52,35 @@ impl Sockets {
             "tcp4" => self.make(Domain::IPV4, Protocol::TCP)?,
             "tcp6" => self.make(Domain::IPV6, Protocol::TCP)?,
             "mptcp" => self.make(Domain::IPV4, Protocol::MPTCP)?,
+            "mptcp6" => self.make(Domain::IPV6, Protocol::MPTCP)?,
+            "uid" => nix::unistd::setuid(object.parse::<u32>().expect("uid=NUMBER").into())?,
             "reuse" => self.socket()?.set_reuse_address(true)?,
             "bind" => {
                 let addr: SocketAddr = object.parse().expect("bind=ADDR");
                 self.socket_for(addr)?.bind(&addr.into())?;
             }
+            "device" if object.is_empty() => {
+                let name = self.socket()?.device()?.unwrap_or_default();
+                return Ok(json!(String::from_utf8_lossy(&name)));
+            }
             "device" => self.socket()?.bind_device(Some(object.as_bytes()))?,
             "tos" => self
                 .socket()?
                 .set_tos_v4(object.parse().expect("tos=BYTE"))?,
+            "class" => self
+                .socket()?
+                .set_tclass_v6(object.parse().expect("class=BYTE"))?,
+            "mark" => self
+                .socket()?
+                .set_mark(object.parse().expect("mark=NUMBER"))?,
+            "fastopen" => crate::fast_open(self.socket()?, libc::TCP_FASTOPEN_CONNECT, 1)?,
+            "fastsend" => {
+                let addr: SocketAddr = object.parse().expect("fastsend=ADDR");
+                let socket = self.socket_for(addr)?;
+                socket.send_to_with_flags(b"fast\n", &addr.into(), libc::MSG_FASTOPEN)?;
+            }
+            // Whether the far end took data that came with the SYN.
+            "acked" => return Ok(json!(syn_data_acked(self.socket()?)?)),
             "nonblocking" => self.socket()?.set_nonblocking(true)?,
             "connect" | "start" => {
                 let addr: SocketAddr = object.parse().expect("connect=ADDR");
@@ -129,6 +150,29 @@ impl Sockets {
         socket.set_read_timeout(Some(Duration::from_secs(20)))?;
         Ok(socket)
     }
+}
+
+#[expect(unsafe_code, reason = "no crate of the tests has TCP_INFO")]
+fn syn_data_acked(socket: &Socket) -> Result<bool> {
+    /// `TCPI_OPT_SYN_DATA`, include/uapi/linux/tcp.h; libc names no field beyond it.
+    const SYN_DATA: u8 = 32;
+    let mut info = [0_u8; 256];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info`, and both live through the call.
+    let rc = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if rc != 0 {
+        return Err(Error::last_os_error());
+    }
+    // tcpi_options is the sixth byte of struct tcp_info.
+    Ok(info[5] & SYN_DATA != 0)
 }
 
 /// An IPv4 address as an IPv6 socket needs it.

@@ -1,7 +1,7 @@
 //! Servers: what an application that listens sees.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{
     bulk::{exchange, push_until_stuck},
@@ -31,6 +31,50 @@ pub(crate) struct Args {
     /// Print nothing about single connections.
     #[arg(long)]
     quiet: bool,
+    /// How the sockets listen.
+    #[command(flatten)]
+    listener: ListenerArgs,
+}
+
+/// What an application may ask of its listening sockets.
+#[derive(clap::Args)]
+struct ListenerArgs {
+    /// With IPV6_V6ONLY, on those at this port.
+    #[arg(long)]
+    v6_only: Option<u16>,
+    /// With SO_REUSEPORT.
+    #[arg(long)]
+    reuse_port: bool,
+    /// With TCP_FASTOPEN.
+    #[arg(long)]
+    fast_open: bool,
+    /// MPTCP sockets.
+    #[arg(long)]
+    mptcp: bool,
+}
+
+impl ListenerArgs {
+    fn listen(&self, addr: SocketAddr) -> std::io::Result<TcpListener> {
+        let protocol = if self.mptcp {
+            Protocol::MPTCP
+        } else {
+            Protocol::TCP
+        };
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(protocol))?;
+        socket.set_reuse_address(true)?;
+        if self.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if self.v6_only == Some(addr.port()) {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&addr.into())?;
+        if self.fast_open {
+            crate::fast_open(&socket, libc::TCP_FASTOPEN, 1024)?;
+        }
+        socket.listen(1024)?;
+        Ok(socket.into())
+    }
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -45,6 +89,8 @@ enum Mode {
     Duplex,
     /// Sends to a client that does not read, and reports how much was taken.
     Flood,
+    /// The same, and never reads.
+    Jam,
     /// Never reads.
     Stall,
     /// Resets the connection after its first line.
@@ -57,11 +103,25 @@ struct Totals {
     lines: Mutex<HashSet<String>>,
 }
 
+impl Totals {
+    /// What the lines say before their number.
+    fn words(&self) -> BTreeSet<String> {
+        let lines = self.lines.lock().expect("lock");
+        lines
+            .iter()
+            .map(|line| {
+                line.trim_end_matches(|c: char| c.is_ascii_digit())
+                    .to_owned()
+            })
+            .collect()
+    }
+}
+
 pub(crate) fn run(args: Args) {
     let args = Arc::new(args);
     let totals = Arc::new(Totals::default());
     for &addr in &args.listen {
-        let listener = TcpListener::bind(addr).expect("listen");
+        let listener = args.listener.listen(addr).expect("listen");
         println!(
             "{}",
             json!({ "event": "listening", "addr": addr.to_string() })
@@ -77,6 +137,7 @@ pub(crate) fn run(args: Args) {
                 "event": "totals",
                 "connections": totals.connections.load(Ordering::Relaxed),
                 "lines": totals.lines.lock().expect("lock").len(),
+                "words": totals.words(),
             })
         );
     }
@@ -135,6 +196,12 @@ fn serve(stream: &TcpStream, view: &Value, args: &Args, totals: &Totals) -> Valu
         Mode::Flood => {
             println!("{}", push_until_stuck(stream));
             wait_for_close(stream)
+        }
+        Mode::Jam => {
+            println!("{}", push_until_stuck(stream));
+            loop {
+                std::thread::park();
+            }
         }
         Mode::Stall => loop {
             std::thread::park();

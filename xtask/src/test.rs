@@ -56,8 +56,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("\n== privileged: the release daemon on this kernel");
     let before = Snapshot::take()?;
     // --workspace again, for the same features: another set would rebuild every dependency.
+    // --lib for the long ones, which a plain `cargo test` leaves out too.
     let privileged = tests.run(
-        &["--workspace", "--test", "*"],
+        &["--workspace", "--lib", "--test", "*"],
         &["--ignored", "--test-threads=1"],
     )?;
     let left = before.left_behind()?;

@@ -119,7 +119,10 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     if cgroup == settings.own_cgroup || maps::own(sock).is_some() {
         return Outcome::Pass;
     }
-    let selection = selection(settings, set);
+    if !restore_device(addr, sock) {
+        return Outcome::Fail;
+    }
+    let selection = selection(settings, set, cgroup);
     let verdict = decide(
         &set,
         &Query {
@@ -165,25 +168,6 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         maps::count(Counter::OtherNamespaceBlocked);
         return fail(sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
     }
-    if connection.device != 0 {
-        // Its SYN would leave by the device instead of reaching the loopback listener.
-        if direct {
-            return pass(sock, Counter::DevicePassed);
-        }
-        maps::count(Counter::DeviceBound);
-        return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
-    }
-    let absent = if family == FAMILY_V4 {
-        SETTING_NO_V4
-    } else {
-        SETTING_NO_V6
-    };
-    if settings.flags & absent != 0 && !asked.address().is_loopback() {
-        // Our listener would answer, and a client that tries both families would stay with the
-        // one that leads nowhere.
-        maps::count(Counter::FamilyUnreachable);
-        return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
-    }
     let listener = if to_proxy {
         proxy_port(addr, set, &rule, family)
     } else {
@@ -201,7 +185,31 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         };
         return fail(sock, connection, event, EHOSTDOWN);
     };
+    let absent = if family == FAMILY_V4 {
+        SETTING_NO_V4
+    } else {
+        SETTING_NO_V6
+    };
+    // Only with a proxy, which keeps this flag true.
+    if settings.flags & absent != 0 && !asked.address().is_loopback() {
+        // Our listener would answer, and a client that tries both families would stay with the
+        // one that leads nowhere.
+        maps::count(Counter::FamilyUnreachable);
+        return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
+    }
+    // Its SYN would leave by the device instead of reaching the loopback listener. The connection
+    // that the proxy makes for it is bound to the device instead.
+    if connection.device != 0 && !addr.bind_to_device(0) {
+        if direct {
+            return pass(sock, Counter::DevicePassed);
+        }
+        maps::count(Counter::DeviceBound);
+        return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
+    }
     if !maps::set_client(sock, &connection) {
+        if connection.device != 0 {
+            addr.bind_to_device(connection.device);
+        }
         maps::count(Counter::NoMemory);
         return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
     }
@@ -215,9 +223,21 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     Outcome::Redirect(port.to_be())
 }
 
-/// The selections that the connecting task is in: its deepest named cgroup, then its user.
+/// A socket that was redirected before may connect anew, and not to us: then the device that its
+/// application had bound it to holds again. False if it cannot be bound.
 #[inline(always)]
-fn selection(settings: &Settings, set: RuleSet) -> u32 {
+fn restore_device(addr: SockAddr, sock: Sock) -> bool {
+    match maps::client(sock) {
+        Some(before) if before.device != 0 && sock.bound_device() == 0 => {
+            addr.bind_to_device(before.device)
+        }
+        _ => true,
+    }
+}
+
+/// The selections that the connecting task is in: the deepest cgroup that is known, then its user.
+#[inline(always)]
+fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
     if settings.flags & SETTING_SELECT_ALL != 0 {
         return SELECTION_ALL;
     }
@@ -230,7 +250,11 @@ fn selection(settings: &Settings, set: RuleSet) -> u32 {
             if cgroup != 0
                 && let Some(found) = set.cgroup_class(cgroup)
             {
-                class = found;
+                class = if cgroup == own {
+                    found.own
+                } else {
+                    found.below
+                };
                 break;
             }
             level -= 1;
@@ -285,10 +309,12 @@ fn describe(
 #[inline(always)]
 fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16> {
     let slots = settings.slots;
-    if slots == 0 {
+    if slots == 0 || !maps::is_proxy_alive(settings) {
         return None;
     }
-    let slot = addr.socket_cookie() as u32 % slots;
+    // Cookies are numbers in turn: with several for each connection, their remainders are not
+    // spread. Fibonacci hashing spreads any step evenly.
+    let slot = (addr.socket_cookie().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 % slots;
     let key = ListenerKey {
         netns: addr.netns_cookie(),
         family,

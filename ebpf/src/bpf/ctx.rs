@@ -17,6 +17,10 @@ use sidetrack_abi::{Address, Endpoint, flow::FAMILY_V4};
 pub(super) const AF_INET: u32 = 2;
 /// `AF_INET6`
 pub(super) const AF_INET6: u32 = 10;
+/// `SOL_SOCKET`
+const SOL_SOCKET: i32 = 1;
+/// `SO_BINDTOIFINDEX`
+const SO_BINDTOIFINDEX: i32 = 62;
 /// `IPPROTO_TCP`
 pub(super) const IPPROTO_TCP: u32 = 6;
 
@@ -188,6 +192,25 @@ impl SockAddr {
             helpers::bpf_getsockopt(self.0.cast(), level, name, (&raw mut value).cast(), 4)
         };
         if failed == 0 { value } else { 0 }
+    }
+
+    /// Binds the socket to a device, or to none with 0; false if the kernel refuses it. That is so
+    /// for a socket that is bound already, whose task lacks CAP_NET_RAW
+    /// (`sock_bindtoindex_locked()`, net/core/sock.c).
+    #[inline(always)]
+    pub(super) fn bind_to_device(self, index: u32) -> bool {
+        let mut value = index;
+        // SAFETY: a helper of connect programs; it reads the four bytes that it is given.
+        let failed = unsafe {
+            helpers::bpf_setsockopt(
+                self.0.cast(),
+                SOL_SOCKET,
+                SO_BINDTOIFINDEX,
+                (&raw mut value).cast(),
+                4,
+            )
+        };
+        failed == 0
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@ use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey,
     counter::Counter,
     flow::{FAMILY_V4, FAMILY_V6},
-    inbound::{ListeningKey, LocalKey, PORT_ACCEPTS_PLAIN},
+    inbound::{LISTENING_ALL, LISTENING_V6_ONLY, ListeningKey, LocalKey, PORT_ACCEPTS_PLAIN},
 };
 
 use super::{
@@ -57,11 +57,12 @@ fn steer(lookup: Lookup) -> u32 {
     }
     let family = if lookup.is_v4() { FAMILY_V4 } else { FAMILY_V6 };
     let slot = u32::from(remote.port()) % settings.slots.max(1);
-    let Some(listener) = Listener::inbound(&ListenerKey {
+    let alive = maps::is_proxy_alive(settings).then_some(ListenerKey {
         netns,
         family,
         slot,
-    }) else {
+    });
+    let Some(listener) = alive.and_then(|key| Listener::inbound(&key)) else {
         maps::count(Counter::InboundNoListener);
         return if plain { SK_PASS } else { SK_DROP };
     };
@@ -79,23 +80,38 @@ fn steer(lookup: Lookup) -> u32 {
 /// The source does: nobody else can finish a handshake from an address of ours.
 #[inline(always)]
 fn is_from_this_host(netns: u64, local: Endpoint, remote: Endpoint) -> bool {
-    remote.address().is_loopback()
-        || maps::is_local(&LocalKey { netns, address: remote.address() })
-        // The proxy's own hop, with a source that is not of this host.
-        || maps::is_forward(&FlowKey { netns, source: remote, destination: local })
+    let address = remote.address();
+    if address.is_hop() {
+        // By the note of its flow and not by its source, which holds only while it is routed to
+        // this host.
+        return maps::is_forward(&FlowKey {
+            netns,
+            source: remote,
+            destination: local,
+        });
+    }
+    address.is_loopback() || maps::is_local(&LocalKey { netns, address })
 }
 
 /// Whether a socket would take it: bound to the address, to all of the family, or, for IPv4, to
-/// `::`.
+/// `::` without IPV6_V6ONLY.
 #[inline(always)]
 fn is_listening(netns: u64, local: Endpoint, v4: bool) -> bool {
-    let at = |address| {
-        let endpoint = Endpoint::from_be(address, local.port_be());
-        maps::is_listening(&ListeningKey {
-            netns,
-            endpoint,
-            zero: 0,
-        })
+    let key = |address, kind| ListeningKey {
+        netns,
+        endpoint: Endpoint::from_be(address, local.port_be()),
+        kind,
     };
-    at(local.address()) || (v4 && at(Address::from_v4_word(0))) || at(Address::from_words([0; 4]))
+    if maps::listening(&key(local.address(), LISTENING_ALL)) > 0 {
+        return true;
+    }
+    let all = Address::from_words([0; 4]);
+    if !v4 {
+        return maps::listening(&key(all, LISTENING_ALL)) > 0;
+    }
+    if maps::listening(&key(Address::from_v4_word(0), LISTENING_ALL)) > 0 {
+        return true;
+    }
+    let there = maps::listening(&key(all, LISTENING_ALL));
+    there > 0 && there > maps::listening(&key(all, LISTENING_V6_ONLY))
 }

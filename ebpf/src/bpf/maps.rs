@@ -6,6 +6,7 @@ use aya_ebpf::{
         Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage,
         SockHash, lpm_trie::Key,
     },
+    helpers::generated as helpers,
     macros::btf_map,
 };
 use sidetrack_abi::{
@@ -20,7 +21,7 @@ use sidetrack_abi::{
         PENDING_ENTRIES, PORT_ENTRIES, PROXY_CGROUP_ENTRIES, RULE_ENTRIES, SOURCE_ENTRIES,
         USER_ENTRIES,
     },
-    rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
+    rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
     settings::Settings,
 };
 
@@ -29,7 +30,7 @@ mod listening;
 mod storage;
 
 pub(super) use listeners::Listener;
-pub(super) use listening::{add_listening, is_listening, remove_listening};
+pub(super) use listening::{add_listening, listening, remove_listening};
 pub(super) use storage::{
     accepted, client, forget_client, own, served, set_accepted, set_client, set_served,
 };
@@ -40,6 +41,8 @@ const SETS: usize = RULE_SETS as usize;
 
 #[btf_map]
 static ACTIVE: Array<u32, 1> = Array::new();
+#[btf_map]
+static HEARTBEAT: Array<u64, 1> = Array::new();
 #[btf_map]
 static SETTINGS: Array<Settings, SETS> = Array::new();
 #[btf_map]
@@ -67,7 +70,8 @@ static SERVED: SkStorage<Endpoint> = SkStorage::new();
 #[btf_map]
 static PROXY_CGROUPS: HashMap<u64, u32, PROXY_CGROUP_ENTRIES, SPARSE> = HashMap::new();
 #[btf_map]
-static CGROUPS: ArrayOfMaps<HashMap<u64, u32, CGROUP_ENTRIES, SPARSE>, SETS> = ArrayOfMaps::new();
+static CGROUPS: ArrayOfMaps<HashMap<u64, CgroupClass, CGROUP_ENTRIES, SPARSE>, SETS> =
+    ArrayOfMaps::new();
 #[btf_map]
 static USERS: ArrayOfMaps<HashMap<UserKey, u32, USER_ENTRIES, SPARSE>, SETS> = ArrayOfMaps::new();
 #[btf_map]
@@ -92,6 +96,21 @@ pub(super) fn count(counter: Counter) {
         // SAFETY: this CPU's own slot, and programs are not preempted by each other on it.
         unsafe { *value += 1 };
     }
+}
+
+/// Whether the proxy's data path has moved lately. A listener alone does not tell: a process that
+/// is stopped or hangs keeps its own.
+#[inline(always)]
+pub(super) fn is_proxy_alive(settings: &Settings) -> bool {
+    let Some(beat) = HEARTBEAT.get(0) else {
+        return false;
+    };
+    // SAFETY: user space writes the aligned word at any time; one volatile read sees it whole.
+    let beat = unsafe { core::ptr::read_volatile(beat) };
+    // SAFETY: a helper without arguments: CLOCK_MONOTONIC, as user space wrote it.
+    let now = unsafe { helpers::bpf_ktime_get_ns() };
+    // A beat of this very moment may be the younger of the two.
+    now < beat || now - beat <= settings.alive_for
 }
 
 /// Tells user space of a connection that was refused here.
@@ -121,11 +140,12 @@ impl RuleSet {
         Some((Self { index }, settings))
     }
 
-    /// Class of a cgroup that the rules name.
+    /// Classes of a cgroup that user space knows.
     #[inline(always)]
-    pub(super) fn cgroup_class(self, cgroup: u64) -> Option<u32> {
+    pub(super) fn cgroup_class(self, cgroup: u64) -> Option<CgroupClass> {
         let set = CGROUPS.get(self.index)?;
-        // SAFETY: a copy of a word that is only ever replaced whole.
+        // SAFETY: a copy of a value that is not changed and not removed while its cgroup is there,
+        // which it is while the task that asks is in it.
         set.get_ptr(cgroup).map(|class| unsafe { *class })
     }
 

@@ -5,23 +5,54 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::watch,
+    time::{Instant, MissedTickBehavior, sleep_until},
+};
 
 use super::App;
 use crate::{
-    kernel::{changes::Changes, proxies::Look},
+    kernel::{
+        Redirector,
+        cgroup::{
+            watch::{Changed, Watch},
+            whose::Finder,
+        },
+        changes::Changes,
+        proxies::Look,
+        rules::Scope,
+        sys,
+    },
     outbound,
 };
 
 const PERIOD: Duration = Duration::from_secs(1);
 const PERIOD_OF_MISSING: Duration = Duration::from_millis(200);
 
+/// Between two looks at all cgroups that connections ask for: where the kernel's table has no room
+/// for a cgroup, each of its connections asks.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
 /// Starts the watch over idle tunnels, cgroups, addresses and listening sockets, and the reader
 /// of the kernel's refusals.
-pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
+pub(super) fn spawn(
+    app: &Arc<App>,
+    cgroups: Option<AsyncFd<Arc<Watch>>>,
+    stopped: watch::Receiver<bool>,
+) {
     let mut tasks = app.tasks.lock();
     tasks.spawn(watch_proxies(Arc::downgrade(app), stopped.clone()));
-    tasks.spawn(periodic(Arc::downgrade(app), stopped));
+    tasks.spawn(periodic(Arc::downgrade(app), stopped.clone()));
+    if app.scope == Scope::Selections {
+        let finder = app.data.cgroups.clone();
+        tasks.spawn(follow_cgroups(
+            Arc::downgrade(app),
+            finder,
+            cgroups,
+            stopped,
+        ));
+    }
     if let Some(events) = app.redirector.take_events() {
         let data = Arc::clone(&app.data);
         let mut detached = app.detached.subscribe();
@@ -39,6 +70,24 @@ pub(super) fn spawn(app: &Arc<App>, stopped: watch::Receiver<bool>) {
             }
         });
     }
+}
+
+/// Begins to watch for cgroups, before any is looked at. A command's own cgroup is governed as a
+/// whole: nothing is to be told apart in it.
+pub(super) fn watch_cgroups(scope: Scope, redirector: &Redirector) -> Option<AsyncFd<Arc<Watch>>> {
+    if scope != Scope::Selections {
+        return None;
+    }
+    let watch = redirector.watch_cgroups().and_then(sys::watch_cgroups);
+    watch
+        .inspect_err(|error| {
+            tracing::warn!(
+                %error,
+                "watching for new cgroups (compare fs.inotify.max_user_instances); they are \
+                 looked for each second, and until then the proxy decides for them",
+            );
+        })
+        .ok()
 }
 
 async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
@@ -65,6 +114,57 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
             Ok(addresses_are_stale) => stale = addresses_are_stale,
             Err(error) => tracing::error!(%error, "looking at the host again"),
         }
+    }
+}
+
+/// A cgroup that appears has connections before the next second.
+async fn follow_cgroups(
+    app: Weak<App>,
+    finder: Finder,
+    watch: Option<AsyncFd<Arc<Watch>>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut next = Instant::now();
+    let asked = async |next| {
+        sleep_until(next).await;
+        finder.asked().await;
+    };
+    loop {
+        let told = tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            told = told(watch.as_ref()) => Some(told),
+            () = asked(next) => {
+                next = Instant::now() + BETWEEN_LOOKS;
+                None
+            }
+        };
+        let Some(app) = app.upgrade() else {
+            return;
+        };
+        let look = move || {
+            let changed = told.map_or(Changed::Anywhere, |watch| watch.changed());
+            app.look_for_cgroups(&changed);
+        };
+        // Reading folders of cgroups blocks.
+        if let Err(error) = tokio::task::spawn_blocking(look).await {
+            tracing::error!(%error, "looking for cgroups");
+        }
+    }
+}
+
+/// Resolves when cgroups have appeared or gone.
+async fn told(watch: Option<&AsyncFd<Arc<Watch>>>) -> Arc<Watch> {
+    let Some(watch) = watch else {
+        return std::future::pending().await;
+    };
+    match watch.readable().await {
+        Ok(mut ready) => {
+            // Before it is read: what is told meanwhile makes it ready again.
+            ready.clear_ready();
+            Arc::clone(watch.get_ref())
+        }
+        // The runtime ends.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -97,12 +197,16 @@ async fn watch_proxies(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
 }
 
 impl App {
+    fn look_for_cgroups(&self, changed: &Changed) {
+        if let Err(error) = self.redirector.refresh_cgroups(changed) {
+            tracing::warn!(%error, "looking for cgroups that have appeared or gone");
+        }
+    }
+
     /// Each look by itself: one that fails does not keep the others from being taken. Whether
     /// the addresses have to be looked at again.
     fn look_again(&self, mut addresses_are_stale: bool) -> bool {
-        if let Err(error) = self.redirector.refresh_cgroups() {
-            tracing::warn!(%error, "looking for new cgroups");
-        }
+        self.look_for_cgroups(&Changed::Anywhere);
         if addresses_are_stale {
             match self.refresh_addresses() {
                 Ok(()) => addresses_are_stale = false,

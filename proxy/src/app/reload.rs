@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{App, ReloadError};
-use crate::{config::Config, kernel::rules::RuleTables, policy::Policy};
+use crate::{config::Config, policy::Policy};
 
 /// Numbers of the generations of policy. One is never given twice, also if the policy that had it
 /// was taken back: connections that the kernel redirected by it may be accepted later, and must
@@ -34,8 +34,8 @@ impl App {
     /// Reads the configuration and everything that it names again, and switches to it. On any
     /// error everything stays as it is.
     ///
-    /// Live connections go on under the policy by which they were permitted; idle tunnels of
-    /// before are closed.
+    /// Live connections go on under the policy by which they were permitted; tunnels of before,
+    /// those that peers made too, take no further lease and are closed.
     ///
     /// # Errors
     /// [`ReloadError`]
@@ -45,10 +45,18 @@ impl App {
         let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
         same(&before.config, &config)?;
         let generation = self.generations.next();
-        let policy = Arc::new(Policy::build(config, generation, Some(&before))?);
+        let policy = Arc::new(Policy::build(
+            config,
+            self.scope,
+            generation,
+            Some(&before),
+        )?);
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
-        let tables = RuleTables::compile(&policy.config, self.scope, generation);
+        if !policy.config.inbound.is_empty() {
+            self.hop.ensure()?;
+        }
+        let tables = Arc::clone(&policy.tables);
         // User space first: connections that the kernel redirects by the new rules must find
         // them here, and those of the old rules are still known to the new policy.
         self.data.policy.store(Arc::clone(&policy));
@@ -57,6 +65,7 @@ impl App {
             return Err(error.into());
         }
         self.data.pool.retain_generation(u64::from(generation));
+        self.data.reloaded.send_replace(generation);
         if let Err(error) = self.data.sink.reopen() {
             tracing::warn!(%error, "opening the access record's file again; the old one is used on");
         }
@@ -74,6 +83,10 @@ fn same(before: &Config, after: &Config) -> Result<(), ReloadError> {
         (
             "daemon.runtime_dir",
             before.daemon.runtime_dir == after.daemon.runtime_dir,
+        ),
+        (
+            "daemon.heartbeat",
+            before.daemon.heartbeat == after.daemon.heartbeat,
         ),
         (
             "daemon.workers",

@@ -8,14 +8,19 @@ use std::{
 
 use clap::Args;
 
-use super::{Exit, Failure, InstanceArgs, at, print};
+use super::{Exit, Failure, InstanceArgs, at, print, run::pin_failure};
 use crate::{
     config::Instance,
     control::{
         self, Question,
         lock::{InstanceLock, LockError},
     },
-    kernel::{cgroup, preflight},
+    kernel::{
+        cgroup,
+        hop::HopRoutes,
+        pins::{self, PinName, Pins},
+        preflight,
+    },
 };
 
 /// How long a daemon may take to end; it does not wait for its connections.
@@ -56,18 +61,43 @@ pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
             );
         }
     };
-    // Without the folder nobody ever ran, and taking the lock would make it.
-    if runtime_dir.exists() {
-        // The lock is the last thing that a daemon lets go of. Whoever has it may remove what is
-        // left: no daemon of this name can be starting meanwhile.
-        let _lock = wait_for_lock(runtime_dir, instance, patience)?;
-        remove(&socket)?;
-        remove_cgroup(&args)?;
-    } else {
-        remove_cgroup(&args)?;
+    // Without the folder nobody ever ran, and taking the lock would make it. The lock is the last
+    // thing that a daemon lets go of: whoever has it may remove what is left, since no daemon of
+    // this name can be starting meanwhile.
+    let _lock = match runtime_dir.exists() {
+        true => Some(wait_for_lock(runtime_dir, instance, patience)?),
+        false => None,
+    };
+    remove(&socket)?;
+    let told = match remove_pins(instance)? {
+        Removed::Pins if patience.is_zero() => {
+            "no daemon of this instance runs; what one had left in force is removed\n".to_owned()
+        }
+        _ => told,
+    };
+    remove_cgroup(&args)?;
+    if let Ok(mount) = preflight::cgroup2_mount() {
+        pins::sweep_dead_execs(&mount);
     }
     print(&told)?;
     Ok(Exit::Done)
+}
+
+enum Removed {
+    Pins,
+    Nothing,
+}
+
+/// The pins have a lock of their own: a daemon of this name may run with another runtime folder.
+fn remove_pins(instance: &Instance) -> Result<Removed, Failure> {
+    let pins = Pins::open_existing(&PinName::of(instance)).map_err(|error| pin_failure(&error))?;
+    match pins {
+        Some(pins) => {
+            pins.remove().map_err(|error| pin_failure(&error))?;
+            Ok(Removed::Pins)
+        }
+        None => Ok(Removed::Nothing),
+    }
 }
 
 fn wait_for_lock(
@@ -83,7 +113,7 @@ fn wait_for_lock(
             Err(error @ LockError::Held { .. }) => {
                 return Err(Failure::new(Exit::Failed, "the daemon does not end")
                     .because(&error)
-                    .fix("look at its log; `kill` it: its programs go with it"));
+                    .fix("look at its log; `kill` it and detach again"));
             }
             Err(error) => {
                 return Err(
@@ -110,13 +140,14 @@ fn remove(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The cgroup that a daemon that was killed left behind: it is below the one that the daemon was
-/// started in, as this command most often is too.
+/// What a daemon that was killed left behind: its routes, and its cgroup, which is below the one
+/// that the daemon was started in, as this command most often is too.
 fn remove_cgroup(args: &DetachArgs) -> Result<(), Failure> {
     let Ok(mount) = preflight::cgroup2_mount() else {
         return Ok(());
     };
     let name = cgroup::own_name(&args.of.instance);
+    HopRoutes::of(&name).remove();
     let places = [Some(mount.clone()), cgroup::current(&mount).ok()];
     for folder in places
         .into_iter()

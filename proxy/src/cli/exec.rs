@@ -15,8 +15,10 @@ use crate::{
     app::{App, Plan},
     config::{self, Config, RecordFormat},
     kernel::{
+        Left,
         cgroup::{self, OwnCgroup},
         object,
+        pins::{self, PinName, Pins},
         preflight::{self, Preflight},
         rules::Scope,
     },
@@ -42,7 +44,8 @@ const LINGER: Duration = Duration::from_secs(5);
     after_help = "Examples:\n  sidetrack exec -- curl http://10.1.2.3:8080/\n  \
                   sidetrack exec --config mesh.toml --records /tmp/records -- ./service --port 80\n\n\
                   The command ends with sidetrack: if that is killed, the command is too. What the \
-                  command has\nstarted and left running then goes on without redirection."
+                  command has\nstarted and left running then goes on without redirection, or, if rules of a configuration \
+                  say \"block\",\nwithout those connections."
 )]
 pub struct ExecArgs {
     /// The configuration; without it everything is passed through and recorded.
@@ -107,11 +110,15 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
         Some(path) => Config::load(path)?,
         None => Config::parse(PASS_EVERYTHING, Path::new("exec"))?,
     };
-    let policy = Policy::build(config, 1, None)
+    let policy = Policy::build(config, Scope::Everything, 1, None)
         .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
     let config = policy.config.clone();
     object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    Preflight::probe(object::EMBEDDED, config.limits.connections).require()?;
+    let preflight = Preflight::probe(object::EMBEDDED, config.limits.connections);
+    match args.config {
+        Some(_) => preflight.require()?,
+        None => preflight.require_unpinned()?,
+    }
     // The command's own standard error is not the place for a daemon's log.
     let quiet = config::Log {
         filter: "warn".into(),
@@ -135,6 +142,16 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
     let mount = preflight::cgroup2_mount().map_err(|error| {
         Failure::new(Exit::Missing, "finding the cgroup2 hierarchy").because(&error)
     })?;
+    pins::sweep_dead_execs(&mount);
+    // Rules that protect go on for what the command leaves running, and if this is killed;
+    // without a configuration there is nothing to protect.
+    let pins = match args.config {
+        Some(_) => Some(
+            Pins::open(&PinName::exec(std::process::id()))
+                .map_err(|error| super::run::pin_failure(&error))?,
+        ),
+        None => None,
+    };
     let runtime = super::run::runtime(None)?;
     let mut signals = Signals::install(&runtime)?;
     let cgroups = Cgroups::make(&mount)?;
@@ -147,8 +164,10 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
             scope: Scope::Everything,
             governed: cgroups.command.clone(),
             proxy: super::run::proxy_cgroup(&cgroups.proxy)?,
-            mount,
+            mount: mount.clone(),
             sink: sink.clone(),
+            pins,
+            left: Left::InForce,
         };
         let app = App::start(plan).await.map_err(super::run::start_failure)?;
         let ended = child::run(&args.command, &cgroups.command, limit, &mut signals).await;
@@ -159,6 +178,7 @@ pub fn run(args: ExecArgs) -> Result<Exit, Failure> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     sink.flush(Duration::from_secs(5));
     drop(cgroups);
+    pins::sweep_dead_execs(&mount);
     match ended? {
         Ended::Exited(code) => Ok(Exit::Command(code)),
         Ended::Killed(signal) => Ok(die::die_by(signal)),
@@ -180,7 +200,7 @@ impl Cgroups {
             |error: &(dyn Error + 'static)| Failure::new(Exit::Missing, doing).because(error);
         let occupied = |error| super::run::own_cgroup_failure(doing, &error);
         let current = cgroup::current(mount).map_err(|error| missing(&error))?;
-        let name = format!("sidetrack-exec-{}", std::process::id());
+        let name = cgroup::exec_name(std::process::id());
         let parent = OwnCgroup::create(&current, &name).map_err(occupied)?;
         let command = parent.path().join("command");
         match fs::create_dir(&command) {

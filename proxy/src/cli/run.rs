@@ -1,6 +1,7 @@
 //! `sidetrack run`: the daemon.
 
 use std::{
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     task::{Context, Waker},
@@ -20,8 +21,10 @@ use crate::{
     config::Config,
     control::{self, Control, lock::InstanceLock},
     kernel::{
+        Left,
         cgroup::{self, OwnCgroup, OwnCgroupError},
         object,
+        pins::{self, PinError, PinName, Pins},
         preflight::{self, Preflight},
         rules::Scope,
     },
@@ -48,7 +51,11 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// See [`Exit`].
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let config = Config::load(&args.config)?;
-    let policy = Policy::build(config, 1, None)
+    // Another one than that of the rules which a daemon before this one left in force: what they
+    // redirected may still arrive.
+    let name = PinName::of(&config.daemon.instance);
+    let generation = NonZeroU32::MIN.saturating_add(pins::last_generation(&name));
+    let policy = Policy::build(config, Scope::Selections, generation.get(), None)
         .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
     let config = policy.config.clone();
     object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
@@ -81,6 +88,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         )
         .fix("create the cgroup before the daemon starts, or name one above it that lasts"));
     }
+    let pins = Pins::open(&name).map_err(|error| pin_failure(&error))?;
     let own = own_cgroup(&mount, &cgroup::own_name(instance))?;
     let sink = RecordSink::from_config(&config.log)
         .map_err(|error| Failure::new(Exit::Config, "log.access_file").because(&error))?;
@@ -93,6 +101,8 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
             proxy: proxy_cgroup(&own)?,
             mount,
             sink: sink.clone(),
+            pins: Some(pins),
+            left: Left::InForce,
         };
         serve(&config, plan, signals).await
     });
@@ -117,6 +127,8 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
     }
     let app = App::start(plan).await.map_err(start_failure)?;
     if signals.end_asked() {
+        // Nobody was told that it is ready: it is as if it had not been.
+        app.redirector.will_leave(Left::AsFound);
         app.drain(Duration::ZERO).await;
         return Ok(Exit::Done);
     }
@@ -136,6 +148,9 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
             _ = signals.hangup.recv() => reload(&app).await,
         }
     };
+    if at_once {
+        app.redirector.will_leave(Left::Nothing);
+    }
     notify(&[NotifyState::Stopping]);
     // A reload may have changed it.
     let drain = app.data.policy.load().config.daemon.drain;
@@ -149,7 +164,15 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
     };
     control.abort();
     let _ = control.await;
-    tracing::info!(drained, "stopped");
+    if at_once {
+        tracing::info!(drained, "stopped and detached");
+    } else {
+        tracing::info!(
+            drained,
+            "stopped; rules stay in force without a proxy until a daemon runs again or \
+             `sidetrack detach` removes them"
+        );
+    }
     Ok(if drained || at_once {
         Exit::Done
     } else {
@@ -211,6 +234,15 @@ pub(super) fn start_failure(error: StartError) -> Failure {
         StartError::Listen(_) => Exit::Failed,
     };
     Failure::new(exit, "starting the redirection").because(&error)
+}
+
+/// Nobody else may have them, and they need a file system.
+pub(super) fn pin_failure(error: &PinError) -> Failure {
+    let exit = match error {
+        PinError::NoBpffs(_) => Exit::Missing,
+        PinError::Held { .. } | PinError::File { .. } => Exit::Failed,
+    };
+    Failure::new(exit, "taking the instance's pins").because(error)
 }
 
 pub(super) fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, Failure> {

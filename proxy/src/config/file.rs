@@ -52,6 +52,9 @@ pub struct Daemon {
     pub drain: Option<String>,
     /// Folder of the control socket, absolute. Default "/run/sidetrack".
     pub runtime_dir: Option<PathBuf>,
+    /// A daemon that has not moved for this long, because it hangs or is stopped, is taken for dead:
+    /// each connection then gets its rule's fail mode. 500ms to 1min. Default "3s".
+    pub heartbeat: Option<String>,
     /// Worker threads of the data path. Default: one for each CPU.
     pub workers: Option<i64>,
 }

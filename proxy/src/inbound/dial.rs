@@ -1,55 +1,47 @@
 //! The hop to the application.
 
-use std::{
-    net::SocketAddr,
-    sync::atomic::{AtomicU16, Ordering},
-};
+use std::net::SocketAddr;
 
 use ppp::v2::{Addresses, Builder, Command, Protocol, Version};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+};
 
 use crate::{
     addr::UpstreamAddr,
     config::SourceMode,
     data::DataPath,
+    kernel::hop,
     policy::{InboundPermit, InboundRoute},
     refusal::{Reason, Refusal},
     socket::{self, Faces},
 };
 
+/// Sources that are tried while each before has no free port to the application.
+const SOURCES: u32 = 8;
+
 /// Connects to the application at the address that the client asked for.
 ///
-/// The hop's source is an address of this host; what accept() and getpeername() show instead is
-/// noted on the socket before it connects. sk_lookup leaves the hop alone because its source is
-/// local.
+/// The hop's source is one of `kernel/hop.rs`; what accept() and getpeername() show instead is
+/// noted on the socket before it connects. sk_lookup leaves the hop alone because of that note.
+/// Where the note is lost, the SYN is taken for one from outside, and `inbound.rs` resets it.
 pub(super) async fn dial(
     data: &DataPath,
     route: &InboundRoute,
     permit: &InboundPermit,
 ) -> Result<TcpStream, Refusal> {
     let to = UpstreamAddr::new(permit.destination().get());
-    let socket =
-        socket::socket_towards(to.get(), Faces::Application, &data.limits).map_err(|error| {
-            Refusal::new(
-                Reason::ConnectFailed,
-                format!("making a socket for {to}: {error}"),
-            )
-        })?;
-    // Either note also exempts it from redirection.
-    let noted = match route.source {
-        SourceMode::Api => data.flows.forward(&socket, permit.client().get()),
-        SourceMode::ProxyProtocol => data.flows.exempt(&socket),
+    let mut tried = 1;
+    let mut stream = loop {
+        let socket = prepare(data, route, permit, to)?;
+        match socket::connect(socket, to, &data.limits).await {
+            Err(refusal) if refusal.reason == Reason::PortsExhausted && tried < SOURCES => {
+                tried += 1;
+            }
+            connected => break connected?,
+        }
     };
-    noted.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-    if let Some(source) = next_source(to.get()) {
-        socket.bind(source).map_err(|error| {
-            Refusal::new(
-                Reason::ConnectFailed,
-                format!("binding {source} for {to}: {error}"),
-            )
-        })?;
-    }
-    let mut stream = socket::connect(socket, to, &data.limits).await?;
     if route.source == SourceMode::ProxyProtocol {
         let header = proxy_header(permit.client().get(), to.get()).map_err(|error| {
             Refusal::new(
@@ -65,14 +57,34 @@ pub(super) async fn dial(
     Ok(stream)
 }
 
-/// The next of 65,536 loopback addresses, each with a port range of its own: from one source
-/// address an application could be reached only as often as there are ephemeral ports, with those
-/// in TIME_WAIT. IPv6 has a single loopback address; there the kernel chooses.
-fn next_source(to: SocketAddr) -> Option<SocketAddr> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    to.is_ipv4()
-        .then(|| SocketAddr::from(([127, 77, high, low], 0)))
+/// A socket that is noted as the hop for a permitted connection, with its source.
+fn prepare(
+    data: &DataPath,
+    route: &InboundRoute,
+    permit: &InboundPermit,
+    to: UpstreamAddr,
+) -> Result<TcpSocket, Refusal> {
+    let socket =
+        socket::socket_towards(to.get(), Faces::Application, &data.limits).map_err(|error| {
+            Refusal::new(
+                Reason::ConnectFailed,
+                format!("making a socket for {to}: {error}"),
+            )
+        })?;
+    // Either note also exempts it from redirection.
+    let noted = match route.source {
+        SourceMode::Api => data.flows.forward(&socket, permit.client().get()),
+        SourceMode::ProxyProtocol => data.flows.hop(&socket),
+    };
+    noted.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
+    let source = hop::next_source(to.get());
+    socket::bind_source(&socket, source).map_err(|error| {
+        Refusal::new(
+            Reason::ConnectFailed,
+            format!("binding {source} for {to}: {error}"),
+        )
+    })?;
+    Ok(socket)
 }
 
 fn proxy_header(client: SocketAddr, destination: SocketAddr) -> std::io::Result<Vec<u8>> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustls_pki_types::CertificateDer;
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{net::TcpStream, sync::watch, time::sleep};
 
 use super::dial;
 use crate::{
@@ -73,6 +73,7 @@ pub(super) async fn serve(
         lease_idle: data.limits.idle,
     };
     let mut cut = data.live.deadline();
+    let mut reloaded = data.reloaded.subscribe();
     let handler = Peer {
         data,
         identity: peer,
@@ -85,14 +86,19 @@ pub(super) async fn serve(
         leases: AtomicU64::new(0),
     };
     // CLOSE goes out before the certificate expires, so that the client moves on to a tunnel
-    // that is judged by the next one.
+    // that is judged by the next one; and after a reload, so that both ends prove themselves
+    // anew, with the certificates and under the policy of now.
     let valid = handler
         .identity
         .not_after
         .duration_since(SystemTime::now())
         .unwrap_or_default();
     let stopped = async {
-        let _ = timeout(valid, stop.wait_for(|stop| *stop)).await;
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            _ = reloaded.wait_for(|current| *current != generation) => {}
+            () = sleep(valid) => {}
+        }
     };
     let end = tokio::select! {
         biased;

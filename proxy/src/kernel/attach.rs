@@ -2,27 +2,32 @@
 
 use std::{
     fs::File,
-    os::fd::AsFd as _,
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
-use aya::programs::{
-    CgroupAttachMode, CgroupSockAddr, CgroupSockopt, SkLookup, SockOps,
-    cgroup_sock_addr::CgroupSockAddrLink, cgroup_sockopt::CgroupSockoptLink,
-    sk_lookup::SkLookupLink, sock_ops::SockOpsLink,
-};
 use serde::Serialize;
 use sidetrack_abi::names::program;
 
-use super::{KernelError, load::Programs, sys};
+use super::{
+    KernelError,
+    load::Programs,
+    pins::{PinError, Pins},
+    sys,
+    sys::link::{self, LinkTarget},
+};
 
 /// Where to attach.
 #[derive(Clone, Debug)]
 pub struct Points {
     /// The cgroup whose tasks are governed.
     pub governed: PathBuf,
-    /// The proxy's own cgroup.
-    pub proxy: PathBuf,
+    /// The proxy's own cgroup, if there is a proxy.
+    pub proxy: Option<PathBuf>,
     /// Whether connections from outside are steered.
     pub inbound: bool,
 }
@@ -40,21 +45,14 @@ pub(super) const SOCK_OPS: u32 = 3;
 pub(super) const GETSOCKOPT: u32 = 21;
 pub(super) const SK_LOOKUP: u32 = 36;
 
-/// Held for their drop alone.
-#[expect(dead_code, reason = "a link detaches when it is dropped")]
-enum Link {
-    SockAddr(CgroupSockAddrLink),
-    SockOps(SockOpsLink),
-    Sockopt(CgroupSockoptLink),
-    Lookup(SkLookupLink),
-}
+const OWN_NETNS: &str = "/proc/self/ns/net";
 
-/// What was attached where.
+/// One program at one place.
 struct Attached {
     program: &'static str,
     attach_type: u32,
     place: Place,
-    _link: Link,
+    link: OwnedFd,
 }
 
 #[derive(Clone)]
@@ -63,7 +61,16 @@ enum Place {
     Netns,
 }
 
-/// Everything that is attached; detached when dropped.
+/// How long a link is to last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    /// Until it is unpinned.
+    Pinned,
+    /// As long as the process: it is at the proxy's own cgroup.
+    WithTheProcess,
+}
+
+/// Everything that is attached. What is not pinned is detached when this is dropped.
 pub struct Attachment {
     attached: Vec<Attached>,
 }
@@ -83,111 +90,131 @@ pub struct Effective {
     pub id: u32,
 }
 
-impl Programs {
-    pub(super) fn attach(&mut self, points: &Points) -> Result<Attachment, KernelError> {
-        let governed = open(&points.governed)?;
-        let proxy = open(&points.proxy)?;
-        let mut attached = Vec::new();
-        // The proxy's side first: once connect() redirects, its accepted sockets must already
-        // find their destination.
-        if !points.proxy.starts_with(&points.governed) {
-            attached.push(self.attach_sock_ops(&proxy, &points.proxy)?);
+impl Points {
+    /// Programs and places in the order of attaching: the accepting side first, since once
+    /// connect() redirects, its accepted sockets must already find their destination.
+    fn places(&self) -> Vec<(&'static str, u32, Place, Lasting)> {
+        let governed = || Place::Cgroup(self.governed.clone());
+        let mut places = Vec::new();
+        if let Some(proxy) = &self.proxy {
+            let proxy = |program, attach_type| {
+                let place = Place::Cgroup(proxy.clone());
+                (program, attach_type, place, Lasting::WithTheProcess)
+            };
+            if !self.proxy_is_governed() {
+                places.push(proxy(program::SOCKOPS, SOCK_OPS));
+            }
+            places.push(proxy(program::GETSOCKOPT, GETSOCKOPT));
         }
-        attached.push(self.attach_sock_ops(&governed, &points.governed)?);
-        attached.push(self.attach_sockopt(&proxy, &points.proxy)?);
+        places.push((program::SOCKOPS, SOCK_OPS, governed(), Lasting::Pinned));
         for (name, attach_type) in CGROUP_PROGRAMS.iter().rev() {
-            attached.push(self.attach_sock_addr(
-                name,
-                *attach_type,
-                &governed,
-                &points.governed,
-            )?);
+            places.push((name, *attach_type, governed(), Lasting::Pinned));
         }
-        if points.inbound {
-            attached.push(self.attach_lookup()?);
+        if self.inbound {
+            places.push((program::SK_LOOKUP, SK_LOOKUP, Place::Netns, Lasting::Pinned));
+        }
+        places
+    }
+
+    fn proxy_is_governed(&self) -> bool {
+        self.proxy
+            .as_ref()
+            .is_some_and(|proxy| proxy.starts_with(&self.governed))
+    }
+}
+
+impl Programs {
+    /// Attaches everything. A link that is pinned at the right place gets this program in the
+    /// place of its own, with no moment between them.
+    pub(super) fn attach(
+        &self,
+        points: &Points,
+        pins: Option<&Pins>,
+    ) -> Result<Attachment, KernelError> {
+        let mut attached: Vec<Attached> = Vec::new();
+        let mut fresh = Vec::new();
+        for (name, attach_type, place, lasting) in points.places() {
+            let pins = pins.filter(|_| lasting == Lasting::Pinned);
+            match self.attach_one(name, attach_type, &place, pins) {
+                Ok((link, origin)) => {
+                    if origin == Origin::Fresh {
+                        fresh.push(name);
+                    }
+                    attached.push(Attached {
+                        program: name,
+                        attach_type,
+                        place,
+                        link,
+                    });
+                }
+                Err(error) => {
+                    // What was in force before stays so.
+                    for name in fresh {
+                        pins.map(|pins| pins.drop_link(name));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        if let Some(pins) = pins {
+            let kept: Vec<&str> = attached.iter().map(|one| one.program).collect();
+            pins.keep_only(&kept).map_err(pinning)?;
         }
         Ok(Attachment { attached })
     }
 
-    fn attach_sock_ops(&mut self, cgroup: &File, path: &Path) -> Result<Attached, KernelError> {
-        let program: &mut SockOps = self.program(program::SOCKOPS)?;
-        let link = program
-            .attach(cgroup, CgroupAttachMode::Single)
-            .and_then(|id| program.take_link(id))
-            .map_err(|error| attaching(program::SOCKOPS, path, error))?;
-        Ok(Attached {
-            program: program::SOCKOPS,
-            attach_type: SOCK_OPS,
-            place: Place::Cgroup(path.into()),
-            _link: Link::SockOps(link),
-        })
-    }
-
-    fn attach_sockopt(&mut self, cgroup: &File, path: &Path) -> Result<Attached, KernelError> {
-        let program: &mut CgroupSockopt = self.program(program::GETSOCKOPT)?;
-        let link = program
-            .attach(cgroup, CgroupAttachMode::Single)
-            .and_then(|id| program.take_link(id))
-            .map_err(|error| attaching(program::GETSOCKOPT, path, error))?;
-        Ok(Attached {
-            program: program::GETSOCKOPT,
-            attach_type: GETSOCKOPT,
-            place: Place::Cgroup(path.into()),
-            _link: Link::Sockopt(link),
-        })
-    }
-
-    fn attach_sock_addr(
-        &mut self,
+    fn attach_one(
+        &self,
         name: &'static str,
         attach_type: u32,
-        cgroup: &File,
-        path: &Path,
-    ) -> Result<Attached, KernelError> {
-        let program: &mut CgroupSockAddr = self.program(name)?;
-        // `Single` on a link still lets others attach beside it: links are always "multi".
-        let link = program
-            .attach(cgroup, CgroupAttachMode::Single)
-            .and_then(|id| program.take_link(id))
-            .map_err(|error| attaching(name, path, error))?;
-        Ok(Attached {
-            program: name,
-            attach_type,
-            place: Place::Cgroup(path.into()),
-            _link: Link::SockAddr(link),
-        })
+        place: &Place,
+        pins: Option<&Pins>,
+    ) -> Result<(OwnedFd, Origin), KernelError> {
+        let program = self.program(name)?;
+        let (file, target) = place.open(attach_type)?;
+        if let Some(pins) = pins
+            && let Some(found) = pins.link(name).map_err(pinning)?
+            && link::link_target(found.as_fd()).is_ok_and(|at| at == target)
+        {
+            return link::update_link(found.as_fd(), program.as_fd())
+                .map(|()| (found, Origin::Adopted))
+                .map_err(|error| attaching(name, place, error));
+        }
+        let made = link::create_link(program.as_fd(), file.as_fd(), attach_type)
+            .map_err(|error| attaching(name, place, error))?;
+        if let Some(pins) = pins {
+            // In place of one that is somewhere else, or whose place is gone.
+            pins.set_link(name, &made).map_err(pinning)?;
+        }
+        Ok((made, Origin::Fresh))
     }
 
-    fn attach_lookup(&mut self) -> Result<Attached, KernelError> {
-        let netns = open(Path::new("/proc/self/ns/net"))?;
-        let program: &mut SkLookup = self.program(program::SK_LOOKUP)?;
-        let link = program
-            .attach(&netns)
-            .and_then(|id| program.take_link(id))
-            .map_err(|error| {
-                attaching(program::SK_LOOKUP, Path::new("/proc/self/ns/net"), error)
-            })?;
-        Ok(Attached {
-            program: program::SK_LOOKUP,
-            attach_type: SK_LOOKUP,
-            place: Place::Netns,
-            _link: Link::Lookup(link),
-        })
+    /// Attaches to a cgroup of which this process is not the only user, for as long as the link
+    /// is kept.
+    pub(super) fn attach_to_cgroup(
+        &self,
+        name: &'static str,
+        attach_type: u32,
+        cgroup: &Path,
+    ) -> Result<OwnedFd, KernelError> {
+        let place = Place::Cgroup(cgroup.into());
+        self.attach_one(name, attach_type, &place, None)
+            .map(|(link, _)| link)
     }
 
-    pub(super) fn program<'a, P>(&'a mut self, name: &'static str) -> Result<P, KernelError>
-    where
-        P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
-    {
-        let missing = || {
+    fn program(&self, name: &'static str) -> Result<&aya::programs::ProgramFd, KernelError> {
+        let missing = |error: io::Error| {
             KernelError::new(
                 format!("finding the program {name}"),
                 "the BPF object and this binary are of different builds",
-                std::io::Error::from(std::io::ErrorKind::NotFound),
+                error,
             )
         };
-        let program = self.bpf.program_mut(name).ok_or_else(missing)?;
-        P::try_from(program).map_err(|_| missing())
+        self.bpf
+            .program(name)
+            .ok_or_else(|| missing(io::ErrorKind::NotFound.into()))?
+            .fd()
+            .map_err(|error| missing(io::Error::other(error)))
     }
 
     pub(super) fn id(&self, name: &str) -> u32 {
@@ -199,25 +226,69 @@ impl Programs {
     }
 }
 
+/// Where a link comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It was pinned before.
+    Adopted,
+    /// It was made now.
+    Fresh,
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Cgroup(path) => path,
+            Self::Netns => Path::new(OWN_NETNS),
+        }
+    }
+
+    /// The place, and what a link there says of itself.
+    fn open(&self, attach_type: u32) -> Result<(File, LinkTarget), KernelError> {
+        let failed = |error| {
+            KernelError::new(
+                format!("opening {}", self.path().display()),
+                "the cgroup does not exist; compare intercept.cgroup with /proc/PID/cgroup",
+                error,
+            )
+        };
+        let file = File::open(self.path()).map_err(failed)?;
+        let inode = file.metadata().map_err(failed)?.ino();
+        let target = match self {
+            Self::Cgroup(_) => LinkTarget::Cgroup {
+                id: inode,
+                attach_type,
+            },
+            Self::Netns => LinkTarget::Netns { inode, attach_type },
+        };
+        Ok((file, target))
+    }
+}
+
 impl Attachment {
     pub(super) fn effective(&self, programs: &Programs) -> Vec<Effective> {
         self.attached
             .iter()
             .map(|attached| {
-                let (path, place, cgroup) = match &attached.place {
-                    Place::Cgroup(path) => (path.clone(), path.display().to_string(), true),
-                    Place::Netns => ("/proc/self/ns/net".into(), "netns".to_owned(), false),
+                let (place, cgroup) = match &attached.place {
+                    Place::Cgroup(path) => (path.display().to_string(), true),
+                    Place::Netns => ("netns".to_owned(), false),
                 };
-                let order = File::open(&path)
+                let order = File::open(attached.place.path())
                     .and_then(|target| {
                         sys::query_programs(target.as_fd(), attached.attach_type, cgroup)
                     })
                     .unwrap_or_default();
                 let id = programs.id(attached.program);
+                // A link whose place is gone is a descriptor that does nothing.
+                let there = !matches!(
+                    link::link_target(attached.link.as_fd()),
+                    Ok(LinkTarget::Cgroup { id: 0, .. } | LinkTarget::Netns { inode: 0, .. })
+                );
                 Effective {
                     program: attached.program,
                     place,
-                    effective: order.contains(&id),
+                    effective: there && order.contains(&id),
                     order,
                     id,
                 }
@@ -226,23 +297,17 @@ impl Attachment {
     }
 }
 
-pub(super) fn open(path: &Path) -> Result<File, KernelError> {
-    File::open(path).map_err(|error| {
-        KernelError::new(
-            format!("opening {}", path.display()),
-            "the cgroup does not exist; compare intercept.cgroup with /proc/PID/cgroup",
-            error,
-        )
-    })
+fn pinning(error: PinError) -> KernelError {
+    KernelError::new(
+        "pinning the programs",
+        "`sidetrack detach` removes all pins of the instance",
+        error,
+    )
 }
 
-pub(super) fn attaching(
-    name: &str,
-    place: &Path,
-    error: aya::programs::ProgramError,
-) -> KernelError {
+fn attaching(name: &str, place: &Place, error: io::Error) -> KernelError {
     KernelError::new(
-        format!("attaching {name} to {}", place.display()),
+        format!("attaching {name} to {}", place.path().display()),
         "it needs CAP_NET_ADMIN; EPERM can also mean that another tool attached to a cgroup above \
          without allowing others (`bpftool cgroup tree` shows it)",
         error,

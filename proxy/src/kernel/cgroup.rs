@@ -14,6 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::KernelError;
 use crate::config::Instance;
 
+pub mod known;
+pub mod watch;
+pub mod whose;
+
 /// How long processes that are about to end may hold up the removal of their cgroup.
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(10);
@@ -29,6 +33,11 @@ pub struct OwnCgroup {
 /// Name of the cgroup that a daemon makes for itself.
 pub fn own_name(instance: &Instance) -> String {
     format!("sidetrack-{instance}")
+}
+
+/// Name of the cgroup that the `exec` of process `pid` makes for itself and its command.
+pub fn exec_name(pid: u32) -> String {
+    format!("sidetrack-exec-{pid}")
 }
 
 /// Id of a cgroup as the programs see it: the inode of its folder.
@@ -172,6 +181,17 @@ impl Drop for OwnCgroup {
             ),
         }
     }
+}
+
+/// Removes every cgroup of this name below `root` in which no process is. Whether none is left.
+pub fn remove_named(root: &Path, name: &str) -> bool {
+    children(root).into_iter().fold(true, |gone, child| {
+        let gone_here = match child.file_name().is_some_and(|found| found == name) {
+            true => processes(&child).is_empty() && remove_tree(&child).is_ok(),
+            false => remove_named(&child, name),
+        };
+        gone && gone_here
+    })
 }
 
 /// Removes a cgroup and those below it, waiting for processes that are about to end.

@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sidetrack_abi::{Endpoint, inbound::ListeningKey};
+use sidetrack_abi::inbound::{LISTENING_ALL, LISTENING_V6_ONLY, ListeningKey};
 
 use super::{KernelError, sockdiag};
 
-/// Listening sockets by where they listen.
-pub type Counts = HashMap<Endpoint, u64>;
+/// Listening sockets of a namespace, as the kernel's list has them.
+pub type Counts = HashMap<ListeningKey, u64>;
 
 /// The kernel's list of them.
 pub fn sockets() -> Result<Vec<sockdiag::Listening>, KernelError> {
@@ -25,12 +25,25 @@ pub fn sockets() -> Result<Vec<sockdiag::Listening>, KernelError> {
 }
 
 /// Counts those of the governed cgroups, if not all are governed. A socket elsewhere would show
-/// its application a remote client as a local one, since getpeername() is not answered there.
-pub fn count(sockets: &[sockdiag::Listening], governed: Option<&HashSet<u64>>) -> Counts {
+/// its application the proxy as the client, since getpeername() is not answered there.
+pub fn count(
+    netns: u64,
+    sockets: &[sockdiag::Listening],
+    governed: Option<&HashSet<u64>>,
+) -> Counts {
     let mut counts = Counts::new();
     for socket in sockets {
-        if governed.is_none_or(|governed| governed.contains(&socket.cgroup)) {
-            *counts.entry(socket.at.into()).or_default() += 1;
+        if !governed.is_none_or(|governed| governed.contains(&socket.cgroup)) {
+            continue;
+        }
+        let key = |kind| ListeningKey {
+            netns,
+            endpoint: socket.at.into(),
+            kind,
+        };
+        *counts.entry(key(LISTENING_ALL)).or_default() += 1;
+        if socket.v6_only && socket.at.ip().is_unspecified() {
+            *counts.entry(key(LISTENING_V6_ONLY)).or_default() += 1;
         }
     }
     counts
@@ -65,11 +78,13 @@ pub enum Mend<'a> {
 pub struct Suspects(HashSet<Discrepancy>);
 
 impl Suspects {
-    /// Those of `found` that the pass before found too; the others are remembered.
+    /// Those of `found` that the pass before found too; the others are remembered. What only user
+    /// space counts, and so cannot have changed meanwhile, needs no second look.
     pub fn confirmed(&mut self, found: HashSet<Discrepancy>) -> HashSet<Discrepancy> {
-        let (confirmed, suspected) = found
-            .into_iter()
-            .partition(|discrepancy| self.0.contains(discrepancy));
+        let (confirmed, suspected) = found.into_iter().partition(|discrepancy| {
+            let appeared = discrepancy.key.kind == LISTENING_V6_ONLY && discrepancy.truth.is_some();
+            appeared || self.0.contains(discrepancy)
+        });
         self.0 = suspected;
         confirmed
     }
@@ -81,17 +96,10 @@ pub fn corrections(
     counted: &HashMap<ListeningKey, u64>,
     truth: &Counts,
 ) -> HashSet<Discrepancy> {
-    let missing_or_wrong = truth.iter().map(|(endpoint, count)| {
-        let key = ListeningKey {
-            netns,
-            endpoint: *endpoint,
-            zero: 0,
-        };
-        (key, Some(*count))
-    });
+    let missing_or_wrong = truth.iter().map(|(key, count)| (*key, Some(*count)));
     let gone = counted
         .keys()
-        .filter(|key| key.netns == netns && !truth.contains_key(&key.endpoint))
+        .filter(|key| key.netns == netns && !truth.contains_key(key))
         .map(|key| (*key, None));
     missing_or_wrong
         .chain(gone)
@@ -106,13 +114,15 @@ pub fn corrections(
 
 #[cfg(test)]
 mod tests {
+    use sidetrack_abi::Endpoint;
+
     use super::*;
 
     fn key(netns: u64, port: u16) -> ListeningKey {
         ListeningKey {
             netns,
             endpoint: Endpoint::new(Default::default(), port),
-            zero: 0,
+            kind: LISTENING_ALL,
         }
     }
 
@@ -132,11 +142,7 @@ mod tests {
             (key(2, 82), 1),
             (key(1, 84), 1),
         ]);
-        let truth = Counts::from([
-            (key(1, 80).endpoint, 3),
-            (key(1, 83).endpoint, 1),
-            (key(1, 84).endpoint, 1),
-        ]);
+        let truth = Counts::from([(key(1, 80), 3), (key(1, 83), 1), (key(1, 84), 1)]);
         assert_eq!(
             corrections(1, &counted, &truth),
             HashSet::from([
@@ -145,6 +151,37 @@ mod tests {
                 at(83, None, Some(1))
             ])
         );
+    }
+
+    #[test]
+    fn a_socket_that_takes_no_ipv4_is_known_at_once_and_forgotten_late() {
+        let socket = |v6_only| sockdiag::Listening {
+            inode: 0,
+            cookie: 0,
+            at: "[::]:80".parse().unwrap(),
+            v6_only,
+            cgroup: 7,
+            uid: 0,
+        };
+        let only = ListeningKey {
+            kind: LISTENING_V6_ONLY,
+            ..key(1, 80)
+        };
+        let truth = count(1, &[socket(true), socket(false)], None);
+        assert_eq!(truth, Counts::from([(key(1, 80), 2), (only, 1)]));
+
+        let mut suspects = Suspects::default();
+        let mut discrepancy = at(80, None, Some(1));
+        discrepancy.key = only;
+        let appeared = HashSet::from([discrepancy]);
+        assert_eq!(suspects.confirmed(appeared.clone()), appeared);
+        let gone = HashSet::from([Discrepancy {
+            counted: Some(1),
+            truth: None,
+            ..discrepancy
+        }]);
+        assert_eq!(suspects.confirmed(gone.clone()), HashSet::new());
+        assert_eq!(suspects.confirmed(gone.clone()), gone);
     }
 
     #[test]

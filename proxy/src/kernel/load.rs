@@ -9,9 +9,13 @@ use aya::{
     },
     sys::{BpfHelper, is_helper_supported},
 };
-use sidetrack_abi::names::{global, program};
+use sidetrack_abi::names::{global, map, program};
 
-use super::{maps::Maps, object};
+use super::{
+    maps::Maps,
+    object,
+    pins::{PinError, Pins},
+};
 
 /// Why the kernel side could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,9 @@ pub enum LoadError {
          (`sidetrack doctor` tells which is missing)"
     )]
     Object(#[source] Box<aya::EbpfError>),
+    /// The pins of the instance.
+    #[error(transparent)]
+    Pins(#[from] PinError),
     /// A map of the object.
     #[error("the BPF object's maps: {0}; the object and this binary are of different builds")]
     Maps(#[from] aya::maps::MapError),
@@ -57,7 +64,8 @@ pub(super) struct Programs {
     pub(super) bpf: Ebpf,
 }
 
-pub(super) fn load(netns: u64) -> Result<(Programs, Maps), LoadError> {
+/// Maps that are pinned already are used as they are; what is not is made, and pinned.
+pub(super) fn load(netns: u64, pins: Option<&Pins>) -> Result<(Programs, Maps), LoadError> {
     let object = object::embedded()?;
     // Where the question fails, loading will too, and says more.
     let set_retval = u32::from(has_set_retval().unwrap_or(true));
@@ -67,6 +75,12 @@ pub(super) fn load(netns: u64) -> Result<(Programs, Maps), LoadError> {
         .btf(None)
         .override_global(global::NETNS_COOKIE, &netns, true)
         .override_global(global::HAS_SET_RETVAL, &set_retval, true);
+    if let Some(pins) = pins {
+        pins.make_maps()?;
+        for name in map::ALL {
+            loader.map_pin_path(name, pins.map(name));
+        }
+    }
     let mut bpf = loader
         .load(object)
         .map_err(|error| LoadError::Object(Box::new(error)))?;

@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 
 use sidetrack_abi::{
+    Address,
     names::SOURCE_ENTRIES,
     settings::{SETTING_NO_V4, SETTING_NO_V6},
 };
@@ -139,8 +140,11 @@ fn routes_v6(text: &str) -> impl Iterator<Item = IpNet> + '_ {
         let mut columns = line.split_ascii_whitespace();
         let network = Ipv6Addr::from(u128::from_str_radix(columns.next()?, 16).ok()?);
         let length = u8::from_str_radix(columns.next()?, 16).ok()?;
-        let local =
-            network.is_multicast() || network.is_loopback() || network.is_unicast_link_local();
+        let local = network.is_multicast()
+            || network.is_loopback()
+            || network.is_unicast_link_local()
+            // Ours, which every family would be there by.
+            || Address::from(IpAddr::from(network)).is_hop();
         let net = Ipv6Net::new(network, length).ok()?.trunc();
         (!local).then_some(net.into())
     })
@@ -169,6 +173,8 @@ mod tests {
         assert_eq!(nets, ["0.0.0.0/0", "10.0.0.0/24"]);
         let v6 = "fd770000000000000000000000000000 40 00000000000000000000000000000000 00 \
                   00000000000000000000000000000000 00000100 00000001 00000000 00000001 v0\n\
+                  01000000000000005349444500000000 60 00000000000000000000000000000000 00 \
+                  00000000000000000000000000000000 0000004d 00000001 00000000 80000001       lo\n\
                   fe800000000000000000000000000000 40 00000000000000000000000000000000 00 \
                   00000000000000000000000000000000 00000100 00000001 00000000 00000001 v0\n";
         let nets: Vec<String> = routes_v6(v6).map(|net| net.to_string()).collect();

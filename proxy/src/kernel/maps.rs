@@ -1,6 +1,12 @@
 //! Typed handles of the maps.
 
-use std::{collections::HashMap as StdHashMap, io, os::fd::AsRawFd, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap as StdHashMap,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use aya::{
     Ebpf,
@@ -14,13 +20,14 @@ use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, Redirected,
     counter::Counter,
     inbound::{InboundPort, ListeningKey, LocalKey},
-    names::{CGROUP_ENTRIES, DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
+    names::{DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
     rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
     settings::Settings,
 };
 
 use super::{
-    KernelError, cgroup,
+    KernelError,
+    cgroup::watch::{Changed, Watch},
     events::RefusedEvents,
     flows::FlowMaps,
     listening::{self, Discrepancy, Mend},
@@ -28,7 +35,12 @@ use super::{
 };
 
 mod addresses;
+mod cgroups;
+mod heartbeat;
 mod proxies;
+
+use cgroups::Cgroups;
+pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
 const NO_PREALLOC: u32 = 1;
@@ -50,13 +62,14 @@ pub(super) struct ProxyFacts {
     pub(super) own_cgroup: u64,
     pub(super) netns: u64,
     pub(super) slots: u32,
+    pub(super) alive_for: Duration,
     /// `SETTING_*` that are the host's and not the rules'.
     pub(super) flags: u32,
 }
 
 pub(super) struct Maps {
     pub(super) flows: Arc<FlowMaps>,
-    pub(super) mount: PathBuf,
+    pub(super) heartbeat: Arc<Heartbeat>,
     active_set: Array<MapData, u32>,
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
@@ -68,14 +81,11 @@ pub(super) struct Maps {
     local: HashMap<MapData, LocalKey, u32>,
     sources: LpmTrie<MapData, DestinationKey, Address>,
     proxy_cgroups: HashMap<MapData, u64, u32>,
-    cgroups: Sets<HashMap<MapData, u64, u32>>,
+    cgroups: Cgroups,
     users: Sets<HashMap<MapData, UserKey, u32>>,
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
-    /// Cgroups of the active set, to which those that appear later are added.
-    active_cgroups: Option<HashMap<MapData, u64, u32>>,
-    known_cgroups: StdHashMap<u64, u32>,
     active: u32,
     /// Settings of the active set, and those of its flags that are the host's.
     active_settings: Settings,
@@ -91,23 +101,24 @@ fn filling(error: MapError) -> KernelError {
     )
 }
 
+fn taken<T: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result<T, MapError> {
+    bpf.take_map(name)
+        .ok_or_else(|| MapError::InvalidName { name: name.into() })?
+        .try_into()
+}
+
 impl Maps {
     pub(super) fn take(bpf: &mut Ebpf, mount: PathBuf) -> Result<Self, MapError> {
-        fn taken<T: TryFrom<Map, Error = MapError>>(
-            bpf: &mut Ebpf,
-            name: &str,
-        ) -> Result<T, MapError> {
-            bpf.take_map(name)
-                .ok_or_else(|| MapError::InvalidName { name: name.into() })?
-                .try_into()
-        }
+        let active_set: Array<MapData, u32> = taken(bpf, map::ACTIVE)?;
         Ok(Self {
+            heartbeat: Arc::new(Heartbeat::new(taken(bpf, map::HEARTBEAT)?)),
+            // Pinned maps may hold rules that are in force.
+            active: active_set.get(&0, 0)?,
             flows: Arc::new(FlowMaps::new(
                 taken(bpf, map::ACCEPTED)?,
                 taken(bpf, map::OWN)?,
             )),
-            mount,
-            active_set: taken(bpf, map::ACTIVE)?,
+            active_set,
             settings: taken(bpf, map::SETTINGS)?,
             counters: taken(bpf, map::COUNTERS)?,
             listeners: taken(bpf, map::LISTENERS)?,
@@ -118,14 +129,11 @@ impl Maps {
             local: taken(bpf, map::LOCAL)?,
             sources: taken(bpf, map::SOURCES)?,
             proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
-            cgroups: taken(bpf, map::CGROUPS)?,
+            cgroups: Cgroups::take(bpf, mount)?,
             users: taken(bpf, map::USERS)?,
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
-            active_cgroups: None,
-            known_cgroups: StdHashMap::new(),
-            active: 0,
             active_settings: Settings::default(),
             absent: 0,
             events: Some(taken(bpf, map::EVENTS)?),
@@ -158,6 +166,10 @@ impl Maps {
         }
     }
 
+    pub(super) fn mount(&self) -> &Path {
+        self.cgroups.mount()
+    }
+
     pub(super) fn inactive_set(&self) -> u32 {
         (self.active + 1) % RULE_SETS
     }
@@ -170,13 +182,7 @@ impl Maps {
         proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
         let next = self.inactive_set();
-        let mut cgroups = HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
-        let before = std::mem::take(&mut self.known_cgroups);
-        let named = self.add_cgroups(tables, &mut cgroups);
-        // What is known is of the active set until this one is.
-        let known = std::mem::replace(&mut self.known_cgroups, before);
-        named?;
-        self.cgroups.set(next, &cgroups, 0).map_err(filling)?;
+        let cgroups = self.cgroups.fill(next, tables)?;
 
         let mut users = HashMap::create(USER_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for (key, class) in &tables.users {
@@ -219,62 +225,29 @@ impl Maps {
             generation: tables.generation,
             slots: proxy.slots,
             flags: tables.flags | self.absent | proxy.flags,
+            alive_for: u64::try_from(proxy.alive_for.as_nanos()).unwrap_or(u64::MAX),
             zero: 0,
         };
         self.settings.set(next, settings, 0).map_err(filling)?;
         self.active_set.set(0, next, 0).map_err(filling)?;
         self.active = next;
         self.active_settings = settings;
-        self.active_cgroups = Some(cgroups);
-        self.known_cgroups = known;
+        self.cgroups.activated(cgroups);
         Ok(())
     }
 
-    /// Adds cgroups that have appeared since.
-    pub(super) fn refresh_cgroups(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
-        let Some(mut active) = self.active_cgroups.take() else {
-            return Ok(());
-        };
-        let result = self.add_cgroups(tables, &mut active);
-        self.active_cgroups = Some(active);
-        result
-    }
-
-    fn add_cgroups(
+    /// Follows cgroups that have appeared or gone.
+    pub(super) fn refresh_cgroups(
         &mut self,
         tables: &RuleTables,
-        into: &mut HashMap<MapData, u64, u32>,
+        changed: &Changed,
     ) -> Result<(), KernelError> {
-        let mut there = StdHashMap::new();
-        for (path, class) in &tables.cgroups {
-            let folder = cgroup::folder(&self.mount, path);
-            match cgroup::id(&folder) {
-                Ok(id) => there.insert(id, *class),
-                // A service that is not running has none; it is looked for again.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    return Err(KernelError::new(
-                        format!("looking up the cgroup {}", folder.display()),
-                        "the cgroup2 hierarchy must be readable",
-                        error,
-                    ));
-                }
-            };
-        }
-        for (id, class) in &there {
-            if self.known_cgroups.get(id) != Some(class) {
-                into.insert(id, class, 0).map_err(filling)?;
-            }
-        }
-        for gone in self
-            .known_cgroups
-            .keys()
-            .filter(|id| !there.contains_key(id))
-        {
-            let _ = into.remove(gone);
-        }
-        self.known_cgroups = there;
-        Ok(())
+        self.cgroups.refresh(tables, changed)
+    }
+
+    /// Has folders of cgroups told to `watch`.
+    pub(super) fn watch_cgroups(&mut self, watch: Arc<Watch>) {
+        self.cgroups.tell(watch);
     }
 
     pub(super) fn reconcile_listening(

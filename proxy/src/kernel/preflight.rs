@@ -10,7 +10,7 @@ use crate::cli::{Exit, Failure};
 mod features;
 mod host;
 
-pub use host::{KernelVersion, cgroup2_mount};
+pub use host::{KernelVersion, bpffs_mount, cgroup2_mount};
 
 /// Below this, helpers that the programs call do not exist (DESIGN decision 11).
 const FLOOR: KernelVersion = KernelVersion(5, 15);
@@ -96,7 +96,18 @@ impl Preflight {
     /// # Errors
     /// [`Exit::Missing`], with everything that is missing and each fix.
     pub fn require(&self) -> Result<(), Failure> {
-        let missing: Vec<&Check> = self.missing().collect();
+        self.require_all(self.missing().collect())
+    }
+
+    /// Refuses to go on without what redirection needs whose programs end with their process.
+    ///
+    /// # Errors
+    /// As [`Preflight::require`].
+    pub fn require_unpinned(&self) -> Result<(), Failure> {
+        self.require_all(self.missing().filter(|check| check.name != BPFFS).collect())
+    }
+
+    fn require_all(&self, missing: Vec<&Check>) -> Result<(), Failure> {
         if missing.is_empty() {
             return Ok(());
         }
@@ -239,18 +250,18 @@ fn capabilities(effective: Option<u64>, in_first_userns: bool) -> Vec<Check> {
         .collect()
 }
 
-/// Nothing is pinned in this version: programs live as long as their daemon.
+const BPFFS: &str = "bpffs";
+
 fn bpffs(mounts: &str) -> Check {
-    let mounted =
-        host::mounts(mounts).any(|mount| mount.kind == "bpf" && mount.at == *"/sys/fs/bpf");
-    let (verdict, seen) = match mounted {
-        true => (Verdict::Ok, "mounted at /sys/fs/bpf"),
-        false => (
-            Verdict::Warning,
-            "no bpf file system is mounted at /sys/fs/bpf; this version does not need it",
+    let (verdict, seen) = match host::find_bpffs(mounts) {
+        Some(at) => (Verdict::Ok, format!("mounted at {}", at.display())),
+        None => (
+            Verdict::Missing,
+            "no bpf file system is mounted, where rules stay in force when the daemon is gone"
+                .into(),
         ),
     };
-    check("bpffs", verdict, seen, "mount -t bpf bpf /sys/fs/bpf")
+    check(BPFFS, verdict, seen, "mount -t bpf bpf /sys/fs/bpf")
 }
 
 fn btf() -> Check {

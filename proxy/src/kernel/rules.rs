@@ -6,6 +6,9 @@
 //! Order of rules, for one connection: the longest destination prefix first; within one prefix,
 //! rules with a `select` before those without; then the order of the configuration.
 //! `exclude_to` wins over all of them.
+//!
+//! A cgroup that has just appeared is in no table yet. Its tasks have a class that stands for all
+//! that it could turn out to be, for which the strictest of their rules holds.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +17,8 @@ use sidetrack_abi::{
     Address, Query, Verdict,
     decision::Tables,
     inbound::InboundPort,
-    rules::{Rule, RuleKey, UserKey},
+    rules::{ANY_USER, CgroupClass, Rule, RuleKey, SELECTION_NONE, UserKey},
+    settings::{SETTING_SELECT_ALL, SETTING_USERS},
 };
 
 use crate::{
@@ -22,10 +26,15 @@ use crate::{
     config::{Config, Proxy},
 };
 
+mod classes;
 mod compile;
 mod ports;
+mod unclassified;
 
 pub use ports::port_prefixes;
+
+/// Selection class of everything, if that is the scope; the programs use the same number.
+const SELECTION_ALL: u32 = 1;
 
 /// One generation of compiled rules.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +43,11 @@ pub struct RuleTables {
     pub generation: u32,
     /// `SETTING_*` of these rules.
     pub flags: u32,
-    /// Cgroup path below the cgroup2 root, and its class.
-    pub cgroups: BTreeMap<String, u32>,
+    /// The cgroups that selections name and the folders above them, up to `intercept.cgroup`, as
+    /// paths below the cgroup2 root.
+    pub cgroups: BTreeMap<String, CgroupClass>,
+    /// The cgroup above all that the rules are for, `intercept.cgroup`.
+    pub top: String,
     /// Class of cgroup and user.
     pub users: HashMap<UserKey, u32>,
     /// Destination prefixes with their classes, those of IPv4 as IPv4.
@@ -81,6 +93,48 @@ impl RuleTables {
     /// Compiles the rules of a configuration.
     pub fn compile(config: &Config, scope: Scope, generation: u32) -> Self {
         compile::compile(config, scope, generation)
+    }
+
+    /// What the kernel is told of the cgroup `path`; `None` if it follows from one above it.
+    pub fn cgroup_entry(&self, path: &str) -> Option<CgroupClass> {
+        if let Some(named) = self.cgroups.get(path) {
+            return Some(*named);
+        }
+        let folder = classes::parent(path)?;
+        self.holds_unknown(folder).then(|| {
+            let own = self.cgroup_class(folder);
+            CgroupClass { own, below: own }
+        })
+    }
+
+    /// Whether rules tell cgroups in this folder apart, so that each of them has to be known.
+    pub fn holds_unknown(&self, folder: &str) -> bool {
+        self.cgroups
+            .get(folder)
+            .is_some_and(|class| class.own != class.below)
+    }
+
+    fn cgroup_class(&self, path: &str) -> u32 {
+        classes::ancestors(path)
+            .find_map(|above| self.cgroups.get(above))
+            .map_or(SELECTION_NONE, |class| class.own)
+    }
+
+    /// The selection class of a task of the user `uid` in the cgroup `path`: what the programs
+    /// find once they know that cgroup.
+    pub fn selection(&self, path: &str, uid: u32) -> u32 {
+        if self.flags & SETTING_SELECT_ALL != 0 {
+            return SELECTION_ALL;
+        }
+        let cgroup_class = self.cgroup_class(path);
+        if self.flags & SETTING_USERS == 0 {
+            return cgroup_class;
+        }
+        let of = |uid| self.users.get(&UserKey { cgroup_class, uid });
+        of(uid)
+            .or_else(|| of(ANY_USER))
+            .copied()
+            .unwrap_or(SELECTION_NONE)
     }
 
     /// The rule that decides for a destination and a selection class.

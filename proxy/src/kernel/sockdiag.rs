@@ -12,8 +12,6 @@ use netlink_packet_sock_diag::{
 };
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 
-/// `INET_DIAG_SKV6ONLY`, include/uapi/linux/inet_diag.h: one byte.
-const SKV6ONLY: u16 = 11;
 /// `INET_DIAG_CGROUP_ID`, include/uapi/linux/inet_diag.h, since Linux 5.9: eight bytes.
 const CGROUP_ID: u16 = 21;
 /// Larger than the kernel makes one datagram of a dump.
@@ -101,8 +99,11 @@ fn dump(family: u8, states: StateFlags) -> io::Result<Vec<Listening>> {
                         cookie: cookie(id.cookie),
                     };
                     for nla in &response.nlas {
-                        let Nla::Other(other) = nla else { continue };
-                        read_attribute(other, &mut listening);
+                        match nla {
+                            Nla::SkV6Only(only) => listening.v6_only = *only,
+                            Nla::Other(other) => read_cgroup(other, &mut listening),
+                            _ => {}
+                        }
                     }
                     found.push(listening);
                 }
@@ -122,16 +123,32 @@ fn cookie([a, b, c, d, e, f, g, h]: [u8; 8]) -> u64 {
     half([a, b, c, d]) | half([e, f, g, h]) << 32
 }
 
-fn read_attribute(attribute: &impl netlink_packet_utils::nla::Nla, listening: &mut Listening) {
+fn read_cgroup(attribute: &impl netlink_packet_utils::nla::Nla, listening: &mut Listening) {
     let mut value = [0_u8; 8];
-    let length = attribute.value_len();
-    let Some(room) = value.get_mut(..length) else {
-        return;
-    };
-    attribute.emit_value(room);
-    match (attribute.kind(), length) {
-        (SKV6ONLY, 1) => listening.v6_only = value.first() == Some(&1),
-        (CGROUP_ID, 8) => listening.cgroup = u64::from_ne_bytes(value),
-        _ => {}
+    if attribute.kind() == CGROUP_ID && attribute.value_len() == value.len() {
+        attribute.emit_value(&mut value);
+        listening.cgroup = u64::from_ne_bytes(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_tells_whether_a_socket_takes_ipv4() {
+        for only in [true, false] {
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+            socket.set_only_v6(only).unwrap();
+            let all: SocketAddr = "[::]:0".parse().unwrap();
+            socket.bind(&all.into()).unwrap();
+            socket.listen(1).unwrap();
+            let at = socket.local_addr().unwrap().as_socket().unwrap();
+            let found = listening().unwrap();
+            let found = found.iter().find(|listening| listening.at == at).unwrap();
+            assert_eq!(found.v6_only, only);
+        }
     }
 }

@@ -8,12 +8,17 @@ use std::{
         fd::{AsRawFd, BorrowedFd},
         unix::net::UnixDatagram,
     },
+    sync::Arc,
 };
 
 use aya::maps::{MapData, RingBuf};
 use nix::errno::Errno;
 use sidetrack_abi::event::Refused;
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::cgroup::watch::Watch;
+
+pub mod link;
 
 /// include/uapi/asm-generic/socket.h, since Linux 5.14.
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -45,6 +50,30 @@ pub fn netns_cookie() -> io::Result<u64> {
     };
     if result == 0 {
         Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Takes no data in the SYN at a listener, whatever net.ipv4.tcp_fastopen makes the default of: its
+/// sender has not shown that its address is its own.
+///
+/// # Errors
+/// ENOPROTOOPT from a kernel that does not have it, for which there is nothing to refuse.
+pub fn refuse_fast_open(listener: &impl AsRawFd) -> io::Result<()> {
+    let none: libc::c_int = 0;
+    // SAFETY: the kernel reads an int from `none`, which lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_FASTOPEN,
+            (&raw const none).cast(),
+            size_of_val(&none) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
     } else {
         Err(io::Error::last_os_error())
     }
@@ -158,4 +187,14 @@ pub fn watch_ring(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>
     // SAFETY: the ring buffer owns its descriptor, never replaces it, and closes it only when it
     // is dropped, which AsyncFd does after it has deregistered it.
     unsafe { AsyncFd::register(ring) }.map_err(Into::into)
+}
+
+/// Waits for an inotify instance with the runtime of this task.
+///
+/// # Errors
+/// If the runtime cannot register the descriptor.
+pub fn watch_cgroups(watch: Arc<Watch>) -> io::Result<AsyncFd<Arc<Watch>>> {
+    // SAFETY: a watch owns its descriptor, never replaces it, and closes it only when the last
+    // reference is dropped, of which AsyncFd keeps one until it has deregistered it.
+    unsafe { AsyncFd::register_with_interest(watch, Interest::READABLE) }.map_err(Into::into)
 }

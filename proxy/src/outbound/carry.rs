@@ -17,7 +17,7 @@ use crate::{
     refusal::{Reason, Refusal},
     relay::{Moved, Start, relay},
     tls::client::Originated,
-    tunnel::{Open, Opening, Outcome, PoolKey, Tunnel},
+    tunnel::{Open, Opening, Outcome, Patience, PoolKey, Tunnel},
 };
 
 /// How often a lease that its server never took is tried on another tunnel. Each attempt takes
@@ -144,9 +144,13 @@ impl Permitted<'_> {
                 first.bytes = app.already_sent();
             }
             app.begin_relay();
-            let end = tunnel
-                .lease(&open, app, first, data.limits.idle, moved)
-                .await;
+            let limits = &data.limits;
+            let patience = Patience {
+                // What a connection of its own might have taken.
+                answer: limits.connect_timeout + limits.handshake_timeout,
+                idle: limits.idle,
+            };
+            let end = tunnel.lease(&open, app, first, patience, moved).await;
             if let Some(tunnel) = end.tunnel {
                 data.pool.put(key.clone(), tunnel);
             }
@@ -234,7 +238,7 @@ impl Permitted<'_> {
         PoolKey {
             netns: self.data.netns,
             bind: self.bound_source(),
-            device: 0,
+            device: self.permit.device,
             mark: self.permit.mark,
             tos: self.permit.tos,
             peer: self.permit.destination.get(),

@@ -33,8 +33,8 @@ pub struct TunnelIo {
     pub facts: TlsFacts,
 }
 
-/// Connects for a permitted connection: from the source, and with the mark, that its application
-/// chose.
+/// Connects for a permitted connection: from the source and device, and with the mark and DSCP,
+/// that its application chose.
 pub(super) async fn connect(
     data: &DataPath,
     permit: &OutboundPermit,
@@ -60,9 +60,14 @@ pub(super) async fn connect(
         };
         set.map_err(|error| failed("setting the application's DSCP", error))?;
     }
+    if permit.device.is_some() {
+        // The option is one for both families.
+        SockRef::from(&socket)
+            .bind_device_by_index_v4(permit.device)
+            .map_err(|error| failed("binding the application's device", error))?;
+    }
     if let Some(source) = bind {
-        socket
-            .bind(SocketAddr::new(source, 0))
+        socket::bind_source(&socket, SocketAddr::new(source, 0))
             .map_err(|error| failed("binding the application's source address", error))?;
     }
     if data.exempt_by_socket {

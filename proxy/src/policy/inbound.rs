@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -172,16 +172,17 @@ impl InboundRoute {
                 format!("{peer} claimed the IPv6 source {source} for an IPv4 application"),
             ));
         }
-        if ip == from.ip().to_canonical() {
-            return Ok(permit(source, destination));
-        }
-        let never = ip.is_loopback() || ip.is_multicast() || ip.is_unspecified();
-        let granted = peer
-            .spiffe
-            .as_ref()
-            .and_then(|id| self.may_claim.get(id))
-            .is_some_and(|nets| nets.iter().any(|net| net.contains(&ip)));
-        if never || !granted || own_addresses(ip) {
+        // Before anything that may grant it: no grant and no address of a tunnel makes a remote
+        // client local. No TCP connection has the port 0 either.
+        let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let never = ip.is_loopback() || ip.is_multicast() || ip.is_unspecified() || broadcast;
+        let granted = ip == from.ip().to_canonical()
+            || peer
+                .spiffe
+                .as_ref()
+                .and_then(|id| self.may_claim.get(id))
+                .is_some_and(|nets| nets.iter().any(|net| net.contains(&ip)));
+        if never || !granted || source.port() == 0 || own_addresses(ip) {
             return Err(Refusal::new(
                 Reason::SourceNotGranted,
                 format!("{peer} at {from} claimed to speak for {source}"),
@@ -217,10 +218,17 @@ mod tests {
             plain_from: vec!["10.9.0.0/24".parse().unwrap()],
             may_claim: BTreeMap::from([(
                 "spiffe://example.org/edge".parse().unwrap(),
-                vec![
-                    "10.2.0.0/16".parse().unwrap(),
-                    "127.0.0.0/8".parse().unwrap(),
-                ],
+                // More than anybody should be granted: what is never believed is not either way.
+                [
+                    "10.2.0.0/16",
+                    "127.0.0.0/8",
+                    "0.0.0.0/32",
+                    "224.0.0.0/3",
+                    "::/127",
+                    "ff00::/8",
+                ]
+                .map(|net| net.parse().unwrap())
+                .into(),
             )]),
         }
     }
@@ -261,7 +269,17 @@ mod tests {
     #[test]
     fn a_peer_cannot_name_another_destination() {
         let id = "spiffe://example.org/edge";
-        for to in ["10.0.0.2:22", "10.0.0.3:8080", "127.0.0.1:8080"] {
+        for to in [
+            "10.0.0.2:22",
+            "10.0.0.3:8080",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]:8080",
+            "[::ffff:10.0.0.3]:8080",
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "224.0.0.1:8080",
+        ] {
             assert_eq!(
                 open(id, "10.0.0.1:1", to),
                 Err(Reason::WrongDestination),
@@ -280,6 +298,17 @@ mod tests {
             "10.2.0.99:5",
             "0.0.0.0:5",
             "224.0.0.1:5",
+            "255.255.255.255:5",
+            "10.2.3.4:0",
+            "10.0.0.1:0",
+            "[::1]:5",
+            "[::]:5",
+            "[ff02::1]:5",
+            "[::ffff:127.0.0.1]:5",
+            "[::ffff:10.2.0.99]:5",
+            "[::ffff:0.0.0.0]:5",
+            "[::ffff:224.0.0.1]:5",
+            "[::ffff:10.3.0.1]:5",
         ] {
             assert_eq!(
                 open(edge, source, "10.0.0.2:8080"),
@@ -291,6 +320,19 @@ mod tests {
             open("spiffe://example.org/front", "10.2.3.4:5", "10.0.0.2:8080"),
             Err(Reason::SourceNotGranted)
         );
+    }
+
+    #[test]
+    fn a_peer_does_not_speak_for_its_own_address_where_that_is_this_hosts() {
+        let local = LocalAddr::new("10.0.0.2:8080".parse().unwrap());
+        for from in ["127.0.0.1:40000", "10.2.0.99:40000"] {
+            let from: SocketAddr = from.parse().unwrap();
+            let claim = (ClientAddr::new(from), OriginalDst::new(local.get()));
+            let own = |ip: IpAddr| ip == "10.2.0.99".parse::<IpAddr>().unwrap();
+            let peer = peer("spiffe://example.org/front");
+            let refused = route().permit_open(&peer, (local, from), claim, own);
+            assert_eq!(refused.unwrap_err().reason, Reason::SourceNotGranted);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Permits for connections that applications of this host make.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::SystemTime};
 
 use sidetrack_abi::{Redirected, flow::FLAG_BOUND_SOURCE};
 
@@ -31,29 +31,32 @@ pub struct MtlsRoute {
     pub generation: u64,
 }
 
-/// A connection that policy lets go on. Only [`super::Policy::outbound`] makes one.
+/// A connection that policy lets go on. Only [`super::Policy`] makes one.
 pub struct OutboundPermit {
     /// Where the application wanted to go.
     pub destination: OriginalDst,
-    /// The rule that decided.
-    pub rule: Arc<str>,
+    /// The rule that decided; none if no rule is for it, which the kernel did not know.
+    pub rule: Option<Arc<str>>,
     /// How.
     pub route: Route,
     /// SO_MARK of the application's socket, which holds for ours.
     pub mark: u32,
     /// Type of service or traffic class of the application's socket, which holds for ours.
     pub tos: u32,
+    /// Index of the device that the application's socket was bound to, as ours then is.
+    pub device: Option<NonZeroU32>,
     bound: bool,
 }
 
 impl OutboundPermit {
-    pub(super) fn new(redirected: &Redirected, rule: Arc<str>, route: Route) -> Self {
+    pub(super) fn new(redirected: &Redirected, rule: Option<Arc<str>>, route: Route) -> Self {
         Self {
             destination: OriginalDst::new(redirected.destination.into()),
             rule,
             route,
             mark: redirected.mark,
             tos: redirected.tos,
+            device: NonZeroU32::new(redirected.device),
             bound: redirected.flags & FLAG_BOUND_SOURCE != 0,
         }
     }

@@ -255,6 +255,14 @@ impl Buffer {
         });
     }
 
+    /// The same for bytes that TLS has taken and keeps, but for a buffer of the largest size: its
+    /// count is what bounds those bytes, too.
+    pub(crate) fn release_unless_largest(&mut self) {
+        if self.held != Size::Kib256 {
+            self.release();
+        }
+    }
+
     fn hold(&mut self) {
         if self.is_empty() {
             self.start = 0;

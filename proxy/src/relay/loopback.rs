@@ -2,8 +2,11 @@
 
 use std::{
     fmt, io,
-    net::Ipv4Addr,
-    sync::Arc,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -61,26 +64,98 @@ pub(crate) async fn pair() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
+/// Connects pairs of sockets over few listeners: two hundred thousand listeners of their own
+/// would use up the ports, and so would a single one.
+pub(crate) struct Pairs {
+    listeners: Vec<tokio::sync::Mutex<TcpListener>>,
+    next: AtomicUsize,
+}
+
+impl Pairs {
+    pub(crate) async fn new() -> Self {
+        let mut listeners = Vec::new();
+        for last in 1..=32 {
+            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 7, last], 0)))
+                .await
+                .unwrap();
+            listeners.push(tokio::sync::Mutex::new(listener));
+        }
+        Self {
+            listeners,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) async fn pair(&self) -> (TcpStream, TcpStream) {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.listeners.len();
+        let listener = self.listeners[next].lock().await;
+        let near = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let own = near.local_addr().unwrap();
+        // One who was dropped in here left a connection behind.
+        let far = loop {
+            let (far, from) = listener.accept().await.unwrap();
+            if from == own {
+                break far;
+            }
+        };
+        near.set_nodelay(true).unwrap();
+        far.set_nodelay(true).unwrap();
+        (near, far)
+    }
+}
+
 /// The same with TLS on top.
 pub(crate) async fn tls_pair() -> (client::TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
-    let made = rcgen::generate_simple_self_signed(vec!["peer".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let server = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
-    let client = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let (near, far) = pair().await;
-    let name = ServerName::try_from("peer").unwrap();
-    let (near, far) = tokio::join!(
-        TlsConnector::from(Arc::new(client)).connect(name, near),
-        TlsAcceptor::from(Arc::new(server)).accept(far),
-    );
-    (near.unwrap(), far.unwrap())
+    Identity::new().tls(near, far).await
+}
+
+/// Both ends' TLS of one peer with a certificate of its own.
+pub(crate) struct Identity {
+    client: TlsConnector,
+    server: TlsAcceptor,
+}
+
+impl Identity {
+    pub(crate) fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["peer".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let mut server = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        // As between daemons: a tunnel is reused, not resumed.
+        server.send_tls13_tickets = 0;
+        let mut client = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.resumption = rustls::client::Resumption::disabled();
+        Self {
+            client: Arc::new(client).into(),
+            server: Arc::new(server).into(),
+        }
+    }
+
+    /// A handshake over two ends of a connection.
+    pub(crate) async fn tls(
+        &self,
+        near: TcpStream,
+        far: TcpStream,
+    ) -> (client::TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
+        let name = ServerName::try_from("peer").unwrap();
+        let (near, far) = tokio::join!(self.client.connect(name, near), self.server.accept(far));
+        (near.unwrap(), far.unwrap())
+    }
+}
+
+/// `count` times `SIDETRACK_LOAD`, 1 by default.
+pub(crate) fn load(count: u64) -> u64 {
+    let factor = std::env::var("SIDETRACK_LOAD").map_or(1.0, |text| text.parse().unwrap());
+    ((count as f64 * factor) as u64).max(1)
 }
 
 /// Closes with a TCP reset.

@@ -89,10 +89,12 @@ impl Pump {
             }
             if self.unflushed {
                 match Pin::new(&mut *to).poll_flush(cx) {
-                    // Reading goes on meanwhile: what a TLS stream keeps back is bounded by its
-                    // own limit, and then it is the write that waits.
-                    Poll::Pending if self.ended => return Ok(Waits::Stalled),
-                    Poll::Pending => {}
+                    // Nothing is read meanwhile: of a stalled peer TLS would keep as much as its own
+                    // limit allows, for each of a thousand connections.
+                    Poll::Pending => {
+                        self.buffer.release_unless_largest();
+                        return Ok(Waits::Stalled);
+                    }
                     Poll::Ready(flushed) => {
                         flushed.map_err(Failed::Sink)?;
                         self.unflushed = false;

@@ -60,11 +60,15 @@ impl<'a> Vigil<'a> {
         }
     }
 
-    /// Sets the deadline, unless one is running.
+    /// Sets the deadline, unless an earlier one is running.
     pub(crate) fn within(&mut self, span: Duration) {
-        if self.deadline.is_none() {
-            self.deadline = Some(Instant::now() + span);
-        }
+        let at = Instant::now() + span;
+        self.deadline = Some(self.deadline.map_or(at, |running| running.min(at)));
+    }
+
+    /// Takes the deadline back.
+    pub(crate) fn release(&mut self) {
+        self.deadline = None;
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Alarm> {

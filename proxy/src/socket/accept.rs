@@ -7,7 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::BACKLOG;
+use super::{BACKLOG, Turn};
 
 /// After accept() failed for want of descriptors or memory: time for some to be freed.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -17,12 +17,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub async fn accept_each(
     listener: TcpListener,
     mut stop: watch::Receiver<bool>,
+    turn: Turn,
     mut each: impl FnMut(TcpStream, SocketAddr),
 ) {
+    let mut due = turn.due();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
+            // Before connections, so that a loop that is never idle is not taken for stuck.
+            _ = due.tick() => {
+                turn.mark();
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -86,7 +93,8 @@ mod tests {
             .collect();
         let (stop, stopped) = watch::channel(true);
         let mut accepted = Vec::new();
-        accept_each(listener, stopped, |stream, peer| {
+        let turn = Turn::now(Duration::from_secs(1));
+        accept_each(listener, stopped, turn, |stream, peer| {
             accepted.push((stream, peer));
         })
         .await;

@@ -86,7 +86,7 @@ impl TrustStore {
         role: Role,
         now: UnixTime,
     ) -> Result<PeerIdentity, Refusal> {
-        let peer = leaf::identity(first)?;
+        let mut peer = leaf::identity(first)?;
         match &peer.spiffe {
             Some(id) => {
                 let domain = id.trust_domain();
@@ -101,6 +101,9 @@ impl TrustStore {
                     .map_err(|error| refusal(&error, &peer, now))?;
             }
             None => self.any_bundle(first, intermediates, role, now, &peer)?,
+        }
+        if let Some(earlier) = leaf::first_to_expire(intermediates, now) {
+            peer.not_after = peer.not_after.min(earlier);
         }
         Ok(peer)
     }

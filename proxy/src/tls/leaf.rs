@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate, time::ASN1Time,
 };
@@ -75,6 +75,18 @@ pub(crate) fn identity(der: &CertificateDer<'_>) -> Result<PeerIdentity, Refusal
         return Err(bad("it names a SPIFFE ID and another URI".into()));
     }
     Ok(identity)
+}
+
+/// When the first of these expires that is not over at `now`: one that is over is in no path
+/// that verifies, and any other may be.
+pub(crate) fn first_to_expire(chain: &[CertificateDer<'_>], now: UnixTime) -> Option<SystemTime> {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+    chain
+        .iter()
+        .filter_map(|der| parse_x509_certificate(der).ok())
+        .map(|(_, certificate)| system_time(certificate.validity().not_after))
+        .filter(|not_after| *not_after > now)
+        .min()
 }
 
 /// Only what can be a host name is kept: names go into records, where a line break would forge

@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::parse_x509_certificate;
 
 use super::{judge::TrustStore, leaf};
@@ -59,7 +59,7 @@ pub struct OwnIdentity {
     pub label: Arc<str>,
     /// Certificate chain and private key.
     pub certified_key: Arc<CertifiedKey>,
-    /// When the leaf expires.
+    /// When the leaf expires, or the first of the authorities that come with it.
     pub not_after: SystemTime,
 }
 
@@ -242,7 +242,10 @@ fn own_chain(file: &Named) -> Result<OwnChain, MaterialError> {
             "issue a certificate with one SPIFFE ID and no other URI",
         )
     })?;
-    Ok((chain, identity.to_string().into(), identity.not_after))
+    let intermediates = chain.get(1..).unwrap_or_default();
+    let not_after = leaf::first_to_expire(intermediates, UnixTime::now())
+        .map_or(identity.not_after, |first| first.min(identity.not_after));
+    Ok((chain, identity.to_string().into(), not_after))
 }
 
 #[cfg(test)]

@@ -39,6 +39,16 @@ pub struct Opening {
     pub ended: bool,
 }
 
+/// How long a lease waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the server's answer to OPEN: a peer that vanished while its tunnel was idle is not
+    /// waited for as long as TCP sends again. Longer than the server's own dial may take.
+    pub answer: Duration,
+    /// Without a byte; not bounded if absent.
+    pub idle: Option<Duration>,
+}
+
 /// How a lease ended for the application.
 #[derive(Debug)]
 pub enum Outcome<A> {
@@ -104,7 +114,7 @@ impl<T: Transport> Tunnel<T> {
         open: &Open,
         app: A,
         first: Opening,
-        idle: Option<Duration>,
+        patience: Patience,
         moved: &mut Moved,
     ) -> LeaseEnd<T, A> {
         let Self {
@@ -122,7 +132,8 @@ impl<T: Transport> Tunnel<T> {
         let mut exchange = Exchange::client(wire, lease, encoded, app, first.bytes, moved);
         exchange.app_ended = first.ended;
         let timer = pin!(sleep(Duration::MAX));
-        let mut vigil = Vigil::new(timer, idle);
+        let mut vigil = Vigil::new(timer, patience.idle);
+        vigil.within(patience.answer);
         let finish = poll_fn(|cx| exchange.poll(cx, &mut vigil)).await;
         let Exchange {
             mut wire,

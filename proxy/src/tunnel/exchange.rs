@@ -213,6 +213,9 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
             }
             if self.refusal.is_some() || self.wire.broken.is_some() {
                 vigil.within(RESET_GRACE);
+            } else if self.lease.answered() {
+                // What was running is the client's patience with its OPEN.
+                vigil.release();
             }
             if self.refusal.is_some() != failed {
                 // The application went while its peer's bytes waited for it: they are discarded
@@ -230,10 +233,14 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
                 }
                 Alarm::Deadline if self.says_close_first() => self.close(),
                 Alarm::Deadline => {
-                    if let Some(error) = &self.wire.broken {
-                        let detail = format!("writing to the tunnel: {error}");
-                        self.refusal.get_or_insert_with(|| lost(detail));
-                    }
+                    let late = match &self.wire.broken {
+                        Some(error) => lost(format!("writing to the tunnel: {error}")),
+                        None => Refusal::new(
+                            Reason::ConnectTimeout,
+                            "the peer did not answer OPEN on an established tunnel",
+                        ),
+                    };
+                    self.refusal.get_or_insert(late);
                     return Poll::Ready(Finish::Broken);
                 }
             }

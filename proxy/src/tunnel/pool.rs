@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -21,8 +22,8 @@ pub struct PoolKey {
     pub netns: u64,
     /// Source address that the application had bound, if any.
     pub bind: Option<IpAddr>,
-    /// Index of the device that it had bound, 0 if none.
-    pub device: u32,
+    /// Index of the device that it had bound, if any.
+    pub device: Option<NonZeroU32>,
     /// Its socket's mark, 0 if none.
     pub mark: u32,
     /// Its socket's type of service or traffic class, 0 if none.

@@ -20,8 +20,17 @@ use crate::{
 };
 
 mod endings;
+mod faults;
 mod hostile;
+mod idle_race;
 mod leases;
+mod storm;
+
+/// Longer than any test.
+const PATIENT: Patience = Patience {
+    answer: Duration::from_secs(3600),
+    idle: None,
+};
 
 /// How one lease ended at the server.
 type Ended = (Moved, Result<(), Refusal>);
@@ -182,7 +191,9 @@ fn carry_from(
 ) -> JoinHandle<(LeaseEnd<Io, TcpStream>, Moved)> {
     tokio::spawn(async move {
         let mut moved = Moved::default();
-        let end = tunnel.lease(&open(id), near, first, None, &mut moved).await;
+        let end = tunnel
+            .lease(&open(id), near, first, PATIENT, &mut moved)
+            .await;
         (end, moved)
     })
 }

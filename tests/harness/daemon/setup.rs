@@ -27,7 +27,9 @@ pub struct Setup {
     cgroup: PathBuf,
     credential: Credential,
     bundles: [PathBuf; 2],
+    crl: Option<PathBuf>,
     drain: &'static str,
+    heartbeat: &'static str,
     sections: String,
     dir: PathBuf,
 }
@@ -43,7 +45,9 @@ impl Setup {
             cgroup: host.daemons().path().to_owned(),
             credential: pki.credential(host.letter(), Flaw::None),
             bundles: [pki.bundle(), pki.other_bundle()],
+            crl: None,
             drain: "10s",
+            heartbeat: "3s",
             sections: String::new(),
             dir: host.dir().join("daemon"),
         }
@@ -59,6 +63,26 @@ impl Setup {
     /// Another certificate than the good one.
     pub fn credential(mut self, credential: Credential) -> Self {
         self.credential = credential;
+        self
+    }
+
+    /// How long a daemon that does not move is taken for alive.
+    pub fn heartbeat(mut self, heartbeat: &'static str) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
+    /// `sidetrack guard` with this configuration.
+    #[track_caller]
+    pub fn guard(&self) -> Finished {
+        let mut command = self.host.command_in(&self.cgroup, sidetrack_bin());
+        command.args(["guard", "--config"]).arg(self.write());
+        Running::spawn(command).finish_within(DEADLINE)
+    }
+
+    /// A revocation list of `example.org`.
+    pub fn crl(mut self, list: PathBuf) -> Self {
+        self.crl = Some(list);
         self
     }
 
@@ -95,6 +119,7 @@ impl Setup {
 instance = "{instance}"
 runtime_dir = "{dir}/run"
 drain = "{drain}"
+heartbeat = "{heartbeat}"
 [log]
 access = "json"
 access_file = "{dir}/access.json"
@@ -105,16 +130,22 @@ certificate = "{certificate}"
 private_key = "{key}"
 [trust."example.org"]
 bundle = "{ours}"
+{crl}
 [trust."other.example"]
 bundle = "{other}"
 {sections}"#,
             instance = self.instance,
             dir = self.dir.display(),
             drain = self.drain,
+            heartbeat = self.heartbeat,
             cgroup = self.intercept,
             certificate = self.credential.certificate.display(),
             key = self.credential.key.display(),
             ours = self.bundles[0].display(),
+            crl = self
+                .crl
+                .as_ref()
+                .map_or_else(String::new, |list| format!("crl = {:?}", list.display())),
             other = self.bundles[1].display(),
             sections = self.sections,
         )

@@ -47,8 +47,11 @@ pub(in crate::bpf) fn remove_listening(key: &ListeningKey) {
     }
 }
 
-/// Whether any socket listens at `key`.
+/// How many sockets listen at `key`.
 #[inline(always)]
-pub(in crate::bpf) fn is_listening(key: &ListeningKey) -> bool {
-    LISTENING.get_ptr(key).is_some()
+pub(in crate::bpf) fn listening(key: &ListeningKey) -> u64 {
+    // SAFETY: an aligned word of the map's value; other CPUs may change it.
+    LISTENING
+        .get_ptr(key)
+        .map_or(0, |count| unsafe { core::ptr::read_volatile(count) })
 }

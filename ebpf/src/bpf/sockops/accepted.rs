@@ -23,9 +23,11 @@ pub(super) fn accepted(ops: SockOps) {
         }
         return;
     }
-    if let Some(client) = maps::take_forward(&flow)
-        && maps::set_served(sock, &client)
-    {
+    let served = maps::take_forward(&flow).is_some_and(|client| maps::set_served(sock, &client));
+    if served {
         maps::count(Counter::Served);
+    } else if flow.source.address().is_hop() {
+        // The application sees the hop's address, which is nobody's.
+        maps::count(Counter::ServedUnknown);
     }
 }

@@ -1,7 +1,10 @@
 //! TCP_CONNECT_CB: the source port is chosen and the SYN not yet built, the only such moment
 //! (the first statement of `tcp_connect()`, net/ipv4/tcp_output.c).
 
-use sidetrack_abi::{counter::Counter, flow::OWN_FORWARD};
+use sidetrack_abi::{
+    counter::Counter,
+    flow::{OWN_FORWARD, OWN_HOP},
+};
 
 use super::{SockOps, has_mptcp, outgoing, watch_states};
 use crate::bpf::maps;
@@ -25,12 +28,17 @@ pub(super) fn connecting(ops: SockOps) {
         return;
     }
     if let Some(own) = maps::own(sock) {
-        if own.kind == OWN_FORWARD {
-            if maps::note_forward(&outgoing(ops), &own.client) {
-                watch_states(ops);
-            } else {
-                maps::count(Counter::PendingFailed);
-            }
+        let flow = outgoing(ops);
+        let shown = match own.kind {
+            OWN_FORWARD => own.client,
+            OWN_HOP => flow.source,
+            _ => return,
+        };
+        // Without the note sk_lookup sends the SYN to the proxy, which resets it.
+        if maps::note_forward(&flow, &shown) {
+            watch_states(ops);
+        } else {
+            maps::count(Counter::PendingFailed);
         }
         return;
     }

@@ -1,7 +1,7 @@
 //! TCP_LISTEN_CB: an application listens. Called once for each socket, not again when listen()
 //! changes its backlog (`__inet_listen_sk()`, net/ipv4/af_inet.c).
 
-use sidetrack_abi::inbound::ListeningKey;
+use sidetrack_abi::inbound::{LISTENING_ALL, ListeningKey};
 
 use super::{SockOps, watch_states};
 use crate::bpf::maps;
@@ -17,6 +17,6 @@ pub(super) fn key(ops: SockOps) -> ListeningKey {
     ListeningKey {
         netns: ops.netns_cookie(),
         endpoint: ops.local(),
-        zero: 0,
+        kind: LISTENING_ALL,
     }
 }

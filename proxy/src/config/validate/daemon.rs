@@ -20,6 +20,9 @@ const EXCLUDE_TO: [&str; 8] = [
     "::/128",
 ];
 
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(500);
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
+
 const FORMATS: [(&str, RecordFormat); 3] = [
     ("json", RecordFormat::Json),
     ("text", RecordFormat::Text),
@@ -51,7 +54,23 @@ pub(super) fn daemon(problems: &mut Problems, file: &file::Daemon) -> Daemon {
             "write an absolute path",
         );
     }
+    let heartbeat = values::duration(
+        problems,
+        "daemon.heartbeat",
+        file.heartbeat.as_deref(),
+        Duration::from_secs(3),
+    );
+    if !(SHORTEST_HEARTBEAT..=LONGEST_HEARTBEAT).contains(&heartbeat) {
+        problems.bad(
+            "daemon.heartbeat",
+            humantime::format_duration(heartbeat).to_string(),
+            "a busy host would be taken for a dead one if it were shorter, and applications would \
+             wait on a dead one if it were longer",
+            "write \"500ms\" to \"1min\"",
+        );
+    }
     Daemon {
+        heartbeat,
         instance,
         drain: values::duration(
             problems,

@@ -1,6 +1,7 @@
 //! `[select.NAME]`: which workloads a rule is about.
 
 use nix::unistd::User;
+use sidetrack_abi::rules::CGROUP_DEPTH;
 
 use crate::config::{Intercept, Select, Selector, errors::Problems, file};
 
@@ -118,7 +119,25 @@ pub(super) fn cgroup_path(problems: &mut Problems, key: &str, path: &str) -> Opt
         problems.bad(key, path, "a part of the path is empty, '.' or '..'", FIX);
         return None;
     }
-    Some(format!("/{rest}"))
+    within_depth(problems, key, format!("/{rest}"))
+}
+
+/// The programs look through so many levels: what is named deeper would never be found.
+fn within_depth(problems: &mut Problems, key: &str, path: String) -> Option<String> {
+    let depth = path.split('/').filter(|part| !part.is_empty()).count();
+    if depth <= CGROUP_DEPTH as usize {
+        return Some(path);
+    }
+    problems.bad(
+        key,
+        path,
+        format!(
+            "it is {depth} levels below the cgroup2 root; cgroups are told apart down to level \
+             {CGROUP_DEPTH}"
+        ),
+        "name a cgroup above it: all below that are selected",
+    );
+    None
 }
 
 /// Where systemd puts a unit of the system manager that does not set `Slice=`
@@ -137,10 +156,13 @@ fn unit_path(problems: &mut Problems, key: &str, unit: &str) -> Option<String> {
         return None;
     }
     match (kind, name.split_once('@')) {
-        ("slice", None) => slice_path(name).or_else(|| {
-            problems.bad(key, unit, "no slice can have this name", FIX);
-            None
-        }),
+        ("slice", None) => match slice_path(name) {
+            Some(path) => within_depth(problems, key, path),
+            None => {
+                problems.bad(key, unit, "no slice can have this name", FIX);
+                None
+            }
+        },
         ("service" | "scope", None) => Some(format!("/system.slice/{unit}")),
         ("service", Some((template, instance))) if !template.is_empty() && !instance.is_empty() => {
             // Dashes nest slices, so systemd escapes those of the template's name.

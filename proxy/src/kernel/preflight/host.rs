@@ -1,6 +1,6 @@
 //! What /proc says, read.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fmt, fs, io, path::PathBuf};
 
 use super::NoCgroup2;
 
@@ -37,6 +37,22 @@ impl fmt::Display for KernelVersion {
 pub fn cgroup2_mount() -> Result<PathBuf, NoCgroup2> {
     let text = fs::read_to_string("/proc/self/mountinfo").map_err(NoCgroup2::Mountinfo)?;
     find_cgroup2(&text).ok_or(NoCgroup2::NotMounted)
+}
+
+/// Where a bpf file system is mounted: at its usual place, else wherever there is one.
+///
+/// # Errors
+/// There is none, or /proc cannot be read.
+pub fn bpffs_mount() -> io::Result<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    find_bpffs(&text).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+}
+
+pub(super) fn find_bpffs(mountinfo: &str) -> Option<PathBuf> {
+    mounts(mountinfo)
+        .filter(|mount| mount.kind == "bpf" && mount.root == "/")
+        .min_by_key(|mount| mount.at != *"/sys/fs/bpf")
+        .map(|mount| mount.at)
 }
 
 pub(super) fn find_cgroup2(mountinfo: &str) -> Option<PathBuf> {

@@ -2,19 +2,15 @@
 
 use std::{
     fs::File,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use aya::programs::{
-    CgroupAttachMode, CgroupSockopt, SockOps, cgroup_sockopt::CgroupSockoptLink,
-    sock_ops::SockOpsLink,
-};
 use sidetrack_abi::names::program;
 
 use super::super::{
     KernelError,
-    attach::{Effective, GETSOCKOPT, attaching, open},
+    attach::{Effective, GETSOCKOPT, SOCK_OPS},
     load::Programs,
     sys,
 };
@@ -22,8 +18,8 @@ use super::super::{
 /// Detached when dropped.
 pub(super) struct Links {
     cgroup: PathBuf,
-    _sockopt: CgroupSockoptLink,
-    _sock_ops: Option<SockOpsLink>,
+    _sockopt: OwnedFd,
+    _sock_ops: Option<OwnedFd>,
 }
 
 impl Links {
@@ -46,29 +42,17 @@ impl Programs {
     /// Attaches what answers SO_ORIGINAL_DST to the processes of `cgroup`. Below `governed`
     /// what notes the destination runs already, and must not run twice.
     pub(super) fn attach_proxy(
-        &mut self,
+        &self,
         cgroup: &Path,
         governed: &Path,
     ) -> Result<Links, KernelError> {
-        let folder = open(cgroup)?;
-        let sock_ops = if cgroup.starts_with(governed) {
-            None
-        } else {
-            let program: &mut SockOps = self.program(program::SOCKOPS)?;
-            let link = program
-                .attach(&folder, CgroupAttachMode::Single)
-                .and_then(|id| program.take_link(id))
-                .map_err(|error| attaching(program::SOCKOPS, cgroup, error))?;
-            Some(link)
+        let sock_ops = match cgroup.starts_with(governed) {
+            true => None,
+            false => Some(self.attach_to_cgroup(program::SOCKOPS, SOCK_OPS, cgroup)?),
         };
-        let program: &mut CgroupSockopt = self.program(program::GETSOCKOPT)?;
-        let sockopt = program
-            .attach(&folder, CgroupAttachMode::Single)
-            .and_then(|id| program.take_link(id))
-            .map_err(|error| attaching(program::GETSOCKOPT, cgroup, error))?;
         Ok(Links {
             cgroup: cgroup.into(),
-            _sockopt: sockopt,
+            _sockopt: self.attach_to_cgroup(program::GETSOCKOPT, GETSOCKOPT, cgroup)?,
             _sock_ops: sock_ops,
         })
     }

@@ -1,52 +1,55 @@
 //! From rules as people write them to tables of constant depth.
 
-#[cfg(test)]
-use std::collections::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
     rules::{
-        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, ANY_USER,
-        FAIL_BLOCK, FAIL_PASS, Rule, SELECTION_NONE, UserKey,
+        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, FAIL_BLOCK,
+        FAIL_PASS, Rule,
     },
-    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS},
+    settings::SETTING_SELECT_ALL,
 };
 
-use super::{NamedProxy, PortRule, RuleTables, Scope};
-use crate::config::{Config, FailMode, OutboundAction, OutboundRule, Select, Selector};
-
-/// Selection class of everything, if that is the scope; the programs use the same number.
-const SELECTION_ALL: u32 = 1;
-
-/// Which selections a class stands for.
-type Selected = BTreeSet<String>;
+#[cfg(test)]
+use super::classes::Selected;
+use super::{
+    NamedProxy, PortRule, RuleTables, SELECTION_ALL, Scope, classes, unclassified::strictest,
+};
+use crate::config::{Config, FailMode, OutboundAction, OutboundRule};
 
 pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTables {
     let mut tables = RuleTables {
         generation,
+        top: config.intercept.cgroup.clone(),
         proxies: proxies(config),
         ..RuleTables::default()
     };
     let classes = match scope {
-        Scope::Selections => selections(config, &mut tables),
+        Scope::Selections => classes::selections(config, &mut tables),
         Scope::Everything => {
             tables.flags = SETTING_SELECT_ALL;
             let all = config.selects.keys().cloned().collect();
-            BTreeMap::from([(all, SELECTION_ALL)])
+            BTreeMap::from([(BTreeSet::from([all]), SELECTION_ALL)])
         }
     };
     destinations(config, &mut tables);
     for (net, class) in &tables.destinations {
         let chain = rules_for(config, *net);
-        for (selected, selection) in &classes {
-            let chosen = chain.iter().copied().filter(|(_, rule)| {
-                rule.select
-                    .as_ref()
-                    .is_none_or(|select| selected.contains(select))
+        let mut of_known = BTreeMap::new();
+        for selected in classes.keys().flatten() {
+            of_known.entry(selected).or_insert_with(|| {
+                let chosen = chain.iter().copied().filter(|(_, rule)| {
+                    rule.select
+                        .as_ref()
+                        .is_none_or(|select| selected.contains(select))
+                });
+                merge(chosen, &tables.proxies)
             });
-            let ranges = merge(chosen, &tables.proxies);
+        }
+        for (candidates, selection) in &classes {
+            let ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
             if !ranges.is_empty() {
                 tables.rules.insert((*class, *selection), ranges);
             }
@@ -70,88 +73,6 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
         }
     }
     tables
-}
-
-/// Fills the tables of cgroups and users and gives the selection classes that can occur.
-fn selections(config: &Config, tables: &mut RuleTables) -> BTreeMap<Selected, u32> {
-    let selectors = || {
-        config
-            .selects
-            .values()
-            .flat_map(|select| select.include.iter().chain(&select.exclude))
-    };
-    let paths: BTreeSet<&str> = selectors().filter_map(|s| s.cgroup.as_deref()).collect();
-    let users: BTreeSet<u32> = selectors().filter_map(|s| s.uid).collect();
-
-    let mut classes = BTreeMap::from([(Selected::new(), SELECTION_NONE)]);
-    let mut class_of = |selected: Selected| {
-        let next = classes.len() as u32;
-        *classes.entry(selected).or_insert(next)
-    };
-    let selected_by = |within: &[&str], uid: Option<u32>| -> Selected {
-        config
-            .selects
-            .iter()
-            .filter(|(_, select)| selects(select, within, uid))
-            .map(|(name, _)| name.clone())
-            .collect()
-    };
-
-    if !paths.is_empty() {
-        tables.flags |= SETTING_CGROUPS;
-    }
-    if !users.is_empty() {
-        tables.flags |= SETTING_USERS;
-    }
-    // Class 0 of cgroups is "in none that is named".
-    let named = std::iter::once(None).chain(paths.iter().copied().map(Some));
-    for (cgroup_class, path) in named.enumerate() {
-        let cgroup_class = cgroup_class as u32;
-        let within: Vec<&str> = paths
-            .iter()
-            .copied()
-            .filter(|other| path.is_some_and(|p| is_below(p, other)))
-            .collect();
-        if users.is_empty() {
-            let class = class_of(selected_by(&within, None));
-            if let Some(path) = path {
-                tables.cgroups.insert(path.to_owned(), class);
-            }
-            continue;
-        }
-        if let Some(path) = path {
-            tables.cgroups.insert(path.to_owned(), cgroup_class);
-        }
-        for uid in users.iter().copied().map(Some).chain([None]) {
-            let class = class_of(selected_by(&within, uid));
-            tables.users.insert(
-                UserKey {
-                    cgroup_class,
-                    uid: uid.unwrap_or(ANY_USER),
-                },
-                class,
-            );
-        }
-    }
-    classes
-}
-
-fn selects(select: &Select, within: &[&str], uid: Option<u32>) -> bool {
-    let matches = |selector: &Selector| {
-        selector
-            .cgroup
-            .as_deref()
-            .is_none_or(|path| within.contains(&path))
-            && selector.uid.is_none_or(|wanted| uid == Some(wanted))
-    };
-    select.include.iter().any(matches) && !select.exclude.iter().any(matches)
-}
-
-/// Whether `path` is `ancestor` or below it.
-fn is_below(path: &str, ancestor: &str) -> bool {
-    let ancestor = ancestor.trim_end_matches('/');
-    path.strip_prefix(ancestor)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn proxies(config: &Config) -> Vec<NamedProxy> {
@@ -318,12 +239,4 @@ pub(super) fn naive<'a>(
     candidates
         .first()
         .map(|(_, _, index, rule)| (*index as u32, *rule))
-}
-
-/// Selections by the class of their set, for the tests.
-#[cfg(test)]
-pub(super) fn classes(config: &Config) -> HashMap<Selected, u32> {
-    selections(config, &mut RuleTables::default())
-        .into_iter()
-        .collect()
 }

@@ -3,10 +3,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use proptest::prelude::*;
 use sidetrack_abi::rules::{ACTION_REDIRECT, ANY_USER};
 
-use super::{
-    compile::{classes, naive},
-    *,
-};
+use super::{classes::selections, compile::naive, *};
 use crate::config::{
     Daemon, FailMode, Instance, Intercept, Limits, Log, OutboundAction, OutboundRule, Proxy,
     RecordFormat, Select, Selector,
@@ -16,6 +13,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
     Config {
         path: PathBuf::new(),
         daemon: Daemon {
+            heartbeat: Duration::from_secs(3),
             instance: Instance("test".into()),
             drain: Duration::ZERO,
             runtime_dir: PathBuf::new(),
@@ -159,7 +157,7 @@ fn a_rule_for_a_selection_precedes_one_for_everybody() {
         &[],
     );
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let in_web = tables.cgroups["/web"];
+    let in_web = tables.cgroups["/web"].own;
     let class = |cgroup_class, uid| tables.users[&UserKey { cgroup_class, uid }];
     assert_eq!(
         decides(&tables, "10.0.0.1:80", class(in_web, ANY_USER)),
@@ -199,7 +197,7 @@ fn a_cgroup_below_a_selected_one_is_selected_by_both() {
         &[],
     );
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let (a, b) = (tables.cgroups["/a"], tables.cgroups["/a/b"]);
+    let (a, b) = (tables.cgroups["/a"].own, tables.cgroups["/a/b"].own);
     assert_eq!(decides(&tables, "10.0.0.1:80", b), Some(0));
     assert_eq!(decides(&tables, "10.0.0.1:81", b), Some(1));
     assert_eq!(decides(&tables, "10.0.0.1:81", a), None);
@@ -235,6 +233,8 @@ fn a_rule_for_all_of_ipv6_leaves_ipv4_alone_in_the_kernels_one_trie_too() {
         "IPv4 has a class of its own, without rules"
     );
 }
+
+mod unclassified;
 
 fn any_net() -> impl Strategy<Value = IpNet> {
     // Few bits, so that prefixes nest and collide.
@@ -278,11 +278,15 @@ proptest! {
         );
         config.intercept.exclude_to = exclude;
         let tables = RuleTables::compile(&config, Scope::Selections, 1);
-        for (selected, class) in classes(&config) {
-            let selected: BTreeSet<String> = selected;
+        let classes = selections(&config, &mut RuleTables::default());
+        for (candidates, class) in classes {
+            let candidates: Vec<BTreeSet<String>> = candidates.into_iter().collect();
+            let [selected] = candidates.as_slice() else {
+                continue;
+            };
             for (a, b, c, port) in &probes {
                 let to = SocketAddr::from(([8 + a, *b, 0, *c], *port));
-                let expected = naive(&config, to, &selected).map(|(index, _)| index);
+                let expected = naive(&config, to, selected).map(|(index, _)| index);
                 prop_assert_eq!(decides(&tables, &to.to_string(), class), expected);
             }
         }

@@ -63,6 +63,30 @@ fn reason(trust: &TrustStore, issued: &Issued) -> Reason {
 }
 
 #[test]
+fn a_peer_is_good_until_the_first_certificate_of_its_chain_expires() {
+    let ca = authority();
+    let issued = ca
+        .issue(&request(&["spiffe://example.org/a"], &[]))
+        .unwrap();
+    let trust = store([("example.org", bundle(&ca, None))]);
+    let until = |from: i64, until: i64| {
+        let between = Authority::create("between", None, Validity::offset(from, until).unwrap());
+        let mut chain = chain(&issued);
+        chain.push(der(between.unwrap().certificate_pem()));
+        let peer = trust.judge(&chain, Role::Server, UnixTime::now()).unwrap();
+        let left = peer.not_after.duration_since(SystemTime::now()).unwrap();
+        left.as_secs().div_ceil(60)
+    };
+    assert_eq!(until(-HOUR, HOUR / 2), 30);
+    assert_eq!(until(-HOUR, 2 * HOUR), 60, "the leaf's own");
+    assert_eq!(
+        until(-HOUR, -HOUR / 2),
+        60,
+        "in no path: it is over already"
+    );
+}
+
+#[test]
 fn a_leaf_names_its_bearer_in_canonical_form() {
     let ca = authority();
     let issued = ca

@@ -27,8 +27,12 @@ impl<T: Transport, A: Transport> Exchange<'_, T, A> {
             if self.wire.poll_write(cx, moved).is_pending() {
                 return self.app.0.is_none();
             }
-            // Pending is no reason to stop reading: what is kept back is bounded.
-            let _ = self.wire.poll_flush(cx);
+            // What TLS keeps back leaves before more is taken: of a stalled tunnel it would fill up
+            // to its own limit otherwise, for each of a thousand connections.
+            if self.wire.poll_flush(cx).is_pending() {
+                self.wire.output.release_unless_largest();
+                return self.app.0.is_none();
+            }
             if self.wire.broken.is_some() {
                 return self.app.0.is_none();
             }

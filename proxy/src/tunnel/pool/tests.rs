@@ -9,7 +9,7 @@ fn key(port: u16, generation: u64) -> PoolKey {
     PoolKey {
         netns: 1,
         bind: None,
-        device: 0,
+        device: None,
         mark: 0,
         tos: 0,
         peer: SocketAddr::from(([127, 0, 0, 1], port)),

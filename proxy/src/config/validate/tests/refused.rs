@@ -82,6 +82,16 @@ fn selectors_that_cannot_be_used() {
         ),
         ("{ cgroup = \"/a/../b\" }", ".cgroup", "'..'"),
         (
+            "{ cgroup = \"/1/2/3/4/5/6/7/8/9/10/11/12/13\" }",
+            ".cgroup",
+            "it is 13 levels below the cgroup2 root",
+        ),
+        (
+            "{ unit = \"1-2-3-4-5-6-7-8-9-10-11-12-13.slice\" }",
+            ".unit",
+            "it is 13 levels below the cgroup2 root",
+        ),
+        (
             "{ cgroup = \"/sys/fs/cgroup/pods\" }",
             ".cgroup",
             "leave /sys/fs/cgroup away",

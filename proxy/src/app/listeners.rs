@@ -1,0 +1,99 @@
+//! The listeners of the data path: bound first, registered when the rules are in the kernel.
+
+use std::sync::Arc;
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use super::{StartError, heartbeat::Heartbeat};
+use crate::{
+    data::DataPath,
+    inbound,
+    kernel::{Family, KernelError, Redirector, sys},
+    outbound, socket,
+};
+
+/// One place in the registries: a listener for each direction.
+struct Pair {
+    family: Family,
+    slot: u32,
+    outward: TcpListener,
+    inward: TcpListener,
+}
+
+/// All of them.
+pub(super) struct Listeners(Vec<Pair>);
+
+impl Listeners {
+    /// Binds `slots` of each family that the namespace has.
+    pub(super) fn bind(slots: u32) -> Result<Self, StartError> {
+        let mut bound = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            for slot in 0..slots {
+                match Pair::bind(family, slot) {
+                    Ok(pair) => bound.push(pair),
+                    // A namespace without IPv6: its sockets cannot connect over it either.
+                    Err(error) if family == Family::V6 && is_family_missing(&error) => {
+                        tracing::info!(
+                            "no IPv6 in this network namespace; only IPv4 is redirected"
+                        );
+                        return Ok(Self(bound));
+                    }
+                    Err(error) => return Err(StartError::Listen(error)),
+                }
+            }
+        }
+        Ok(Self(bound))
+    }
+
+    /// Tells the programs of them.
+    pub(super) fn register(&self, redirector: &Redirector) -> Result<(), KernelError> {
+        for pair in &self.0 {
+            redirector.register_outbound(&pair.outward, pair.family, pair.slot)?;
+            redirector.register_inbound(&pair.inward, pair.family, pair.slot)?;
+        }
+        Ok(())
+    }
+
+    /// Accepts until `stop` says so.
+    pub(super) fn accept(
+        self,
+        data: &Arc<DataPath>,
+        heartbeat: &mut Heartbeat,
+        stop: &watch::Receiver<bool>,
+    ) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for pair in self.0 {
+            let (data, stop) = (Arc::clone(data), stop.clone());
+            let turn = heartbeat.turn();
+            tasks.spawn(outbound::accept(
+                Arc::clone(&data),
+                pair.outward,
+                stop.clone(),
+                turn,
+            ));
+            tasks.spawn(inbound::accept(data, pair.inward, stop, heartbeat.turn()));
+        }
+        tasks
+    }
+}
+
+impl Pair {
+    fn bind(family: Family, slot: u32) -> std::io::Result<Self> {
+        let inward = socket::listen_on_loopback(family)?;
+        // Applications of this host are let in by their cgroup, those of others by their address.
+        if let Err(error) = sys::refuse_fast_open(&inward) {
+            tracing::debug!(%error, "refusing TCP Fast Open");
+        }
+        Ok(Self {
+            family,
+            slot,
+            outward: socket::listen_on_loopback(family)?,
+            inward,
+        })
+    }
+}
+
+fn is_family_missing(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}

@@ -1,0 +1,153 @@
+//! Folders of a temporary directory stand for cgroups: both are read alike.
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use super::*;
+
+const OUTSIDE: CgroupClass = CgroupClass { own: 0, below: 0 };
+const WEB: CgroupClass = CgroupClass { own: 1, below: 1 };
+
+/// The kernel's table, as it would be after what it was told.
+#[derive(Default)]
+struct Told {
+    table: HashMap<u64, CgroupClass>,
+    room: Option<usize>,
+}
+
+struct Tree {
+    folder: tempfile::TempDir,
+    tables: RuleTables,
+    known: Known,
+    told: Told,
+}
+
+impl Tree {
+    /// `/s/web` is named, and `/s/t/web`.
+    fn new() -> Self {
+        let holds = CgroupClass { own: 0, below: 2 };
+        let named = [
+            ("/", holds),
+            ("/s", holds),
+            ("/s/t", holds),
+            ("/s/web", WEB),
+            ("/s/t/web", WEB),
+        ];
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            tables: RuleTables {
+                top: "/".into(),
+                cgroups: named
+                    .into_iter()
+                    .map(|(path, class)| (path.to_owned(), class))
+                    .collect(),
+                ..RuleTables::default()
+            },
+            known: Known::default(),
+            told: Told::default(),
+        }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        crate::kernel::cgroup::folder(self.folder.path(), path)
+    }
+
+    fn make(&self, path: &str) -> u64 {
+        fs::create_dir_all(self.at(path)).unwrap();
+        crate::kernel::cgroup::id(&self.at(path)).unwrap()
+    }
+
+    fn remove(&self, path: &str) {
+        fs::remove_dir_all(self.at(path)).unwrap();
+    }
+
+    fn look(&mut self, at: Option<&str>) {
+        let view = View {
+            mount: self.folder.path(),
+            top: "/",
+            tables: &self.tables,
+            watch: None,
+        };
+        let told = &mut self.told;
+        let mut tell = |change| match change {
+            Change::Appeared(id, class) => {
+                let fits = told.room.is_none_or(|room| told.table.len() < room);
+                if fits {
+                    assert_eq!(told.table.insert(id, class), None, "told twice");
+                }
+                fits
+            }
+            Change::Gone(id) => told.table.remove(&id).is_some(),
+        };
+        match at {
+            None => self.known.look(&view, &mut tell).unwrap(),
+            Some(folder) => self.known.look_at(&view, folder, &mut tell).unwrap(),
+        }
+    }
+
+    /// Class in the table, `None` if the cgroup is not in it.
+    fn class(&self, id: u64) -> Option<CgroupClass> {
+        self.told.table.get(&id).copied()
+    }
+}
+
+#[test]
+fn every_cgroup_beside_a_named_one_is_told_of_and_none_below_others() {
+    let mut tree = Tree::new();
+    let web = tree.make("/s/web");
+    let beside = tree.make("/s/other");
+    let deep = tree.make("/s/other/deep");
+    let inside = tree.make("/s/web/inside");
+    fs::write(tree.at("/s/cgroup.procs"), "").unwrap();
+    tree.look(None);
+    assert_eq!(tree.class(web), Some(WEB));
+    assert_eq!(tree.class(beside), Some(OUTSIDE));
+    assert_eq!((tree.class(deep), tree.class(inside)), (None, None));
+    // The root, s, web and other.
+    assert_eq!(tree.told.table.len(), 4);
+}
+
+#[test]
+fn a_cgroup_that_is_made_again_is_told_of_by_its_new_id() {
+    let mut tree = Tree::new();
+    let before = tree.make("/s/t/web");
+    tree.look(None);
+    assert_eq!(tree.class(before), Some(WEB));
+    tree.remove("/s/t");
+    // So that the file system does not give the same number again.
+    let taken = [tree.make("/x"), tree.make("/y")];
+    let after = tree.make("/s/t/web");
+    tree.look(Some("/s"));
+    tree.look(Some("/"));
+    assert_eq!(tree.class(after), Some(WEB));
+    assert_eq!(tree.class(taken[1]), Some(OUTSIDE));
+    tree.look(None);
+    assert_eq!(tree.told.table.len(), 6, "{:?}", tree.told.table);
+}
+
+#[test]
+fn what_is_gone_is_taken_out_with_all_below_it() {
+    let mut tree = Tree::new();
+    tree.make("/s/t/web");
+    tree.make("/s/t/other");
+    tree.look(None);
+    tree.remove("/s");
+    tree.look(Some("/"));
+    assert_eq!(tree.told.table.len(), 1, "the root alone is left");
+    assert!(!tree.known.reads("/s/t") && tree.known.reads("/"));
+}
+
+#[test]
+fn where_there_is_no_room_named_cgroups_come_first_and_others_later() {
+    let mut tree = Tree::new();
+    tree.told.room = Some(3);
+    let named = tree.make("/s/web");
+    for other in 0..5 {
+        tree.make(&format!("/s/other-{other}"));
+    }
+    tree.look(None);
+    assert!(tree.class(named).is_some());
+    assert_eq!(tree.told.table.len(), 3);
+    tree.told.room = None;
+    tree.look(None);
+    assert_eq!(tree.told.table.len(), 8, "tried again");
+}

@@ -1,0 +1,388 @@
+//! What outlives the daemon: its maps and links, pinned in a bpf file system.
+//!
+//! ```text
+//! BPFFS/sidetrack/INSTANCE/links/PROGRAM    the links that protect, whatever object they run
+//! BPFFS/sidetrack/INSTANCE/v1-OBJECT/MAP    the maps of the BPF object with that SHA-256
+//! ```
+//!
+//! A daemon that was killed leaves both behind: its programs go on, find no listener and answer
+//! with each rule's fail mode. The next one takes the folder, keeps the maps if they are of its
+//! own object, and puts its programs into the links. Maps of any other object are never touched,
+//! only dropped once no link runs a program that uses them: nothing of another version's layout
+//! is ever read.
+
+use std::{
+    fmt,
+    fs::{self, DirBuilder, File},
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{Array, Map, MapData, MapError};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use sidetrack_abi::{
+    names::{map, program},
+    settings::Settings,
+};
+
+use super::{object, preflight, sys::link};
+use crate::config::Instance;
+
+mod holder;
+mod leftover;
+
+pub use leftover::sweep_dead_execs;
+
+/// Version of this arrangement of files.
+const ARRANGEMENT: &str = "v1";
+const LINKS: &str = "links";
+/// Ends the name of a link that is about to take the place of another.
+const NEXT: &str = "_next";
+
+/// Whose pins they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinName(String);
+
+impl PinName {
+    /// Those of a daemon.
+    pub fn of(instance: &Instance) -> Self {
+        Self(instance.to_string())
+    }
+
+    /// Those of the `exec` that is process `pid`. No instance's name has an underscore, and no
+    /// pin's may have a dot.
+    pub fn exec(pid: u32) -> Self {
+        Self(format!("{}{pid}", leftover::EXEC))
+    }
+}
+
+impl fmt::Display for PinName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why pins cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// No bpf file system.
+    #[error("finding a bpf file system: {0}; mount one: `mount -t bpf bpf /sys/fs/bpf`")]
+    NoBpffs(io::Error),
+    /// Another process has them.
+    #[error(
+        "{} is in use by {holder}; its programs and rules are in force; stop it, or choose \
+         another daemon.instance",
+        folder.display()
+    )]
+    Held {
+        /// The instance's folder.
+        folder: PathBuf,
+        /// Who.
+        holder: holder::Holder,
+    },
+    /// A file cannot be made, read or removed.
+    #[error(
+        "{doing} {}: {source}; it needs root and a writable bpf file system",
+        path.display()
+    )]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl PinError {
+    fn file(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::File {
+            doing,
+            path: path.into(),
+            source,
+        }
+    }
+}
+
+/// The pins of one instance; nobody else changes them while this lives.
+#[derive(Debug)]
+pub struct Pins {
+    folder: PathBuf,
+    lock: Flock<File>,
+    found: Found,
+}
+
+/// What was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing: no rule of this instance was in force.
+    Nothing,
+    /// Links, so that rules are in force already.
+    InForce,
+}
+
+/// What is left in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// What was found: rules that were in force before stay so, and where there were none, none
+    /// are left.
+    AsFound,
+    /// The rules, without a proxy: each connection gets its rule's fail mode.
+    InForce,
+    /// Nothing.
+    Nothing,
+}
+
+impl Pins {
+    /// Takes the folder of `name`, or makes it.
+    ///
+    /// # Errors
+    /// [`PinError`]
+    pub fn open(name: &PinName) -> Result<Self, PinError> {
+        let folder = instances()?.join(name.to_string());
+        loop {
+            for path in [folder.clone(), folder.join(LINKS)] {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&path)
+                    .map_err(|error| PinError::file("making", &path, error))?;
+            }
+            match Self::lock(&folder)? {
+                Some(lock) => {
+                    let found = match entries(&folder.join(LINKS)).is_empty() {
+                        true => Found::Nothing,
+                        false => Found::InForce,
+                    };
+                    return Ok(Self {
+                        folder,
+                        lock,
+                        found,
+                    });
+                }
+                // Whoever had it removed it meanwhile.
+                None => continue,
+            }
+        }
+    }
+
+    /// Takes the folder of `name` if there is one.
+    ///
+    /// # Errors
+    /// [`PinError`]
+    pub fn open_existing(name: &PinName) -> Result<Option<Self>, PinError> {
+        let folder = match instances() {
+            Ok(instances) => instances.join(name.to_string()),
+            // Where nothing can be pinned nothing is.
+            Err(PinError::NoBpffs(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        Ok(Self::lock(&folder)?.map(|lock| Self {
+            folder,
+            lock,
+            found: Found::InForce,
+        }))
+    }
+
+    /// The lock is on the folder itself: a bpf file system has no other files, and the kernel
+    /// lets go of it whatever kills the process. `None` if the folder is gone.
+    fn lock(folder: &Path) -> Result<Option<Flock<File>>, PinError> {
+        let opened = match File::open(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| PinError::file("opening", folder, error))?,
+        };
+        let lock = match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((file, Errno::EWOULDBLOCK)) => {
+                return Err(PinError::Held {
+                    folder: folder.into(),
+                    holder: holder::Holder::of(&file),
+                });
+            }
+            Err((_, errno)) => return Err(PinError::file("locking", folder, errno.into())),
+        };
+        let own = lock.metadata().map(|found| (found.dev(), found.ino()));
+        let there = fs::metadata(folder).map(|found| (found.dev(), found.ino()));
+        Ok(matches!((own, there), (Ok(own), Ok(there)) if own == there).then_some(lock))
+    }
+
+    /// What was there when it was opened.
+    pub fn found(&self) -> Found {
+        self.found
+    }
+
+    /// Where a map of this binary's object is pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        maps_of(&self.folder).join(name)
+    }
+
+    /// Makes room for the maps of this binary's object.
+    pub(super) fn make_maps(&self) -> Result<(), PinError> {
+        let path = maps_of(&self.folder);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| PinError::file("making", &path, error))
+    }
+
+    /// The pinned link of a program, if there is one.
+    pub(super) fn link(&self, program: &str) -> Result<Option<OwnedFd>, PinError> {
+        let path = self.folder.join(LINKS).join(program);
+        match link::open_pinned(&path) {
+            Ok(link) => Ok(Some(link)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(PinError::file("opening", &path, error)),
+        }
+    }
+
+    /// Pins a link; one that was pinned for this program before ends with that.
+    pub(super) fn set_link(&self, program: &str, made: &OwnedFd) -> Result<(), PinError> {
+        let path = self.folder.join(LINKS).join(program);
+        let next = self.folder.join(LINKS).join(format!("{program}{NEXT}"));
+        let _ = fs::remove_file(&next);
+        link::pin(made.as_fd(), &next).map_err(|error| PinError::file("pinning", &next, error))?;
+        fs::rename(&next, &path).map_err(|error| PinError::file("renaming", &next, error))
+    }
+
+    /// Removes one link's pin.
+    pub(super) fn drop_link(&self, program: &str) {
+        let _ = fs::remove_file(self.folder.join(LINKS).join(program));
+    }
+
+    /// Removes the links of other programs than these, and the maps of other objects.
+    pub(super) fn keep_only(&self, programs: &[&str]) -> Result<(), PinError> {
+        for path in entries(&self.folder.join(LINKS)) {
+            let kept = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| programs.contains(&name));
+            if !kept {
+                remove_file(&path)?;
+            }
+        }
+        let own = maps_of(&self.folder);
+        for path in entries(&self.folder) {
+            if path != own && path != self.folder.join(LINKS) {
+                remove_folder(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all of it: what is attached by it ends, unless a process holds it too.
+    ///
+    /// # Errors
+    /// [`PinError::File`]
+    pub fn remove(&self) -> Result<(), PinError> {
+        let links = self.folder.join(LINKS);
+        // What redirects goes first: connections that it made are taken by the others.
+        for name in [program::CONNECT4, program::CONNECT6] {
+            remove_file(&links.join(name))?;
+        }
+        for path in entries(&self.folder) {
+            remove_folder(&path)?;
+        }
+        remove_dir(&self.folder)?;
+        if let Some(parent) = self.folder.parent() {
+            // The last one; others' stay.
+            let _ = fs::remove_dir(parent);
+        }
+        Ok(())
+    }
+
+    /// Makes it what is to be left.
+    pub(super) fn make(&self, left: Left) {
+        let remove = match left {
+            Left::AsFound => self.found == Found::Nothing,
+            Left::InForce => false,
+            Left::Nothing => true,
+        };
+        if remove && let Err(error) = self.remove() {
+            tracing::error!(%error, "removing the pins: what is attached stays in force");
+        }
+    }
+
+    /// Makes it what is to be left, and lets go of it.
+    pub fn leave(self, left: Left) {
+        self.make(left);
+        // Last, so that whoever takes the folder next finds all or nothing of it.
+        drop(self.lock);
+    }
+}
+
+/// Generation of the rules that an instance's pins hold, 0 if there are none of this binary's
+/// object: the next daemon's must be another, or what was redirected by the one before would be
+/// judged by rules of the same number.
+pub fn last_generation(name: &PinName) -> u32 {
+    fn read(folder: &Path) -> Result<u32, MapError> {
+        let maps = maps_of(folder);
+        let active: Array<MapData, u32> =
+            Map::Array(MapData::from_pin(maps.join(map::ACTIVE))?).try_into()?;
+        let settings: Array<MapData, Settings> =
+            Map::Array(MapData::from_pin(maps.join(map::SETTINGS))?).try_into()?;
+        Ok(settings.get(&active.get(&0, 0)?, 0)?.generation)
+    }
+    instances()
+        .ok()
+        .and_then(|instances| read(&instances.join(name.to_string())).ok())
+        .unwrap_or_default()
+}
+
+/// Whether an instance's rules are in force in the kernel, whoever runs.
+pub fn is_in_force(name: &PinName) -> bool {
+    instances()
+        .is_ok_and(|instances| !entries(&instances.join(name.to_string()).join(LINKS)).is_empty())
+}
+
+fn instances() -> Result<PathBuf, PinError> {
+    preflight::bpffs_mount()
+        .map(|mount| mount.join("sidetrack"))
+        .map_err(PinError::NoBpffs)
+}
+
+fn maps_of(folder: &Path) -> PathBuf {
+    let object = object::SHA256.get(..12).unwrap_or(object::SHA256);
+    folder.join(format!("{ARRANGEMENT}-{object}"))
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
+}
+
+fn remove_folder(path: &Path) -> Result<(), PinError> {
+    for inner in entries(path) {
+        remove_file(&inner)?;
+    }
+    remove_dir(path)
+}
+
+fn remove_dir(path: &Path) -> Result<(), PinError> {
+    gone(path, fs::remove_dir(path))
+}
+
+fn remove_file(path: &Path) -> Result<(), PinError> {
+    gone(path, fs::remove_file(path))
+}
+
+fn gone(path: &Path, removed: io::Result<()>) -> Result<(), PinError> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(PinError::file("removing", path, error))
+        }
+        _ => Ok(()),
+    }
+}

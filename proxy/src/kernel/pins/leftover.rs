@@ -1,0 +1,45 @@
+//! What an `exec` that was killed left behind.
+
+use std::path::Path;
+
+use super::{PinError, PinName, Pins, entries, instances};
+use crate::kernel::cgroup;
+
+/// Begins the names of `exec`'s pins.
+pub(super) const EXEC: &str = "exec_";
+
+/// Removes pins and cgroups of every `exec` that was killed and whose command has left no
+/// process behind. Those of a process that still runs stay: its connections are to be refused
+/// rather than to go out as they are.
+pub fn sweep_dead_execs(mount: &Path) {
+    let Ok(instances) = instances() else {
+        return;
+    };
+    for path in entries(&instances) {
+        let Some(pid) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix(EXEC))
+            .and_then(|pid| pid.parse().ok())
+        else {
+            continue;
+        };
+        if let Err(error) = sweep(mount, pid) {
+            tracing::warn!(%error, "removing what an exec that was killed left behind");
+        }
+    }
+}
+
+fn sweep(mount: &Path, pid: u32) -> Result<(), PinError> {
+    let pins = match Pins::open_existing(&PinName::exec(pid)) {
+        Ok(Some(pins)) => pins,
+        // It runs.
+        Ok(None) | Err(PinError::Held { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if cgroup::remove_named(mount, &cgroup::exec_name(pid)) {
+        pins.remove()
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Cgroups that nobody has looked at yet, held against the slow reading of the rules.
+
+use sidetrack_abi::rules::{
+    ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_TLS, FAIL_BLOCK, FAIL_PASS, RULE_UNCLASSIFIED,
+};
+
+use super::{super::classes, *};
+
+/// What the programs find: the deepest cgroup that is in the table decides.
+fn kernel_selection(
+    tables: &RuleTables,
+    is_known: impl Fn(&str) -> bool,
+    path: &str,
+    uid: u32,
+) -> u32 {
+    let mut cgroup_class = SELECTION_NONE;
+    for above in classes::ancestors(path) {
+        if let Some(entry) = tables.cgroup_entry(above).filter(|_| is_known(above)) {
+            cgroup_class = if above == path {
+                entry.own
+            } else {
+                entry.below
+            };
+            break;
+        }
+    }
+    if tables.users.is_empty() {
+        return cgroup_class;
+    }
+    let of = |uid| tables.users.get(&UserKey { cgroup_class, uid }).copied();
+    of(uid).or_else(|| of(ANY_USER)).unwrap_or(SELECTION_NONE)
+}
+
+/// The selections of a task, read slowly.
+fn selected(config: &Config, path: &str, uid: u32) -> BTreeSet<String> {
+    let within = |named: &str| classes::is_below(path, named);
+    let selects = config.selects.iter();
+    selects
+        .filter(|(_, select)| classes::selects(select, within, Some(uid)))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn verdict_rule(verdict: Verdict) -> Option<Rule> {
+    match verdict {
+        Verdict::Unmatched => None,
+        Verdict::Ignore(rule) | Verdict::Deny(rule) | Verdict::Redirect(rule) => Some(rule),
+    }
+}
+
+/// Whether `strict` protects at least as well as `rule`, if nobody answers and where it cannot
+/// be redirected.
+fn protects(strict: Rule, rule: Option<Rule>) -> bool {
+    let Some(rule) = rule else { return true };
+    match (strict.action, rule.action) {
+        (ACTION_DENY, _) | (_, ACTION_IGNORE) => true,
+        (ACTION_TLS, ACTION_TLS | ACTION_DENY) => strict.fail == FAIL_BLOCK,
+        (ACTION_TLS | ACTION_PLAIN, ACTION_PLAIN) => {
+            strict.fail == FAIL_BLOCK || rule.fail == FAIL_PASS
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn a_new_cgroup_where_a_named_one_can_appear_follows_the_strictest_rule() {
+    let web = Select {
+        include: vec![cgroup("/slice/web")],
+        exclude: vec![],
+    };
+    let deny = OutboundRule {
+        action: OutboundAction::Deny { errno: 13 },
+        ..rule(Some("web"), &["10.0.0.0/8"], &[80..=80])
+    };
+    let both = rule(None, &["10.0.0.0/8"], &[443..=443]);
+    let config = config(vec![deny, both], &[("web", web)], &[]);
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    let decides = |known: &[&str], path: &str, port: u16| {
+        let selection = kernel_selection(&tables, |path| known.contains(&path), path, 0);
+        let to = SocketAddr::from(([10, 0, 0, 1], port));
+        tables.decide(OriginalDst::new(to), selection)
+    };
+    let top = ["/"];
+    let Verdict::Redirect(unclassified) = decides(&top, "/slice/web", 80) else {
+        panic!("it has to be found out whose it is");
+    };
+    assert_eq!(unclassified.index, RULE_UNCLASSIFIED);
+    assert_eq!(
+        (unclassified.action, unclassified.fail),
+        (ACTION_TLS, FAIL_BLOCK)
+    );
+    assert_eq!(
+        decides(&top, "/slice/else/deep", 80),
+        Verdict::Redirect(unclassified),
+        "it could be the named one as well"
+    );
+    assert_eq!(decides(&top, "/", 80), Verdict::Unmatched, "the top itself");
+    let Verdict::Redirect(same) = decides(&top, "/slice/web", 443) else {
+        panic!("a rule for everybody");
+    };
+    assert_eq!(
+        same.index, 1,
+        "what all are decided by needs no finding out"
+    );
+    let known = ["/", "/slice", "/slice/web", "/slice/else"];
+    assert!(matches!(
+        decides(&known, "/slice/web", 80),
+        Verdict::Deny(_)
+    ));
+    assert_eq!(decides(&known, "/slice/else/deep", 80), Verdict::Unmatched);
+}
+
+fn any_action() -> impl Strategy<Value = (OutboundAction, FailMode)> {
+    prop::sample::select(vec![
+        (OutboundAction::Passthrough, FailMode::Block),
+        (OutboundAction::Passthrough, FailMode::Pass),
+        (OutboundAction::Deny { errno: 1 }, FailMode::Block),
+        (OutboundAction::Ignore, FailMode::Block),
+        (
+            OutboundAction::Mtls(crate::config::Mtls {
+                wire: crate::config::Wire::Tls,
+                identity: String::new(),
+                expect: Vec::new(),
+                server_name: None,
+            }),
+            FailMode::Block,
+        ),
+    ])
+}
+
+/// Paths of few names, so that they nest.
+fn any_path() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    prop::collection::vec(name, 0..4).prop_map(|names| format!("/{}", names.join("/")))
+}
+
+fn any_selector() -> impl Strategy<Value = Selector> {
+    (any_path(), prop::option::weighted(0.3, 0_u32..2)).prop_map(|(path, uid)| Selector {
+        cgroup: Some(path),
+        uid,
+    })
+}
+
+fn any_select() -> impl Strategy<Value = Select> {
+    (
+        prop::collection::vec(any_selector(), 1..3),
+        prop::collection::vec(any_selector(), 0..2),
+    )
+        .prop_map(|(include, exclude)| Select { include, exclude })
+}
+
+proptest! {
+    #[test]
+    fn a_known_cgroup_is_decided_exactly_and_a_new_one_never_more_loosely(
+        rules in prop::collection::vec((any_rule(), any_action()), 1..6),
+        selects in (any_select(), any_select()),
+        top in prop::sample::select(vec!["/", "/a"]),
+        known in prop::collection::btree_set(any_path(), 0..12),
+        probes in prop::collection::vec((any_path(), 0_u32..3, 0_u8..4, 0_u8..4, 1_u16..60), 30),
+    ) {
+        let rules = rules.into_iter().map(|(rule, (action, fail))| OutboundRule {
+            action,
+            fail,
+            ..rule
+        });
+        let mut config = config(
+            rules.collect(),
+            &[("a", selects.0), ("b", selects.1)],
+            &[],
+        );
+        config.intercept.cgroup = top.into();
+        let tables = RuleTables::compile(&config, Scope::Selections, 1);
+        // User space looks into folders from above: what it knows, it knows the folder of.
+        let is_known = |path: &str| {
+            classes::ancestors(path)
+                .take_while(|above| *above != top)
+                .all(|above| known.contains(above))
+        };
+        for (path, uid, a, b, port) in probes {
+            // Nothing else is intercepted.
+            if !classes::is_below(&path, top) {
+                continue;
+            }
+            let to = SocketAddr::from(([8 + a, b, 0, 1], port));
+            let truth = naive(&config, to, &selected(&config, &path, uid));
+            let truth = truth.map(|(index, _)| index);
+            let to = OriginalDst::new(to);
+            let found_out = verdict_rule(tables.decide(to, tables.selection(&path, uid)));
+            prop_assert_eq!(found_out.map(|rule| rule.index), truth, "user space finds out");
+            let selection = kernel_selection(&tables, is_known, &path, uid);
+            let decided = verdict_rule(tables.decide(to, selection));
+            match decided {
+                Some(rule) if rule.index == RULE_UNCLASSIFIED => {
+                    prop_assert!(!is_known(&path));
+                    prop_assert!(protects(rule, found_out), "{rule:?} for {found_out:?}");
+                }
+                // Left alone, by one rule or another or by none.
+                _ if decided.is_none_or(|rule| rule.action == ACTION_IGNORE) && !is_known(&path) => {
+                    prop_assert!(found_out.is_none_or(|rule| rule.action == ACTION_IGNORE));
+                }
+                _ => prop_assert_eq!(decided.map(|rule| rule.index), truth),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_lets_pass_does_so_for_a_new_cgroup_too() {
+    let web = Select {
+        include: vec![cgroup("/web")],
+        exclude: vec![],
+    };
+    let pass = OutboundRule {
+        fail: FailMode::Pass,
+        ..rule(Some("web"), &["10.0.0.0/8"], &[80..=80])
+    };
+    let config = config(vec![pass], &[("web", web)], &[]);
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    let selection = kernel_selection(&tables, |path| path == "/", "/web", 0);
+    let to = OriginalDst::new("10.0.0.1:80".parse().unwrap());
+    let rule = verdict_rule(tables.decide(to, selection)).unwrap();
+    assert_eq!((rule.action, rule.fail), (ACTION_PLAIN, FAIL_PASS));
+}

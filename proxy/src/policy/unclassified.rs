@@ -1,0 +1,68 @@
+//! Connections of cgroups that the kernel did not know yet: the rule is found here, by the same
+//! tables and the same decision.
+
+use std::sync::Arc;
+
+use sidetrack_abi::{Redirected, Verdict};
+
+use super::{OutboundPermit, Policy, Route};
+use crate::{
+    addr::OriginalDst,
+    refusal::{Reason, Refusal},
+};
+
+/// A judgement, and the rule that it is by.
+pub struct Judged {
+    /// Its name; none if no rule is for the connection.
+    pub rule: Option<Arc<str>>,
+    /// What it says.
+    pub outcome: Result<OutboundPermit, Refusal>,
+}
+
+impl Policy {
+    /// Judges a connection that was redirected from the cgroup `path` before the kernel knew that.
+    ///
+    /// By this policy, whichever generation redirected it: none of them has decided yet.
+    pub fn unclassified(&self, redirected: &Redirected, path: &str) -> Judged {
+        let destination = OriginalDst::new(redirected.destination.into());
+        let selection = self.tables.selection(path, redirected.uid);
+        let by = |rule: u32| Redirected {
+            selection,
+            rule,
+            generation: self.generation,
+            ..*redirected
+        };
+        match self.tables.decide(destination, selection) {
+            Verdict::Redirect(rule) => {
+                let redirected = by(rule.index);
+                Judged {
+                    rule: self.rule_name(&redirected),
+                    outcome: self.outbound(&redirected),
+                }
+            }
+            Verdict::Deny(rule) => Judged {
+                rule: self.rule_name(&by(rule.index)),
+                outcome: Err(Refusal::new(
+                    Reason::DeniedByRule,
+                    format!("denied to the cgroup {path}, which had just appeared"),
+                )),
+            },
+            // It would have gone direct, had the kernel known: it goes on as it is.
+            Verdict::Ignore(rule) => {
+                let rule = self.rule_name(&by(rule.index));
+                Judged {
+                    outcome: Ok(OutboundPermit::new(
+                        redirected,
+                        rule.clone(),
+                        Route::Passthrough,
+                    )),
+                    rule,
+                }
+            }
+            Verdict::Unmatched => Judged {
+                rule: None,
+                outcome: Ok(OutboundPermit::new(redirected, None, Route::Passthrough)),
+            },
+        }
+    }
+}
