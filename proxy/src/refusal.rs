@@ -46,6 +46,8 @@ reasons! {
     OtherNamespace = "other-namespace", "a daemon in that namespace, or a narrower intercept.cgroup or select";
     /// The application's socket is bound to a network interface.
     DeviceBound = "device-bound", "the kernel takes a socket off its device for tasks with CAP_NET_RAW alone: grant that to the application, or exclude the destination";
+    /// The application's cgroup was new, and its rule redirects to somebody else's proxy.
+    CgroupNew = "cgroup-new", "connect again: the first connections of a cgroup come here until it is known, and cannot be handed on to another proxy";
     /// The application's cgroup was new to the kernel's table, and gone before it was looked at.
     CgroupGone = "cgroup-gone", "the application ended as soon as it had connected, and its cgroup was removed: which rule is for it is not known";
     /// No inbound rule names the port that the connection came to.

@@ -129,6 +129,11 @@ impl Server {
             .collect()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.running.pid()
+    }
+
     /// Ends it: its port is closed afterwards.
     pub fn stop(self) {
         drop(self);

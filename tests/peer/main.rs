@@ -22,6 +22,7 @@ mod proxy;
 mod restarts;
 mod script;
 mod serve;
+mod storm;
 mod transparent;
 
 /// One application.
@@ -41,6 +42,8 @@ enum Peer {
     Hold(hold::Args),
     /// Sends and receives a verified pattern on one connection, both ways at once.
     Bulk(bulk::Args),
+    /// Makes connections that half-close, stall and reset by chance, and verifies every byte.
+    Storm(storm::Args),
     /// Writes to a reader that does not read, until no more is taken.
     Flood(bulk::FloodArgs),
     /// Redirects a cgroup to itself and asks each accepted socket for its original destination.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Peer::Restarts(args) => restarts::run(&args),
         Peer::Hold(args) => hold::run(&args),
         Peer::Bulk(args) => bulk::run(&args),
+        Peer::Storm(args) => storm::run(&args),
         Peer::Flood(args) => bulk::flood(&args),
         Peer::Proxy(args) => proxy::run(&args),
         Peer::Transparent(args) => transparent::run(&args),

@@ -93,6 +93,8 @@ enum Mode {
     Jam,
     /// Never reads.
     Stall,
+    /// Plays the server's end of `peer storm`; `totals` counts in `lines` what ended in order.
+    Storm,
     /// Resets the connection after its first line.
     Reset,
 }
@@ -205,6 +207,24 @@ fn serve(stream: &TcpStream, view: &Value, args: &Args, totals: &Totals) -> Valu
         }
         Mode::Stall => loop {
             std::thread::park();
+        },
+        Mode::Storm => match crate::storm::serve(stream) {
+            Ok(Some(number)) => {
+                totals
+                    .lines
+                    .lock()
+                    .expect("lock")
+                    .insert(format!("{number:x}"));
+                json!("eof")
+            }
+            Ok(None) => json!("cut"),
+            Err(error) => {
+                println!(
+                    "{}",
+                    json!({ "event": "wrong", "error": error.to_string() })
+                );
+                json!("wrong")
+            }
         },
         Mode::Reset => {
             let mut line = String::new();

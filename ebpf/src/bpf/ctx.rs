@@ -7,9 +7,9 @@
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::{
-    bindings::{bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops, bpf_sockopt},
+    bindings::{bpf_sock, bpf_sock_addr, bpf_sock_ops, bpf_sockopt},
     helpers::generated as helpers,
-    programs::{SkLookupContext, SockAddrContext, SockOpsContext, SockoptContext},
+    programs::{SockAddrContext, SockOpsContext, SockoptContext},
 };
 use sidetrack_abi::{Address, Endpoint, flow::FAMILY_V4};
 
@@ -63,8 +63,10 @@ fn by_family(v4: bool, word: u32, words: [u32; 4]) -> Address {
     }
 }
 
-/// `BPF_SK_LOOKUP_F_REPLACE`
-const REPLACE: u64 = 1;
+// After the macros, which it uses too.
+mod lookup;
+
+pub(super) use lookup::Lookup;
 
 /// A socket that the kernel hands out.
 #[derive(Clone, Copy)]
@@ -347,61 +349,5 @@ impl Sockopt {
         } else {
             Some(start as *mut u8)
         }
-    }
-}
-
-/// Context of sk_lookup.
-#[derive(Clone, Copy)]
-pub(super) struct Lookup(*mut bpf_sk_lookup);
-
-impl Lookup {
-    #[inline(always)]
-    pub(super) fn new(ctx: &SkLookupContext) -> Self {
-        Self(ctx.lookup)
-    }
-
-    #[inline(always)]
-    pub(super) fn is_v4(self) -> bool {
-        read!(self.0, family) == AF_INET
-    }
-
-    #[inline(always)]
-    pub(super) fn protocol(self) -> u32 {
-        read!(self.0, protocol)
-    }
-
-    /// In host order.
-    #[inline(always)]
-    pub(super) fn local_port(self) -> u16 {
-        read!(self.0, local_port) as u16
-    }
-
-    #[inline(always)]
-    pub(super) fn local(self) -> Endpoint {
-        let address = by_family(
-            self.is_v4(),
-            read!(self.0, local_ip4),
-            words!(self.0, local_ip6),
-        );
-        Endpoint::new(address, self.local_port())
-    }
-
-    #[inline(always)]
-    pub(super) fn remote(self) -> Endpoint {
-        let address = by_family(
-            self.is_v4(),
-            read!(self.0, remote_ip4),
-            words!(self.0, remote_ip6),
-        );
-        Endpoint::from_be(address, read!(self.0, remote_port))
-    }
-
-    /// Steers the connection to `listener`, which stays referenced. What another program selected
-    /// before is replaced: a port that takes no plain text must not stay with somebody else's
-    /// choice because ours was refused with EEXIST.
-    #[inline(always)]
-    pub(super) fn assign(self, listener: *mut bpf_sock) -> bool {
-        // SAFETY: a helper of this program type; the verifier knows that `listener` is a socket.
-        unsafe { helpers::bpf_sk_assign(self.0.cast(), listener.cast(), REPLACE) == 0 }
     }
 }

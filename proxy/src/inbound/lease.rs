@@ -17,6 +17,7 @@ use crate::{
     addr::{LocalAddr, OriginalDst},
     data::DataPath,
     identity::PeerIdentity,
+    kernel::hop,
     live::{Live, Place},
     record::{Carriage, Direction, Record, TlsFacts},
     refusal::{Reason, Refusal},
@@ -129,7 +130,7 @@ impl Peer {
             &self.identity,
             (self.local, self.from),
             (open.source, open.destination),
-            |ip| own.contains(&ip),
+            |ip| own.contains(&ip) || hop::is_source(ip),
         )?;
         record.source = permit.client();
         self.data.owners.check(&policy, &route, self.local).await?;

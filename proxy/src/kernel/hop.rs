@@ -87,13 +87,24 @@ impl HopRoutes {
             match self.change(family, add, NLM_F_CREATE | NLM_F_EXCL) {
                 Ok(()) => {}
                 Err(error) if is(&error, Errno::EEXIST) => {}
-                // A namespace without IPv6 has no application that listens over it either.
-                Err(error) if family == Family::V6 => {
-                    tracing::debug!(%error, "no route for the hop to IPv6 applications");
-                }
+                // Without IPv6 no application listens over it either: it is switched off on `lo`, or
+                // in the kernel.
+                Err(error)
+                    if family == Family::V6
+                        && [
+                            Errno::EACCES,
+                            Errno::ENODEV,
+                            Errno::EAFNOSUPPORT,
+                            Errno::EOPNOTSUPP,
+                        ]
+                        .into_iter()
+                        .any(|errno| is(&error, errno)) => {}
                 Err(error) => {
                     return Err(KernelError::new(
-                        "adding the route for connections to applications (local 254.77.77.0/24 dev lo)",
+                        format!(
+                            "adding the route for connections to applications ({} in the table local)",
+                            source(family, 0)
+                        ),
                         "`lo` must be up, and CAP_NET_ADMIN is needed in this network namespace",
                         error,
                     ));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sidetrack_abi::{Redirected, Verdict};
+use sidetrack_abi::{Redirected, Verdict, rules::ACTION_REDIRECT};
 
 use super::{OutboundPermit, Policy, Route};
 use crate::{
@@ -33,6 +33,14 @@ impl Policy {
             ..*redirected
         };
         match self.tables.decide(destination, selection) {
+            // It asks the kernel for the destination, which it tells of its own connections alone.
+            Verdict::Redirect(rule) if rule.action == ACTION_REDIRECT => Judged {
+                rule: self.rule_name(&by(rule.index)),
+                outcome: Err(Refusal::new(
+                    Reason::CgroupNew,
+                    format!("the cgroup {path} had just appeared"),
+                )),
+            },
             Verdict::Redirect(rule) => {
                 let redirected = by(rule.index);
                 Judged {
