@@ -195,9 +195,13 @@ fn a_killed_daemon_means_the_rules_fail_mode_and_a_new_one_sends_to_the_proxy_ag
     redirected.connect().unwrap();
     redirected.daemon.signal(Signal::SIGKILL);
     redirected.daemon.wait_end();
-    // Nothing tells the proxy the destination any more.
+    // Nothing tells the proxy the destination any more: until the heartbeat is too old, it closes
+    // what it accepts.
+    let step = format!("connect={}", redirected.world.b.at(7000));
     holds("connects fail", || {
-        connect(&redirected.world) == Err("EHOSTDOWN".to_owned())
+        let said = redirected.world.a.script(&[&step, "send=hello", "line"]);
+        assert!(said.of("line").is_err(), "{said:?}");
+        said.of(&step) == Err("EHOSTDOWN".to_owned())
     });
     let asked = redirected.proxy.asked().len();
     let daemon = Setup::new(&redirected.world, &redirected.world.a)
