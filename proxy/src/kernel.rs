@@ -274,9 +274,12 @@ impl Redirector {
     /// What was attached before stays, and nothing else, if any part fails.
     pub fn attach(&self, points: &attach::Points) -> Result<(), KernelError> {
         let mut proxies = self.proxies.lock();
-        let mount = self.maps.lock().mount().to_path_buf();
-        proxies.begin(&mount, &points.governed);
-        proxies.look(self.kernel())?;
+        // Whoever attaches and goes away sends nothing to the proxies of others either.
+        if points.proxy.is_some() {
+            let mount = self.maps.lock().mount().to_path_buf();
+            proxies.begin(&mount, &points.governed);
+            proxies.look(self.kernel())?;
+        }
         match self.programs.lock().attach(points, self.pins.as_ref()) {
             Ok(attachment) => {
                 *self.links.lock() = Some(attachment);

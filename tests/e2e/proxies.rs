@@ -190,6 +190,30 @@ fn a_stopped_proxy_gets_no_connections_until_it_goes_on() {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
+fn a_killed_daemon_means_the_rules_fail_mode_and_a_new_one_sends_to_the_proxy_again() {
+    let mut redirected = Redirected::start("");
+    redirected.connect().unwrap();
+    redirected.daemon.signal(Signal::SIGKILL);
+    redirected.daemon.wait_end();
+    // Nothing tells the proxy the destination any more: until the heartbeat is too old, it closes
+    // what it accepts.
+    let step = format!("connect={}", redirected.world.b.at(7000));
+    holds("connects fail", || {
+        let said = redirected.world.a.script(&[&step, "send=hello", "line"]);
+        assert!(said.of("line").is_err(), "{said:?}");
+        said.of(&step) == Err("EHOSTDOWN".to_owned())
+    });
+    let asked = redirected.proxy.asked().len();
+    let daemon = Setup::new(&redirected.world, &redirected.world.a)
+        .with(redirect("other", &BOTH, "7000-7999"))
+        .start();
+    daemon.wait_proxy("other", "serving");
+    redirected.connect().unwrap();
+    assert_eq!(redirected.proxy.asked().len(), asked + 1);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
 fn two_proxies_get_the_connections_of_their_own_rules_also_after_a_reload() {
     let world = World::pair();
     let ports = [7000, 7100, 7200];

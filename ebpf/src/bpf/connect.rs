@@ -147,7 +147,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         Verdict::Ignore(_) => return pass(sock, Counter::Ignored),
     };
     let to_proxy = rule.action == ACTION_REDIRECT;
-    if to_proxy && maps::is_proxy(cgroup) {
+    if to_proxy && maps::is_proxy_cgroup(cgroup) {
         // What it connects to for the applications would come back to it without end.
         return pass(sock, Counter::ProxyDirect);
     }
@@ -198,8 +198,8 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
     }
     // Its SYN would leave by the device instead of reaching the loopback listener. The connection
-    // that the proxy makes for it is bound to the device instead.
-    if connection.device != 0 && !addr.bind_to_device(0) {
+    // that the proxy makes for it is bound to the device instead; a proxy of others knows of none.
+    if connection.device != 0 && (to_proxy || !addr.bind_to_device(0)) {
         if direct {
             return pass(sock, Counter::DevicePassed);
         }
@@ -323,7 +323,9 @@ fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16
     Listener::outbound(&key).map(|listener| listener.port())
 }
 
-/// The listener of somebody else's proxy, of which there is one for each family.
+/// The listener of somebody else's proxy, of which there is one for each family. Without our own
+/// daemon nobody sees that the proxy is stopped or shares its cgroup, and nothing may be there that
+/// tells it the destination.
 #[inline(always)]
 fn proxy_port(
     addr: SockAddr,

@@ -259,7 +259,7 @@ pub(super) fn is_forward(key: &FlowKey) -> bool {
 /// Whether a cgroup is that of somebody else's proxy, so that connections are sent to it and not
 /// taken from it.
 #[inline(always)]
-pub(super) fn is_proxy(cgroup: u64) -> bool {
+pub(super) fn is_proxy_cgroup(cgroup: u64) -> bool {
     PROXY_CGROUPS.get_ptr(cgroup).is_some()
 }
 

@@ -165,7 +165,13 @@ impl Proxies {
     }
 
     fn pass(&mut self, kernel: Kernel<'_>, generation: &mut Generation) -> Result<(), KernelError> {
+        let set = generation.set;
+        let there = kernel.maps.lock().proxy_listeners(set);
         let Some(hierarchy) = self.hierarchy.clone() else {
+            // Of a daemon before this one, whose numbers may have meant other proxies.
+            for key in &there {
+                kernel.maps.lock().unregister_proxy(key);
+            }
             return Ok(());
         };
         let sockets = if generation.places.is_empty() {
@@ -173,14 +179,12 @@ impl Proxies {
         } else {
             listening::sockets()?
         };
-        let set = generation.set;
-        let there = kernel.maps.lock().proxy_listeners(set);
         let named: HashSet<ListenerKey> = generation
             .places
             .iter()
             .map(|place| place.key(kernel.netns, set))
             .collect();
-        // Of another generation that had this set, or of a daemon before this one.
+        // Of another generation that had this set.
         for key in there.difference(&named) {
             kernel.maps.lock().unregister_proxy(key);
         }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -72,7 +72,13 @@ async fn what_differs_in_anything_does_not_share_a_tunnel() {
                 ..own()
             },
         ),
-        ("device", PoolKey { device: NonZero::new(3), ..own() }),
+        (
+            "device",
+            PoolKey {
+                device: NonZero::new(3),
+                ..own()
+            },
+        ),
         ("mark", PoolKey { mark: 7, ..own() }),
         ("service", PoolKey { tos: 8, ..own() }),
         ("peer", key(2, 1)),
