@@ -334,7 +334,6 @@ fn proxy_port(
     rule: &Rule,
     family: u32,
 ) -> Option<u16> {
-    // What answers SO_ORIGINAL_DST there is attached by the daemon and goes with it.
     if !maps::is_proxy_alive(settings) {
         return None;
     }
