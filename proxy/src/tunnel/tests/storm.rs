@@ -303,6 +303,10 @@ async fn storm(leases: u64) {
         "{leases} leases on {tunnels} tunnels: {clean} clean, {cut} cut, {refused} refused, {replayed} replayed, {bytes} bytes"
     );
     assert_eq!(clean + cut + refused, leases);
+    if leases < 20 * LANES {
+        // Too few to say what chance made of them.
+        return;
+    }
     assert!(
         clean > leases / 2 && cut > leases / 20 && refused > 0,
         "no storm"
