@@ -4,20 +4,10 @@
 //! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. With
 //! [`pins`], what it attached goes on without it.
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, net::IpAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sidetrack_abi::{
-    Endpoint, ListenerKey, OwnSocket, Redirected,
-    flow::{OWN_EXEMPT, OWN_FORWARD, OWN_HOP},
-    settings::SETTING_MPTCP,
-};
+use sidetrack_abi::{ListenerKey, settings::SETTING_MPTCP};
 
 pub mod attach;
 pub mod cgroup;
@@ -40,6 +30,7 @@ pub mod sockdiag;
 pub mod sys;
 
 pub use attach::Attachment;
+pub use flows::FlowTable;
 pub use load::LoadError;
 use maps::{Heartbeat, Maps};
 use pins::Found;
@@ -76,57 +67,6 @@ pub enum Family {
     V4,
     /// ::1
     V6,
-}
-
-/// The data path's view of the kernel: cheap to clone, no lock on the per-connection path.
-#[derive(Clone)]
-pub struct FlowTable {
-    maps: Arc<flows::FlowMaps>,
-}
-
-impl FlowTable {
-    /// What the client of an accepted socket asked for, by the socket itself.
-    ///
-    /// # Errors
-    /// [`flows::NoOriginal`] if the socket was not redirected here: its connection must be closed.
-    pub fn original(&self, accepted: &impl AsRawFd) -> Result<Redirected, flows::NoOriginal> {
-        self.maps.original(accepted)
-    }
-
-    /// Notes, before connect(), that a socket of ours is not to be redirected.
-    pub fn exempt(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
-        self.maps.note_own(
-            socket,
-            &OwnSocket {
-                kind: OWN_EXEMPT,
-                client: Endpoint::default(),
-            },
-        )
-    }
-
-    /// Notes, before connect(), that a socket of ours connects to an application that is to see the
-    /// socket's own address.
-    pub fn hop(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
-        self.maps.note_own(
-            socket,
-            &OwnSocket {
-                kind: OWN_HOP,
-                client: Endpoint::default(),
-            },
-        )
-    }
-
-    /// Notes, before connect(), that a socket of ours connects to an application for `client`,
-    /// whom accept() and getpeername() are to show there.
-    pub fn forward(&self, socket: &impl AsRawFd, client: SocketAddr) -> Result<(), KernelError> {
-        self.maps.note_own(
-            socket,
-            &OwnSocket {
-                kind: OWN_FORWARD,
-                client: client.into(),
-            },
-        )
-    }
 }
 
 /// Programs, maps and links of one daemon.
@@ -174,9 +114,7 @@ impl Redirector {
                 return Err(error);
             }
         };
-        let flows = FlowTable {
-            maps: maps.flows.clone(),
-        };
+        let flows = FlowTable::new(maps.flows.clone());
         let heartbeat = Arc::clone(&maps.heartbeat);
         Ok(Self {
             netns,

@@ -1,10 +1,13 @@
 //! The maps of the per-connection path.
 
-use std::os::fd::AsRawFd;
+use std::{net::SocketAddr, os::fd::AsRawFd, sync::Arc};
 
 use aya::maps::{MapData, MapError, SkStorage};
 use parking_lot::Mutex;
-use sidetrack_abi::{OwnSocket, Redirected};
+use sidetrack_abi::{
+    Endpoint, OwnSocket, Redirected,
+    flow::{OWN_EXEMPT, OWN_FORWARD, OWN_HOP},
+};
 
 use super::KernelError;
 
@@ -17,6 +20,61 @@ pub enum NoOriginal {
     /// The kernel could not be asked.
     #[error("reading the original destination: {0}")]
     Unreadable(#[from] MapError),
+}
+
+/// The data path's view of the kernel: cheap to clone, no lock on the per-connection path.
+#[derive(Clone)]
+pub struct FlowTable {
+    maps: Arc<FlowMaps>,
+}
+
+impl FlowTable {
+    pub(super) fn new(maps: Arc<FlowMaps>) -> Self {
+        Self { maps }
+    }
+
+    /// What the client of an accepted socket asked for, by the socket itself.
+    ///
+    /// # Errors
+    /// [`NoOriginal`] if the socket was not redirected here: its connection must be closed.
+    pub fn original(&self, accepted: &impl AsRawFd) -> Result<Redirected, NoOriginal> {
+        self.maps.original(accepted)
+    }
+
+    /// Notes, before connect(), that a socket of ours is not to be redirected.
+    pub fn exempt(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
+        self.maps.note_own(
+            socket,
+            &OwnSocket {
+                kind: OWN_EXEMPT,
+                client: Endpoint::default(),
+            },
+        )
+    }
+
+    /// Notes, before connect(), that a socket of ours connects to an application that is to see the
+    /// socket's own address.
+    pub fn hop(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
+        self.maps.note_own(
+            socket,
+            &OwnSocket {
+                kind: OWN_HOP,
+                client: Endpoint::default(),
+            },
+        )
+    }
+
+    /// Notes, before connect(), that a socket of ours connects to an application for `client`,
+    /// whom accept() and getpeername() are to show there.
+    pub fn forward(&self, socket: &impl AsRawFd, client: SocketAddr) -> Result<(), KernelError> {
+        self.maps.note_own(
+            socket,
+            &OwnSocket {
+                kind: OWN_FORWARD,
+                client: client.into(),
+            },
+        )
+    }
 }
 
 /// The maps of the per-connection path: only looked up and written by file descriptor.
