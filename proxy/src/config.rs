@@ -74,7 +74,8 @@ pub struct Limits {
     pub connections: usize,
     /// TLS handshakes in flight at once.
     pub handshakes: usize,
-    /// How long an upstream may take to answer a connect.
+    /// How long an upstream may take to answer a connect. With [`Self::handshake_timeout`], how
+    /// long a peer may take to answer on a tunnel that was idle.
     pub connect_timeout: Duration,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,

@@ -27,8 +27,7 @@ mod verifier;
 
 pub(crate) use leaf::{address, system_time};
 
-/// ALPN of the tunnel between two sidetracks.
-pub const TUNNEL_ALPN: &[u8] = b"sidetrack/1";
+pub use crate::tunnel::ALPN as TUNNEL_ALPN;
 
 /// What peers may negotiate.
 pub(crate) const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13];

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -56,6 +56,53 @@ async fn the_tunnel_used_last_is_taken_first_and_only_under_its_own_key() {
     );
     assert!(pool.take(&key(1, 0)).is_some());
     assert!(pool.take(&key(1, 0)).is_none());
+}
+
+/// Two namespaces may have equal addresses on both ends of their connections.
+#[tokio::test]
+async fn what_differs_in_anything_does_not_share_a_tunnel() {
+    let pool = pool(4, 8);
+    let own = || key(1, 1);
+    for (what, other) in [
+        ("namespace", PoolKey { netns: 2, ..own() }),
+        (
+            "source",
+            PoolKey {
+                bind: Some([10, 0, 0, 1].into()),
+                ..own()
+            },
+        ),
+        (
+            "device",
+            PoolKey {
+                device: NonZero::new(3),
+                ..own()
+            },
+        ),
+        ("mark", PoolKey { mark: 7, ..own() }),
+        ("service", PoolKey { tos: 8, ..own() }),
+        ("peer", key(2, 1)),
+        (
+            "own identity",
+            PoolKey {
+                own: "api".into(),
+                ..own()
+            },
+        ),
+        (
+            "expectation",
+            PoolKey {
+                expect: [Expected::IpSan].into(),
+                ..own()
+            },
+        ),
+        ("generation", key(1, 2)),
+    ] {
+        let (tunnel, _far) = tunnel().await;
+        pool.put(own(), tunnel);
+        assert!(pool.take(&other).is_none(), "another {what}");
+        assert!(pool.take(&own()).is_some());
+    }
 }
 
 #[tokio::test]

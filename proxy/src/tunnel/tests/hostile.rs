@@ -182,6 +182,54 @@ async fn a_server_that_does_not_answer_a_reset_loses_the_tunnel_within_a_second(
 }
 
 #[tokio::test]
+async fn a_server_that_never_answers_open_is_given_up_and_its_tunnel_reset() {
+    let (near, mut raw) = pair().await;
+    let (mut app, lease) = pair().await;
+    let task = tokio::spawn(async move {
+        let patience = Patience {
+            answer: Duration::from_millis(50),
+            idle: None,
+        };
+        let (opening, mut moved) = (Opening::default(), Moved::default());
+        let tunnel = Tunnel::new(near);
+        tunnel
+            .lease(&open(0), lease, opening, patience, &mut moved)
+            .await
+            .outcome
+    });
+    assert_eq!(reason(soon(task).await.unwrap()), Reason::ConnectTimeout);
+    for end in [&mut raw, &mut app] {
+        assert!(drain(end).await.1.is_err(), "it ended in order");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answered_is_waited_for_without_end() {
+    let (near, mut raw) = pair().await;
+    let (mut app, lease) = pair().await;
+    let answer = Duration::from_millis(50);
+    let task = tokio::spawn(async move {
+        let patience = Patience { answer, idle: None };
+        let (opening, mut moved) = (Opening::default(), Moved::default());
+        let tunnel = Tunnel::new(near);
+        tunnel
+            .lease(&open(0), lease, opening, patience, &mut moved)
+            .await
+            .outcome
+    });
+    raw.write_all(&numbered(Kind::Opened, ONE)).await.unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < 4 * answer {
+        tokio::time::sleep(answer).await;
+    }
+    raw.write_all(&data(b"late")).await.unwrap();
+    raw.write_all(&numbered(Kind::Eof, ONE)).await.unwrap();
+    assert_eq!(drain(&mut app).await.0, b"late");
+    drop(app);
+    assert!(matches!(soon(task).await.unwrap(), Outcome::Clean));
+}
+
+#[tokio::test]
 async fn a_server_that_goes_on_after_a_reset_is_stopped_by_bytes_and_not_by_time_alone() {
     let (mut raw, carried) = against().await;
     raw.write_all(&numbered(Kind::Opened, ONE)).await.unwrap();
