@@ -132,29 +132,16 @@ impl Programs {
         pins: Option<&Pins>,
     ) -> Result<Attachment, KernelError> {
         let mut attached: Vec<Attached> = Vec::new();
-        let mut fresh = Vec::new();
         for (name, attach_type, place, lasting) in points.places() {
             let pins = pins.filter(|_| lasting == Lasting::Pinned);
-            match self.attach_one(name, attach_type, &place, pins) {
-                Ok((link, origin)) => {
-                    if origin == Origin::Fresh {
-                        fresh.push(name);
-                    }
-                    attached.push(Attached {
-                        program: name,
-                        attach_type,
-                        place,
-                        link,
-                    });
-                }
-                Err(error) => {
-                    // What was in force before stays so.
-                    for name in fresh {
-                        pins.map(|pins| pins.drop_link(name));
-                    }
-                    return Err(error);
-                }
-            }
+            // Where it fails half-way, what is pinned by then is left to `Left`: it protects.
+            let link = self.attach_one(name, attach_type, &place, pins)?;
+            attached.push(Attached {
+                program: name,
+                attach_type,
+                place,
+                link,
+            });
         }
         if let Some(pins) = pins {
             let kept: Vec<&str> = attached.iter().map(|one| one.program).collect();
@@ -169,7 +156,7 @@ impl Programs {
         attach_type: u32,
         place: &Place,
         pins: Option<&Pins>,
-    ) -> Result<(OwnedFd, Origin), KernelError> {
+    ) -> Result<OwnedFd, KernelError> {
         let program = self.program(name)?;
         let (file, target) = place.open(attach_type)?;
         if let Some(pins) = pins
@@ -177,7 +164,7 @@ impl Programs {
             && link::link_target(found.as_fd()).is_ok_and(|at| at == target)
         {
             return link::update_link(found.as_fd(), program.as_fd())
-                .map(|()| (found, Origin::Adopted))
+                .map(|()| found)
                 .map_err(|error| attaching(name, place, error));
         }
         let made = link::create_link(program.as_fd(), file.as_fd(), attach_type)
@@ -186,7 +173,7 @@ impl Programs {
             // In place of one that is somewhere else, or whose place is gone.
             pins.set_link(name, &made).map_err(pinning)?;
         }
-        Ok((made, Origin::Fresh))
+        Ok(made)
     }
 
     /// Attaches to a cgroup of which this process is not the only user, for as long as the link
@@ -199,7 +186,6 @@ impl Programs {
     ) -> Result<OwnedFd, KernelError> {
         let place = Place::Cgroup(cgroup.into());
         self.attach_one(name, attach_type, &place, None)
-            .map(|(link, _)| link)
     }
 
     fn program(&self, name: &'static str) -> Result<&aya::programs::ProgramFd, KernelError> {
@@ -224,15 +210,6 @@ impl Programs {
             .map(|info| info.id())
             .unwrap_or_default()
     }
-}
-
-/// Where a link comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// It was pinned before.
-    Adopted,
-    /// It was made now.
-    Fresh,
 }
 
 impl Place {

@@ -256,11 +256,6 @@ impl Pins {
         fs::rename(&next, &path).map_err(|error| PinError::file("renaming", &next, error))
     }
 
-    /// Removes one link's pin.
-    pub(super) fn drop_link(&self, program: &str) {
-        let _ = fs::remove_file(self.folder.join(LINKS).join(program));
-    }
-
     /// Removes the links of other programs than these, and the maps of other objects.
     pub(super) fn keep_only(&self, programs: &[&str]) -> Result<(), PinError> {
         for path in entries(&self.folder.join(LINKS)) {

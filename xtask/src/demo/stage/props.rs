@@ -50,11 +50,9 @@ impl Props {
 
     pub(super) fn remove(&self, with_folder: bool) -> Result<()> {
         let namespaces = self.namespaces()?;
-        let killed = self.end_processes(&namespaces)?;
+        self.end_processes(&namespaces)?;
         for name in &namespaces {
-            if killed {
-                self.detach(name);
-            }
+            self.detach(name);
             cmd::output(Command::new("ip").args(["netns", "del", name]))?;
         }
         remove_cgroup(&self.cgroup())?;
@@ -65,13 +63,12 @@ impl Props {
         Ok(())
     }
 
-    /// Ends all processes of the demo, politely first; returns whether that did not do.
-    fn end_processes(&self, namespaces: &[String]) -> Result<bool> {
-        if self.signal(namespaces, Signal::SIGTERM, TERM)? {
-            return Ok(false);
+    /// Ends all processes of the demo, politely first.
+    fn end_processes(&self, namespaces: &[String]) -> Result<()> {
+        if !self.signal(namespaces, Signal::SIGTERM, TERM)? {
+            self.signal(namespaces, Signal::SIGKILL, KILL)?;
         }
-        self.signal(namespaces, Signal::SIGKILL, KILL)?;
-        Ok(true)
+        Ok(())
     }
 
     /// Sends it to all of them and returns whether all ended in time.
@@ -111,7 +108,7 @@ impl Props {
         Ok(pids.into_iter().map(Pid::from_raw).collect())
     }
 
-    /// A daemon that had to be killed may have left pins.
+    /// A daemon that ends leaves its rules in force.
     fn detach(&self, instance: &str) {
         let result =
             cmd::output(Command::new(&self.binary).args(["detach", "--instance", instance]));
