@@ -175,7 +175,7 @@ pub struct Intercept {
 #[schemars(extend("required" = ["listen"]))]
 pub struct Proxy {
     /// Where it listens: a loopback or unspecified address and a port, at most one for each
-    /// family. "[::]:PORT" alone is for both.
+    /// family. `[::]:PORT` alone is for both.
     #[schemars(required)]
     pub listen: Vec<String>,
     /// The user who makes its listening sockets, beside root, whose are always taken. Default:

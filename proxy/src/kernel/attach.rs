@@ -242,6 +242,13 @@ impl Place {
     }
 }
 
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // What redirects goes before what takes the redirected in: the order of attaching, reversed.
+        while self.attached.pop().is_some() {}
+    }
+}
+
 impl Attachment {
     pub(super) fn effective(&self, programs: &Programs) -> Vec<Effective> {
         self.attached

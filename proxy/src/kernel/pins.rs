@@ -148,30 +148,24 @@ impl Pins {
     /// [`PinError`]
     pub fn open(name: &PinName) -> Result<Self, PinError> {
         let folder = instances()?.join(name.to_string());
-        loop {
-            for path in [folder.clone(), folder.join(LINKS)] {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(&path)
-                    .map_err(|error| PinError::file("making", &path, error))?;
+        let lock = loop {
+            make(&folder)?;
+            // None if whoever had it removed it meanwhile.
+            if let Some(lock) = Self::lock(&folder)? {
+                break lock;
             }
-            match Self::lock(&folder)? {
-                Some(lock) => {
-                    let found = match entries(&folder.join(LINKS)).is_empty() {
-                        true => Found::Nothing,
-                        false => Found::InForce,
-                    };
-                    return Ok(Self {
-                        folder,
-                        lock,
-                        found,
-                    });
-                }
-                // Whoever had it removed it meanwhile.
-                None => continue,
-            }
-        }
+        };
+        let links = folder.join(LINKS);
+        make(&links)?;
+        let found = match entries(&links).is_empty() {
+            true => Found::Nothing,
+            false => Found::InForce,
+        };
+        Ok(Self {
+            folder,
+            lock,
+            found,
+        })
     }
 
     /// Takes the folder of `name` if there is one.
@@ -229,12 +223,7 @@ impl Pins {
 
     /// Makes room for the maps of this binary's object.
     pub(super) fn make_maps(&self) -> Result<(), PinError> {
-        let path = maps_of(&self.folder);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| PinError::file("making", &path, error))
+        make(&maps_of(&self.folder))
     }
 
     /// The pinned link of a program, if there is one.
@@ -350,6 +339,14 @@ fn instances() -> Result<PathBuf, PinError> {
 fn maps_of(folder: &Path) -> PathBuf {
     let object = object::SHA256.get(..12).unwrap_or(object::SHA256);
     folder.join(format!("{ARRANGEMENT}-{object}"))
+}
+
+fn make(folder: &Path) -> Result<(), PinError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| PinError::file("making", folder, error))
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
