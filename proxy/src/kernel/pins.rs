@@ -35,9 +35,8 @@ use sidetrack_abi::{
 };
 
 use super::{object, preflight, sys::link};
-use crate::config::Instance;
+use crate::{config::Instance, holder::Holder};
 
-mod holder;
 mod leftover;
 
 pub use leftover::sweep_dead_execs;
@@ -91,7 +90,7 @@ pub enum PinError {
         /// The instance's folder.
         folder: PathBuf,
         /// Who.
-        holder: holder::Holder,
+        holder: Holder,
     },
     /// A file cannot be made, read or removed.
     #[error(
@@ -216,7 +215,7 @@ impl Pins {
             Err((file, Errno::EWOULDBLOCK)) => {
                 return Err(PinError::Held {
                     folder: folder.into(),
-                    holder: holder::Holder::of(&file),
+                    holder: Holder::of(&file),
                 });
             }
             Err((_, errno)) => return Err(PinError::file("locking", folder, errno.into())),
