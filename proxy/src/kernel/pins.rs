@@ -211,6 +211,12 @@ impl Pins {
         Ok(matches!((own, there), (Ok(own), Ok(there)) if own == there).then_some(lock))
     }
 
+    /// Whose they are.
+    pub fn name(&self) -> PinName {
+        let name = self.folder.file_name().unwrap_or_default();
+        PinName(name.to_string_lossy().into_owned())
+    }
+
     /// What was there when it was opened.
     pub fn found(&self) -> Found {
         self.found
