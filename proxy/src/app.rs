@@ -136,7 +136,7 @@ pub struct App {
     generations: reload::Generations,
     suspects: Mutex<Suspects>,
     heartbeat: Heartbeat,
-    hop: HopRoutes,
+    hop: Option<HopRoutes>,
 }
 
 impl App {
@@ -146,6 +146,8 @@ impl App {
     /// [`StartError`]; nothing stays attached.
     pub async fn start(plan: Plan) -> Result<Arc<Self>, StartError> {
         let config = plan.policy.config.clone();
+        // Without pins nobody has said a rule, so that there is no hop.
+        let hop = plan.pins.as_ref().map(|pins| HopRoutes::of(&pins.name()));
         let redirector = Arc::new(Redirector::load(Facts {
             own_cgroup: plan.proxy.id,
             slots: config.intercept.listeners,
@@ -171,9 +173,8 @@ impl App {
         let (stop, stopped) = watch::channel(false);
         let mut heartbeat = Heartbeat::new(config.daemon.heartbeat);
         let tasks = listeners.accept(&data, &mut heartbeat, &stopped);
-        let own = plan.proxy.path.file_name().unwrap_or_default();
         let app = Arc::new(Self {
-            hop: HopRoutes::of(&own.to_string_lossy()),
+            hop,
             data,
             redirector,
             since: Instant::now(),
@@ -202,6 +203,9 @@ impl App {
         app.look_twice_at_listeners()?;
         housekeeping::spawn(&app, cgroups, stopped);
         app.redirector.will_leave(plan.left);
+        if let Some(hop) = &app.hop {
+            hop.stay();
+        }
         Ok(app)
     }
 
@@ -247,7 +251,6 @@ impl App {
             let _ = timeout(LAST_RECORDS, ended).await;
         }
         self.redirector.end();
-        self.hop.remove();
         self.detached.send_replace(true);
         // Closed when the reader of the kernel's refusals has ended: it holds the receiver.
         let _ = timeout(LAST_RECORDS, self.detached.closed()).await;
@@ -260,12 +263,17 @@ impl App {
     }
 
     fn refresh_addresses(&self) -> Result<(), KernelError> {
-        if !self.data.policy.load().config.inbound.is_empty() {
-            self.hop.ensure()?;
-        }
+        self.ensure_hop(&self.data.policy.load().config)?;
         let own = self.redirector.refresh_addresses()?;
         self.data.own_addresses.store(Arc::new(own));
         Ok(())
+    }
+
+    fn ensure_hop(&self, config: &Config) -> Result<(), KernelError> {
+        match &self.hop {
+            Some(hop) if !config.inbound.is_empty() => hop.ensure(),
+            _ => Ok(()),
+        }
     }
 
     /// Counts who listens, before the programs are there to do it.

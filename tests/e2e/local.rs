@@ -126,8 +126,8 @@ fn a_client_whose_note_was_lost_is_not_shown_as_local() {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
-fn the_hops_routes_are_put_back_when_somebody_removes_them_and_go_with_the_daemon() {
-    let mut mesh = Mesh::tunnel();
+fn the_hops_routes_are_put_back_when_somebody_removes_them_and_go_with_detach() {
+    let mesh = Mesh::tunnel();
     let b = mesh.world.b.clone();
     let _server = b.serve(&[b.at(7000), b.at6(7000)], &[]);
     let routes = || {
@@ -151,7 +151,7 @@ fn the_hops_routes_are_put_back_when_somebody_removes_them_and_go_with_the_daemo
             .script(&[&connect, "send=hello", "line"])
             .all_ok();
     }
-    assert_eq!(mesh.b.stop(), 0);
+    mesh.b.detach().expect_code(0);
     assert_eq!(routes(), (false, false));
 }
 

@@ -15,6 +15,7 @@ mod cgroups;
 mod detach;
 mod exec;
 mod fail_closed;
+mod hop;
 mod inbound;
 mod interop;
 mod languages;

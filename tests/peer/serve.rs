@@ -93,6 +93,8 @@ enum Mode {
     Jam,
     /// Never reads.
     Stall,
+    /// Sends each line of standard input to every client, and reads nothing.
+    Tell,
     /// Plays the server's end of `peer storm`; `totals` counts in `lines` what ended in order.
     Storm,
     /// Resets the connection after its first line.
@@ -103,9 +105,23 @@ enum Mode {
 struct Totals {
     connections: AtomicU64,
     lines: Mutex<HashSet<String>>,
+    told: Mutex<Vec<TcpStream>>,
 }
 
 impl Totals {
+    /// What each client's socket said to a line.
+    fn tell(&self, line: &str) -> Value {
+        let told = self.told.lock().expect("lock");
+        let results: Vec<String> = told
+            .iter()
+            .map(|mut stream| match writeln!(stream, "{line}") {
+                Ok(()) => "ok".to_owned(),
+                Err(error) => errno_name(&error),
+            })
+            .collect();
+        json!({ "event": "told", "line": line, "results": results })
+    }
+
     /// What the lines say before their number.
     fn words(&self) -> BTreeSet<String> {
         let lines = self.lines.lock().expect("lock");
@@ -132,7 +148,11 @@ pub(crate) fn run(args: Args) {
         std::thread::spawn(move || accept(&listener, &args, &totals));
     }
     println!("{}", json!({ "event": "ready" }));
-    for _line in std::io::stdin().lines() {
+    for line in std::io::stdin().lines() {
+        if matches!(args.mode, Mode::Tell) {
+            println!("{}", totals.tell(&line.expect("a line")));
+            continue;
+        }
         println!(
             "{}",
             json!({
@@ -208,6 +228,15 @@ fn serve(stream: &TcpStream, view: &Value, args: &Args, totals: &Totals) -> Valu
         Mode::Stall => loop {
             std::thread::park();
         },
+        Mode::Tell => {
+            stream.set_nonblocking(true).expect("set O_NONBLOCK");
+            let told = stream.try_clone().expect("dup");
+            totals.told.lock().expect("lock").push(told);
+            println!("{}", json!({ "event": "will tell" }));
+            loop {
+                std::thread::park();
+            }
+        }
         Mode::Storm => match crate::storm::serve(stream) {
             Ok(Some(number)) => {
                 totals

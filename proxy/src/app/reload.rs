@@ -53,9 +53,7 @@ impl App {
         )?);
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
-        if !policy.config.inbound.is_empty() {
-            self.hop.ensure()?;
-        }
+        self.ensure_hop(&policy.config)?;
         let tables = Arc::clone(&policy.tables);
         // User space first: connections that the kernel redirects by the new rules must find
         // them here, and those of the old rules are still known to the new policy.

@@ -17,7 +17,7 @@ use crate::{
     },
     kernel::{
         cgroup,
-        hop::HopRoutes,
+        hop::{HopRoutes, Removed as Routes},
         pins::{self, PinName, Pins},
         preflight,
     },
@@ -25,6 +25,8 @@ use crate::{
 
 /// How long a daemon may take to end; it does not wait for its connections.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long applications may take to close connections that the daemon's end has cut.
+const ANSWERING: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Arguments of `detach`.
@@ -75,11 +77,15 @@ pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
         }
         _ => told,
     };
+    let routes = remove_routes(instance)?;
     remove_cgroup(&args)?;
     if let Ok(mount) = preflight::cgroup2_mount() {
         pins::sweep_dead_execs(&mount);
     }
     print(&told)?;
+    if let Routes::KeptFor(_) = routes {
+        print(&format!("{routes}; detach again when they are closed\n"))?;
+    }
     Ok(Exit::Done)
 }
 
@@ -140,14 +146,22 @@ fn remove(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// What a daemon that was killed left behind: its routes, and its cgroup, which is below the one
-/// that the daemon was started in, as this command most often is too.
+/// The hop's routes, which any daemon leaves: applications may still answer by them.
+fn remove_routes(instance: &Instance) -> Result<Routes, Failure> {
+    HopRoutes::of(&PinName::of(instance))
+        .remove(ANSWERING)
+        .map_err(|error| {
+            Failure::new(Exit::Failed, "removing the routes to applications").because(&error)
+        })
+}
+
+/// What a daemon that was killed left behind: its cgroup, which is below the one that the daemon
+/// was started in, as this command most often is too.
 fn remove_cgroup(args: &DetachArgs) -> Result<(), Failure> {
     let Ok(mount) = preflight::cgroup2_mount() else {
         return Ok(());
     };
     let name = cgroup::own_name(&args.of.instance);
-    HopRoutes::of(&name).remove();
     let places = [Some(mount.clone()), cgroup::current(&mount).ok()];
     for folder in places
         .into_iter()

@@ -1,34 +1,34 @@
 //! The addresses that the proxy connects to applications from.
 //!
 //! No interface has them: an application that is not told its client's true address, for whatever
-//! reason, sees one that is neither its own host's nor anybody else's. Two routes in the table
-//! `local` make them addresses of this network namespace. Each instance has routes of its own, told
-//! apart by their metric, so that one that ends takes nothing from another.
+//! reason, sees one that is neither its own host's nor anybody else's. A route in the table `local`
+//! makes those of each family addresses of this network namespace. Without it an application's
+//! answers would leave the host by the default route, in plain text: an `unreachable` route in the
+//! table `main` stands behind it. Both go only when nobody answers to such an address any more.
+//!
+//! Each instance has routes of its own, told apart by their metric, so that one that ends takes
+//! nothing from another.
 
 use std::{
-    io,
+    fmt, fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::atomic::{AtomicU8, Ordering},
+    os::unix::fs::MetadataExt as _,
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
-};
-use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
-};
-use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_ROUTE};
-use nix::{errno::Errno, net::if_::if_nametoindex};
+use nix::errno::Errno;
 use sidetrack_abi::inbound::{HOP_V4, HOP_V6};
 
-use super::{Family, KernelError};
+use super::{Family, KernelError, pins::PinName, preflight, sockdiag};
 
-/// `RT_TABLE_LOCAL`, include/uapi/linux/rtnetlink.h.
-const TABLE_LOCAL: u8 = 255;
-/// More than the kernel's answer to one request.
-const RECEIVE: usize = 4 * 1024;
+mod route;
+
+use route::Kind;
+
+/// How often it is looked whether the applications' sockets are gone.
+const POLL: Duration = Duration::from_millis(20);
 
 /// The next address to connect from, of 256 in turn: from a single one, an application could be
 /// reached only as often at a time as there are ephemeral ports, with those in TIME_WAIT.
@@ -58,22 +58,50 @@ fn source(family: Family, number: u8) -> IpAddr {
     }
 }
 
-/// The routes of one instance; removed when dropped.
+/// The routes of one instance.
 #[derive(Debug)]
 pub struct HopRoutes {
     metric: u32,
+    /// Some are of this process's making, and nothing depends on them yet.
+    provisional: AtomicBool,
+}
+
+/// What became of an instance's routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// There are none any more.
+    All,
+    /// They stay for this many sockets of applications, which would send by the default route.
+    KeptFor(usize),
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("no route is left"),
+            Self::KeptFor(sockets) => write!(
+                f,
+                "the routes of {}/24 and {}/96 stay: applications have {sockets} sockets that were \
+                 connected from there, and would send to them in plain text by the default route",
+                source(Family::V4, 0),
+                source(Family::V6, 0),
+            ),
+        }
+    }
 }
 
 impl HopRoutes {
-    /// Those of the instance whose own cgroup has this name. Makes none yet.
-    pub fn of(own_cgroup: &str) -> Self {
-        // FNV-1a: it has to be the same after a crash, and of two instances seldom equal. Then
-        // the one that ends takes the other's, which puts them back when it hears of it.
-        let hash = own_cgroup.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+    /// Those of the instance that has the pins of this name. Makes none yet.
+    ///
+    /// Pins are what one process alone holds at a time, `exec` too: so do its routes. The same
+    /// name in another bpf file system is another instance.
+    pub fn of(name: &PinName) -> Self {
+        let system = preflight::bpffs_mount()
+            .and_then(fs::metadata)
+            .map_or(0, |found| found.dev());
         Self {
-            metric: hash.max(1),
+            metric: metric(system, name),
+            provisional: AtomicBool::new(false),
         }
     }
 
@@ -83,105 +111,158 @@ impl HopRoutes {
     /// Without CAP_NET_ADMIN in the namespace, or where `lo` is down.
     pub fn ensure(&self) -> Result<(), KernelError> {
         for family in [Family::V4, Family::V6] {
-            let add = |message| RouteNetlinkMessage::NewRoute(message);
-            match self.change(family, add, NLM_F_CREATE | NLM_F_EXCL) {
-                Ok(()) => {}
-                Err(error) if is(&error, Errno::EEXIST) => {}
-                // Without IPv6 no application listens over it either: it is switched off on `lo`, or
-                // in the kernel.
-                Err(error)
-                    if family == Family::V6
-                        && [
-                            Errno::EACCES,
-                            Errno::ENODEV,
-                            Errno::EAFNOSUPPORT,
-                            Errno::EOPNOTSUPP,
-                        ]
-                        .into_iter()
-                        .any(|errno| is(&error, errno)) => {}
-                Err(error) => {
-                    return Err(KernelError::new(
-                        format!(
-                            "adding the route for connections to applications ({} in the table local)",
-                            source(family, 0)
-                        ),
-                        "`lo` must be up, and CAP_NET_ADMIN is needed in this network namespace",
-                        error,
-                    ));
-                }
+            // What protects first: the other may be removed at any time from then on.
+            for kind in [Kind::Unreachable, Kind::Local] {
+                self.add(family, kind)?;
             }
         }
         Ok(())
     }
 
-    /// Removes those that are there.
-    pub fn remove(&self) {
-        for family in [Family::V4, Family::V6] {
-            match self.change(family, RouteNetlinkMessage::DelRoute, 0) {
-                Ok(()) => {}
-                Err(error) if is(&error, Errno::ESRCH) => {}
-                Err(error) => tracing::debug!(%error, "removing the hop's route"),
+    fn add(&self, family: Family, kind: Kind) -> Result<(), KernelError> {
+        match route::add(family, kind, self.metric) {
+            Ok(()) => {
+                self.provisional.store(true, Ordering::Relaxed);
+                Ok(())
             }
+            Err(error) if is(&error, Errno::EEXIST) => Ok(()),
+            // Without IPv6 no application listens over it either: it is switched off on `lo`, or
+            // in the kernel.
+            Err(error)
+                if family == Family::V6
+                    && [
+                        Errno::EACCES,
+                        Errno::ENODEV,
+                        Errno::EAFNOSUPPORT,
+                        Errno::EOPNOTSUPP,
+                    ]
+                    .into_iter()
+                    .any(|errno| is(&error, errno)) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(KernelError::new(
+                format!(
+                    "adding the {kind} route for connections to applications ({})",
+                    source(family, 0)
+                ),
+                "`lo` must be up, and CAP_NET_ADMIN is needed in this network namespace",
+                error,
+            )),
         }
     }
 
-    fn change(
-        &self,
-        family: Family,
-        how: impl Fn(RouteMessage) -> RouteNetlinkMessage,
-        flags: u16,
-    ) -> io::Result<()> {
-        let mut route = RouteMessage::default();
-        let (address_family, length, address) = match source(family, 0) {
-            IpAddr::V4(v4) => (AddressFamily::Inet, 24, RouteAddress::Inet(v4)),
-            IpAddr::V6(v6) => (AddressFamily::Inet6, 96, RouteAddress::Inet6(v6)),
-        };
-        route.header.address_family = address_family;
-        route.header.destination_prefix_length = length;
-        route.header.table = TABLE_LOCAL;
-        route.header.protocol = RouteProtocol::Static;
-        route.header.scope = RouteScope::Host;
-        route.header.kind = RouteType::Local;
-        route.attributes = vec![
-            RouteAttribute::Destination(address),
-            RouteAttribute::Oif(if_nametoindex("lo")?),
-            RouteAttribute::Priority(self.metric),
-        ];
-        request(how(route), flags)
+    /// Applications' connections depend on them from now on: dropping this leaves them.
+    pub fn stay(&self) {
+        self.provisional.store(false, Ordering::Relaxed);
+    }
+
+    /// Removes those that are there, once no socket of an application needs them: its answers
+    /// would leave the host. Waits `patience` for that.
+    ///
+    /// # Errors
+    /// The kernel's list of sockets cannot be read, or a route not be changed; they may be there
+    /// still.
+    pub fn remove(&self, patience: Duration) -> Result<Removed, KernelError> {
+        let until = Instant::now() + patience;
+        let mut kept = 0;
+        for family in [Family::V4, Family::V6] {
+            kept += self.remove_of(family, until)?;
+        }
+        Ok(match kept {
+            0 => Removed::All,
+            sockets => Removed::KeptFor(sockets),
+        })
+    }
+
+    /// Number of sockets for which they stay.
+    fn remove_of(&self, family: Family, until: Instant) -> Result<usize, KernelError> {
+        let mut first = true;
+        loop {
+            let needed = answering(family)?;
+            if needed == 0 {
+                self.delete(family, Kind::Local)?;
+                self.delete(family, Kind::Unreachable)?;
+                return Ok(0);
+            }
+            // Another instance's route may carry them. Of two that look at once, the one that
+            // deleted last finds none, and puts its own back.
+            if first && self.delete(family, Kind::Local)? {
+                if route::leads_to_this_host(family) {
+                    self.delete(family, Kind::Unreachable)?;
+                    return Ok(0);
+                }
+                self.add(family, Kind::Local)?;
+            }
+            first = false;
+            if Instant::now() >= until {
+                return Ok(needed);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Whether it was there.
+    fn delete(&self, family: Family, kind: Kind) -> Result<bool, KernelError> {
+        match route::delete(family, kind, self.metric) {
+            Ok(()) => Ok(true),
+            Err(error)
+                if is(&error, Errno::ESRCH)
+                    || family == Family::V6 && is(&error, Errno::EAFNOSUPPORT) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(KernelError::new(
+                format!(
+                    "removing the {kind} route for connections to applications ({})",
+                    source(family, 0)
+                ),
+                "CAP_NET_ADMIN is needed in this network namespace",
+                error,
+            )),
+        }
     }
 }
 
 impl Drop for HopRoutes {
     fn drop(&mut self) {
-        self.remove();
+        if *self.provisional.get_mut()
+            && let Err(error) = self.remove(Duration::ZERO)
+        {
+            tracing::warn!(%error, "removing what a start that failed has made");
+        }
     }
+}
+
+/// Number of sockets of this network namespace whose peer is the proxy's hop.
+fn answering(family: Family) -> Result<usize, KernelError> {
+    let peers = sockdiag::peers().map_err(|error| {
+        KernelError::new(
+            "listing connected sockets (sock_diag)",
+            "the kernel needs CONFIG_INET_DIAG",
+            error,
+        )
+    })?;
+    Ok(peers
+        .into_iter()
+        .map(|ip| ip.to_canonical())
+        .filter(|ip| is_source(*ip) && ip.is_ipv4() == (family == Family::V4))
+        .count())
+}
+
+/// FNV-1a: it has to be the same after a crash, and of two instances seldom equal. Then the one
+/// that ends takes the other's, which puts them back when it hears of it.
+fn metric(system: u64, name: &PinName) -> u32 {
+    let name = name.to_string();
+    let bytes = system.to_ne_bytes().into_iter().chain(name.bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    hash.max(1)
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno as i32)
-}
-
-/// Asks for one change and waits for the kernel's answer to it.
-fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&NetlinkAddr::new(0, 0))?;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-    let mut request = NetlinkMessage::new(header, message.into());
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let mut answer = vec![0; RECEIVE];
-    let size = socket.recv(&mut &mut answer[..], 0)?;
-    let answer = answer.get(..size).unwrap_or_default();
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    match answer.payload {
-        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -202,11 +283,11 @@ mod tests {
 
     #[test]
     fn instances_have_routes_of_their_own() {
-        let metric = |name| {
-            let routes = std::mem::ManuallyDrop::new(HopRoutes::of(name));
-            routes.metric
-        };
-        assert_eq!(metric("sidetrack-default"), metric("sidetrack-default"));
-        assert_ne!(metric("sidetrack-default"), metric("sidetrack-blue"));
+        let default = PinName::of(&"default".parse().unwrap());
+        let blue = PinName::of(&"blue".parse().unwrap());
+        assert_eq!(metric(1, &default), metric(1, &default));
+        assert_ne!(metric(1, &default), metric(1, &blue));
+        assert_ne!(metric(1, &default), metric(2, &default));
+        assert_ne!(metric(1, &PinName::exec(7)), metric(1, &PinName::exec(8)));
     }
 }

@@ -48,7 +48,11 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
 pub fn routed_sources() -> Vec<(IpNet, IpAddr)> {
     let v4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
-    let mut nets: Vec<IpNet> = routes_v4(&v4).chain(routes_v6(&v6)).collect();
+    let mut nets: Vec<IpNet> = routes_v4(&v4)
+        .chain(routes_v6(&v6))
+        // Ours, which every family would be there by.
+        .filter(|net| !Address::from(net.addr()).is_hop())
+        .collect();
     nets.sort();
     nets.dedup();
     if nets.len() > SOURCE_ENTRIES {
@@ -140,11 +144,8 @@ fn routes_v6(text: &str) -> impl Iterator<Item = IpNet> + '_ {
         let mut columns = line.split_ascii_whitespace();
         let network = Ipv6Addr::from(u128::from_str_radix(columns.next()?, 16).ok()?);
         let length = u8::from_str_radix(columns.next()?, 16).ok()?;
-        let local = network.is_multicast()
-            || network.is_loopback()
-            || network.is_unicast_link_local()
-            // Ours, which every family would be there by.
-            || Address::from(IpAddr::from(network)).is_hop();
+        let local =
+            network.is_multicast() || network.is_loopback() || network.is_unicast_link_local();
         let net = Ipv6Net::new(network, length).ok()?.trunc();
         (!local).then_some(net.into())
     })
@@ -173,8 +174,6 @@ mod tests {
         assert_eq!(nets, ["0.0.0.0/0", "10.0.0.0/24"]);
         let v6 = "fd770000000000000000000000000000 40 00000000000000000000000000000000 00 \
                   00000000000000000000000000000000 00000100 00000001 00000000 00000001 v0\n\
-                  01000000000000005349444500000000 60 00000000000000000000000000000000 00 \
-                  00000000000000000000000000000000 0000004d 00000001 00000000 80000001       lo\n\
                   fe800000000000000000000000000000 40 00000000000000000000000000000000 00 \
                   00000000000000000000000000000000 00000100 00000001 00000000 00000001 v0\n";
         let nets: Vec<String> = routes_v6(v6).map(|net| net.to_string()).collect();

@@ -225,6 +225,12 @@ impl Pins {
         Ok(matches!((own, there), (Ok(own), Ok(there)) if own == there).then_some(lock))
     }
 
+    /// Whose they are.
+    pub fn name(&self) -> PinName {
+        let name = self.folder.file_name().unwrap_or_default();
+        PinName(name.to_string_lossy().into_owned())
+    }
+
     /// Says what is to be left when this is dropped; it is as it was found unless somebody does.
     pub(super) fn will_leave(&mut self, left: Left) {
         self.left = left;

@@ -1,6 +1,9 @@
-//! The kernel's list of listening TCP sockets, by netlink sock_diag.
+//! The kernel's list of TCP sockets, by netlink sock_diag.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -8,7 +11,7 @@ use netlink_packet_core::{
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, nlas::Nla},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
 };
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 
@@ -36,8 +39,25 @@ pub struct Listening {
 
 /// All listening TCP sockets of this network namespace.
 pub fn listening() -> io::Result<Vec<Listening>> {
-    let mut found = dump(AF_INET, StateFlags::LISTEN)?;
-    found.extend(dump(AF_INET6, StateFlags::LISTEN)?);
+    let mut found = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        dump(family, StateFlags::LISTEN, |response| {
+            found.push(Listening::from(response));
+        })?;
+    }
+    Ok(found)
+}
+
+/// Whom the connected TCP sockets of this network namespace may still send bytes of their
+/// applications to, one entry for each socket; not canonical.
+pub fn peers() -> io::Result<Vec<IpAddr>> {
+    let mute = StateFlags::LISTEN | StateFlags::TIME_WAIT | StateFlags::CLOSE;
+    let mut found = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        dump(family, StateFlags::all() - mute, |response| {
+            found.push(response.header.socket_id.destination_address);
+        })?;
+    }
     Ok(found)
 }
 
@@ -46,10 +66,10 @@ pub fn listening() -> io::Result<Vec<Listening>> {
 /// # Errors
 /// ENOENT or EPROTONOSUPPORT if it was built without, or its modules cannot be loaded.
 pub fn probe() -> io::Result<()> {
-    dump(AF_INET, StateFlags::empty()).map(drop)
+    dump(AF_INET, StateFlags::empty(), |_| {})
 }
 
-fn dump(family: u8, states: StateFlags) -> io::Result<Vec<Listening>> {
+fn dump(family: u8, states: StateFlags, mut each: impl FnMut(&InetResponse)) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
@@ -76,7 +96,6 @@ fn dump(family: u8, states: StateFlags) -> io::Result<Vec<Listening>> {
     request.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
 
-    let mut found = Vec::new();
     let mut buffer = vec![0; RECEIVE];
     loop {
         let size = socket.recv(&mut &mut buffer[..], 0)?;
@@ -86,26 +105,10 @@ fn dump(family: u8, states: StateFlags) -> io::Result<Vec<Listening>> {
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
             let length = (message.header.length as usize).next_multiple_of(4);
             match message.payload {
-                NetlinkPayload::Done(_) => return Ok(found),
+                NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    let id = &response.header.socket_id;
-                    let mut listening = Listening {
-                        at: SocketAddr::new(id.source_address, id.source_port),
-                        v6_only: false,
-                        cgroup: 0,
-                        uid: response.header.uid,
-                        inode: response.header.inode,
-                        cookie: cookie(id.cookie),
-                    };
-                    for nla in &response.nlas {
-                        match nla {
-                            Nla::SkV6Only(only) => listening.v6_only = *only,
-                            Nla::Other(other) => read_cgroup(other, &mut listening),
-                            _ => {}
-                        }
-                    }
-                    found.push(listening);
+                    each(&response);
                 }
                 _ => {}
             }
@@ -114,6 +117,28 @@ fn dump(family: u8, states: StateFlags) -> io::Result<Vec<Listening>> {
             }
             rest = rest.get(length..).unwrap_or_default();
         }
+    }
+}
+
+impl From<&InetResponse> for Listening {
+    fn from(response: &InetResponse) -> Self {
+        let id = &response.header.socket_id;
+        let mut listening = Self {
+            at: SocketAddr::new(id.source_address, id.source_port),
+            v6_only: false,
+            cgroup: 0,
+            uid: response.header.uid,
+            inode: response.header.inode,
+            cookie: cookie(id.cookie),
+        };
+        for nla in &response.nlas {
+            match nla {
+                Nla::SkV6Only(only) => listening.v6_only = *only,
+                Nla::Other(other) => read_cgroup(other, &mut listening),
+                _ => {}
+            }
+        }
+        listening
     }
 }
 

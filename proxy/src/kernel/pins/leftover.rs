@@ -1,14 +1,20 @@
 //! What an `exec` that was killed left behind.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{PinError, PinName, Pins, entries, instances};
-use crate::kernel::cgroup;
+use crate::kernel::{
+    cgroup,
+    hop::{HopRoutes, Removed},
+};
 
 /// Begins the names of `exec`'s pins.
 pub(super) const EXEC: &str = "exec_";
 
-/// Removes pins and cgroups of every `exec` that was killed and whose command has left no
+/// How long sockets of a command that has ended may take to go.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Removes pins, cgroups and routes of every `exec` that was killed and whose command has left no
 /// process behind. Those of a process that still runs stay: its connections are to be refused
 /// rather than to go out as they are.
 pub fn sweep_dead_execs(mount: &Path) {
@@ -37,9 +43,19 @@ fn sweep(mount: &Path, pid: u32) -> Result<(), PinError> {
         Ok(None) | Err(PinError::Held { .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
-    if cgroup::remove_named(mount, &cgroup::exec_name(pid)) {
-        pins.remove()
-    } else {
-        Ok(())
+    if !cgroup::remove_named(mount, &cgroup::exec_name(pid)) {
+        return Ok(());
+    }
+    match HopRoutes::of(&pins.name()).remove(PATIENCE) {
+        Ok(Removed::All) => pins.remove(),
+        // The pins stay too, so that the next sweep tries again.
+        Ok(kept) => {
+            tracing::warn!(exec = pid, "{kept}; a later exec or detach removes them");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(exec = pid, %error, "removing the routes of an exec");
+            Ok(())
+        }
     }
 }
