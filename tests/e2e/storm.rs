@@ -63,8 +63,8 @@ impl Blow {
     fn random(random: &mut fastrand::Rng) -> Self {
         match random.u8(0..20) {
             0..6 => Self::Kill,
-            6..10 => Self::KillAtStart,
-            10..16 => Self::Stop,
+            6..9 => Self::KillAtStart,
+            9..17 => Self::Stop,
             _ => Self::Hold,
         }
     }
