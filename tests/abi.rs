@@ -80,6 +80,7 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
     let mut judged = BTreeSet::new();
     for (name, expected) in [
         (map::ACTIVE, (index, size_of::<u32>())),
+        (map::HEARTBEAT, (index, size_of::<u64>())),
         (map::SETTINGS, (index, size_of::<Settings>())),
         (map::COUNTERS, (index, size_of::<u64>())),
         (map::EVENTS, (0, 0)),

@@ -33,7 +33,6 @@ pub use attach::Attachment;
 pub use flows::FlowTable;
 pub use load::LoadError;
 use maps::{Heartbeat, Maps};
-use pins::Found;
 pub use pins::{Left, Pins};
 use rules::RuleTables;
 
@@ -82,8 +81,7 @@ pub struct Redirector {
     links: Mutex<Option<Attachment>>,
     proxies: Mutex<proxies::Proxies>,
     tables: arc_swap::ArcSwap<RuleTables>,
-    pins: Option<Pins>,
-    left: Mutex<Left>,
+    pins: Mutex<Option<Pins>>,
 }
 
 /// What a redirector is made with.
@@ -105,15 +103,7 @@ impl Redirector {
     /// [`LoadError`] with the verifier's words if the kernel rejects a program.
     pub fn load(facts: Facts) -> Result<Self, LoadError> {
         let netns = sys::netns_cookie().map_err(LoadError::Netns)?;
-        let (programs, maps) = match load::load(netns, facts.pins.as_ref()) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                if let Some(pins) = facts.pins {
-                    pins.leave(Left::AsFound);
-                }
-                return Err(error);
-            }
-        };
+        let (programs, maps) = load::load(netns, facts.pins.as_ref())?;
         let flows = FlowTable::new(maps.flows.clone());
         let heartbeat = Arc::clone(&maps.heartbeat);
         Ok(Self {
@@ -124,8 +114,7 @@ impl Redirector {
             flows,
             heartbeat,
             alive_for: facts.alive_for,
-            pins: facts.pins,
-            left: Mutex::new(Left::AsFound),
+            pins: Mutex::new(facts.pins),
             programs: Mutex::new(programs),
             links: Mutex::new(None),
             proxies: Mutex::default(),
@@ -255,13 +244,6 @@ impl Redirector {
             .reconcile_listening(self.netns, &truth, mend)
     }
 
-    /// Whether rules of this instance were in force before, without a proxy.
-    pub fn was_in_force(&self) -> bool {
-        self.pins
-            .as_ref()
-            .is_some_and(|pins| pins.found() == Found::InForce)
-    }
-
     /// Tells the programs when the data path was last seen to move, in nanoseconds of
     /// CLOCK_MONOTONIC.
     pub fn beat(&self, at: u64) -> Result<(), KernelError> {
@@ -273,6 +255,7 @@ impl Redirector {
     /// # Errors
     /// What was attached before stays, and nothing else, if any part fails.
     pub fn attach(&self, points: &attach::Points) -> Result<(), KernelError> {
+        let pins = self.pins.lock();
         let mut proxies = self.proxies.lock();
         // Whoever attaches and goes away sends nothing to the proxies of others either.
         if points.proxy.is_some() {
@@ -280,7 +263,7 @@ impl Redirector {
             proxies.begin(&mount, &points.governed);
             proxies.look(self.kernel())?;
         }
-        match self.programs.lock().attach(points, self.pins.as_ref()) {
+        match self.programs.lock().attach(points, pins.as_ref()) {
             Ok(attachment) => {
                 *self.links.lock() = Some(attachment);
                 Ok(())
@@ -310,19 +293,21 @@ impl Redirector {
         }
     }
 
-    /// Says what is to be left in the kernel.
+    /// Says what is to be left in the kernel; without this, or without pins, what was found.
     pub fn will_leave(&self, left: Left) {
-        *self.left.lock() = left;
+        if let Some(pins) = self.pins.lock().as_mut() {
+            pins.will_leave(left);
+        }
     }
 
     /// Ends as [`Redirector::will_leave`] said: with [`Left::InForce`] the programs go on, and
     /// without pins they never do.
     pub fn end(&self) {
-        if let Some(pins) = &self.pins {
-            pins.make(*self.left.lock());
-        }
+        let mut held = self.pins.lock();
+        let removed = held.take_if(|pins| pins.left() != Left::InForce);
         self.links.lock().take();
         self.proxies.lock().detach();
+        drop(removed);
     }
 
     /// What the kernel says is attached and effective.
@@ -352,13 +337,5 @@ impl Redirector {
     /// The ring buffer of refusals, once.
     pub fn take_events(&self) -> Option<events::RefusedEvents> {
         self.maps.lock().take_events()
-    }
-}
-
-impl Drop for Redirector {
-    fn drop(&mut self) {
-        if let Some(pins) = self.pins.take() {
-            pins.leave(*self.left.lock());
-        }
     }
 }

@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod data;
+pub mod holder;
 pub mod identity;
 pub mod inbound;
 pub mod kernel;

@@ -248,12 +248,18 @@ fn a_changed_attach_point_is_taken_over_and_the_old_one_is_left() {
 fn of_two_daemons_of_one_name_that_start_at_once_one_serves_and_the_other_names_it() {
     let world = World::pair();
     let _server = world.b.serve(&[world.b.at(7000)], &[]);
-    let setup = || Setup::new(&world, &world.a).with(rules::outbound_passthrough());
+    let config = Setup::new(&world, &world.a)
+        .with(rules::outbound_passthrough())
+        .write();
+    let start = || {
+        let mut command = world
+            .a
+            .command_in(world.a.daemons().path(), harness::sidetrack_bin());
+        command.args(["run", "--config"]).arg(&config);
+        Running::spawn(command)
+    };
     for _ in 0..10 {
-        let mut both = [
-            Running::spawn(setup().command()),
-            Running::spawn(setup().command()),
-        ];
+        let mut both = [start(), start()];
         holds("one of them has ended", || {
             both.iter_mut().any(Running::has_ended)
         });

@@ -183,7 +183,17 @@ fn a_server_whose_backlog_is_full_ends_the_lease_by_its_time_and_spares_the_tunn
 #[ignore = "privileged: run by cargo xtask test"]
 fn a_peer_that_hangs_with_an_idle_tunnel_ends_the_connection_by_its_time() {
     let limits = "[limits]\nconnect_timeout = \"1s\"\nhandshake_timeout = \"1s\"\n";
-    let mut mesh = Mesh::with("tunnel", limits, "");
+    let world = World::pair();
+    // Longer than the test: what is taken for dead does not even take connections.
+    let b = Setup::new(&world, &world.b)
+        .heartbeat("1min")
+        .with(rules::inbound(r#"["tunnel"]"#, "spiffe://example.org/a"))
+        .start();
+    let a = Setup::new(&world, &world.a)
+        .with(rules::outbound_mtls("tunnel", "spiffe://example.org/b"))
+        .with(limits)
+        .start();
+    let mut mesh = Mesh { a, b, world };
     let _server = mesh.world.b.serve(&[mesh.world.b.at(7000)], &["--quiet"]);
     hello(&mesh.world).all_ok();
     mesh.a.wait_records(1);

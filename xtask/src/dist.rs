@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result};
 use crate::{build, cmd, ebpf, setup};
 
 /// What goes into the archive beside the binary.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "scripts/sidetrack.toml",
     "scripts/sidetrack.service",
+    "scripts/sidetrack-guard.service",
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -18,6 +19,9 @@ const FILES: [&str; 9] = [
     "LICENSE-APACHE",
     "LICENSE-GPL-2.0",
 ];
+
+/// The example of a proxy of others.
+const REDIRECT: [&str; 3] = ["sidetrack.toml", "redsocks.conf", "redirect.conf"];
 
 pub(crate) fn run() -> Result<()> {
     setup::ensure(setup::Purpose::Build)?;
@@ -40,6 +44,14 @@ pub(crate) fn run() -> Result<()> {
         let from = cmd::root().join(file);
         let to = folder.join(from.file_name().context("a release file without a name")?);
         copy(from, to)?;
+    }
+    let redirect = folder.join("examples/redirect");
+    fs::create_dir_all(&redirect).with_context(|| format!("creating {}", redirect.display()))?;
+    for file in REDIRECT {
+        copy(
+            cmd::root().join("scripts/examples/redirect").join(file),
+            redirect.join(file),
+        )?;
     }
 
     let archive = format!("{name}.tar.gz");

@@ -17,8 +17,8 @@ use sidetrack_abi::{
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
-        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, Rule, SELECTION_NONE,
-        UserKey,
+        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, RULE_UNCLASSIFIED, Rule,
+        SELECTION_NONE, UserKey,
     },
     settings::{
         SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_USERS, Settings,
@@ -119,10 +119,17 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     if cgroup == settings.own_cgroup || maps::own(sock).is_some() {
         return Outcome::Pass;
     }
-    if !restore_device(addr, sock) {
-        return Outcome::Fail;
-    }
     let selection = selection(settings, set, cgroup);
+    if !restore_device(addr, sock) {
+        let rule = Rule {
+            index: RULE_UNCLASSIFIED,
+            ..Rule::default()
+        };
+        let connection = describe(settings, sock, asked, family, &rule, selection, cgroup);
+        maps::count(Counter::DeviceBound);
+        // Its storage still knows the device, for the next attempt.
+        return refuse(connection, EVENT_DEVICE_BOUND, ENODEV);
+    }
     let verdict = decide(
         &set,
         &Query {
@@ -355,6 +362,11 @@ fn pass(sock: Sock, counter: Counter) -> Outcome {
 #[inline(always)]
 fn fail(sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
     maps::forget_client(sock);
+    refuse(connection, kind, errno)
+}
+
+#[inline(always)]
+fn refuse(connection: Redirected, kind: u32, errno: u32) -> Outcome {
     // SAFETY: read-only data; volatile, or the compiler would take the zero above for its value.
     let chosen = unsafe { core::ptr::read_volatile(&raw const HAS_SET_RETVAL) } != 0;
     let errno = if chosen { errno } else { EPERM };

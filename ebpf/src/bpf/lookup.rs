@@ -45,10 +45,12 @@ fn steer(lookup: Lookup) -> u32 {
     // the compiler would take the zero above for its value.
     let netns = unsafe { core::ptr::read_volatile(&raw const NETNS_COOKIE) };
     let (local, remote) = (lookup.local(), lookup.remote());
-    if is_from_this_host(netns, local, remote) {
+    let plain = port.flags & PORT_ACCEPTS_PLAIN != 0;
+    let alive = maps::is_proxy_alive(settings);
+    // What was an own address when the daemon last looked may be anybody's by now.
+    if is_from_this_host(netns, local, remote, alive || plain) {
         return SK_PASS;
     }
-    let plain = port.flags & PORT_ACCEPTS_PLAIN != 0;
     if !is_listening(netns, local, lookup.is_v4()) {
         maps::count(Counter::NotListening);
         // For a port that takes no plain text there is no way past the proxy, also not in the
@@ -57,12 +59,12 @@ fn steer(lookup: Lookup) -> u32 {
     }
     let family = if lookup.is_v4() { FAMILY_V4 } else { FAMILY_V6 };
     let slot = u32::from(remote.port()) % settings.slots.max(1);
-    let alive = maps::is_proxy_alive(settings).then_some(ListenerKey {
+    let key = alive.then_some(ListenerKey {
         netns,
         family,
         slot,
     });
-    let Some(listener) = alive.and_then(|key| Listener::inbound(&key)) else {
+    let Some(listener) = key.and_then(|key| Listener::inbound(&key)) else {
         maps::count(Counter::InboundNoListener);
         return if plain { SK_PASS } else { SK_DROP };
     };
@@ -77,9 +79,10 @@ fn steer(lookup: Lookup) -> u32 {
 
 /// The interface does not tell: a connection of this host to its own address is seen on the
 /// device that has the address, not on lo (`ip_route_output_key_hash_rcu()`, net/ipv4/route.c).
-/// The source does: nobody else can finish a handshake from an address of ours.
+/// The source does: nobody else can finish a handshake from an address of ours, as long as the
+/// own addresses are `known`.
 #[inline(always)]
-fn is_from_this_host(netns: u64, local: Endpoint, remote: Endpoint) -> bool {
+fn is_from_this_host(netns: u64, local: Endpoint, remote: Endpoint, known: bool) -> bool {
     let address = remote.address();
     if address.is_hop() {
         // By the note of its flow and not by its source, which holds only while it is routed to
@@ -90,7 +93,7 @@ fn is_from_this_host(netns: u64, local: Endpoint, remote: Endpoint) -> bool {
             destination: local,
         });
     }
-    address.is_loopback() || maps::is_local(&LocalKey { netns, address })
+    address.is_loopback() || (known && maps::is_local(&LocalKey { netns, address }))
 }
 
 /// Whether a socket would take it: bound to the address, to all of the family, or, for IPv4, to

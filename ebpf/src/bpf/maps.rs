@@ -109,8 +109,9 @@ pub(super) fn is_proxy_alive(settings: &Settings) -> bool {
     let beat = unsafe { core::ptr::read_volatile(beat) };
     // SAFETY: a helper without arguments: CLOCK_MONOTONIC, as user space wrote it.
     let now = unsafe { helpers::bpf_ktime_get_ns() };
-    // A beat of this very moment may be the younger of the two.
-    now < beat || now - beat <= settings.alive_for
+    // A beat of this very moment may be the younger of the two; one of the far future is of another
+    // clock, and says nothing.
+    now.abs_diff(beat) <= settings.alive_for
 }
 
 /// Tells user space of a connection that was refused here.

@@ -1,6 +1,6 @@
 //! `sidetrack guard`: the rules, in force before there is a daemon.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -45,23 +45,23 @@ pub fn run(args: GuardArgs) -> Result<Exit, Failure> {
         Failure::new(Exit::Missing, "finding the cgroup2 hierarchy").because(&error)
     })?;
     let name = PinName::of(&config.daemon.instance);
-    let generation = NonZeroU32::MIN.saturating_add(pins::last_generation(&name));
     let pins = match Pins::open(&name) {
         Ok(pins) => pins,
         // Whoever runs there has rules in force that are no older than these.
-        Err(error @ PinError::Held { .. }) => {
+        Err(error @ PinError::Held { .. }) if pins::is_in_force(&name) => {
             print(&format!("nothing to do: {error}\n"))?;
             return Ok(Exit::Done);
         }
         Err(error) => return Err(pin_failure(&error)),
     };
     let governed = app::governed(&config, &mount);
+    let generation = pins::next_generation(&name);
     let points = Points {
         governed: governed.clone(),
         proxy: None,
         inbound: true,
     };
-    let started = put_in_force(&config, pins, generation.get(), &points);
+    let started = put_in_force(&config, pins, generation, &points);
     started.map_err(|error| {
         Failure::new(Exit::Missing, "putting the rules in force").because(error.as_ref())
     })?;

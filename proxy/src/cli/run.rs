@@ -1,7 +1,8 @@
 //! `sidetrack run`: the daemon.
 
 use std::{
-    num::NonZeroU32,
+    error::Error,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     task::{Context, Waker},
@@ -21,7 +22,7 @@ use crate::{
     config::Config,
     control::{self, Control, lock::InstanceLock},
     kernel::{
-        Left,
+        Left, LoadError,
         cgroup::{self, OwnCgroup, OwnCgroupError},
         object,
         pins::{self, PinError, PinName, Pins},
@@ -51,12 +52,17 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// See [`Exit`].
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let config = Config::load(&args.config)?;
-    // Another one than that of the rules which a daemon before this one left in force: what they
-    // redirected may still arrive.
     let name = PinName::of(&config.daemon.instance);
-    let generation = NonZeroU32::MIN.saturating_add(pins::last_generation(&name));
-    let policy = Policy::build(config, Scope::Selections, generation.get(), None)
-        .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))?;
+    let build = |config| {
+        Policy::build(
+            config,
+            Scope::Selections,
+            pins::next_generation(&name),
+            None,
+        )
+        .map_err(|error| Failure::new(Exit::Config, "the configuration's files").because(&error))
+    };
+    let mut policy = build(config)?;
     let config = policy.config.clone();
     object::embedded().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     Preflight::probe(object::EMBEDDED, config.limits.connections).require()?;
@@ -89,6 +95,10 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         .fix("create the cgroup before the daemon starts, or name one above it that lasts"));
     }
     let pins = Pins::open(&name).map_err(|error| pin_failure(&error))?;
+    if policy.generation != pins::next_generation(&name) {
+        // Whoever had the pins until now has reloaded meanwhile.
+        policy = build(config.clone())?;
+    }
     let own = own_cgroup(&mount, &cgroup::own_name(instance))?;
     let sink = RecordSink::from_config(&config.log)
         .map_err(|error| Failure::new(Exit::Config, "log.access_file").because(&error))?;
@@ -227,13 +237,33 @@ impl Signals {
     }
 }
 
-/// The kernel and privileges are found by the preflight; what is left is theirs all the same.
+/// A privilege or feature that is missing stays so, and a service manager does not try again. What
+/// the kernel lacks at the moment, memory or an answer, it may have in the next.
 pub(super) fn start_failure(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Load(_) | StartError::Kernel(_) => Exit::Missing,
-        StartError::Listen(_) => Exit::Failed,
+        StartError::Load(LoadError::Pins(_)) | StartError::Listen(_) => Exit::Failed,
+        StartError::Load(_) | StartError::Kernel(_) if is_lasting(&error) => Exit::Missing,
+        StartError::Load(_) | StartError::Kernel(_) => Exit::Failed,
     };
     Failure::new(exit, "starting the redirection").because(&error)
+}
+
+fn is_lasting(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    let mut errno = None;
+    while let (Some(error), None) = (cause, errno) {
+        errno = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error);
+        cause = error.source();
+    }
+    // What no errno is behind is of the object or of the host.
+    errno.is_none_or(|errno| {
+        matches!(
+            errno,
+            libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP
+        )
+    })
 }
 
 /// Nobody else may have them, and they need a file system.

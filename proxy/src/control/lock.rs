@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, Write as _},
+    io::{self, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process,
@@ -13,7 +13,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use crate::config::Instance;
+use crate::{config::Instance, holder::Holder};
 
 /// Held for as long as the daemon of an instance lives; the kernel lets go of it whatever kills
 /// the process. Its file is removed when dropped, so that a stop leaves nothing.
@@ -27,12 +27,12 @@ pub struct InstanceLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// It runs already.
-    #[error("the instance {instance:?} is in use by process {holder} (it holds {})", path.display())]
+    #[error("the instance {instance:?} is in use by {holder} (it holds {})", path.display())]
     Held {
         /// Its name.
         instance: String,
-        /// Who says to hold it.
-        holder: String,
+        /// Who.
+        holder: Holder,
         /// The lock's file.
         path: PathBuf,
     },
@@ -73,12 +73,10 @@ impl InstanceLock {
                 .map_err(unwritable)?;
             let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) => file,
-                Err((mut file, Errno::EWOULDBLOCK)) => {
-                    let mut holder = String::new();
-                    let _ = file.read_to_string(&mut holder);
+                Err((file, Errno::EWOULDBLOCK)) => {
                     return Err(LockError::Held {
                         instance: instance.to_string(),
-                        holder,
+                        holder: Holder::of(&file),
                         path,
                     });
                 }
@@ -89,7 +87,7 @@ impl InstanceLock {
             if !is_at(&file, &path).map_err(unwritable)? {
                 continue;
             }
-            // Who holds it, for the message of the next one who tries.
+            // Who holds it, for whoever looks into the file.
             file.set_len(0)
                 .and_then(|()| file.rewind())
                 .and_then(|()| write!(file, "{}", process::id()))

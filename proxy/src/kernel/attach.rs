@@ -132,18 +132,34 @@ impl Programs {
         pins: Option<&Pins>,
     ) -> Result<Attachment, KernelError> {
         let mut attached: Vec<Attached> = Vec::new();
+        let mut staged = Vec::new();
         for (name, attach_type, place, lasting) in points.places() {
-            let pins = pins.filter(|_| lasting == Lasting::Pinned);
-            // Where it fails half-way, what is pinned by then is left to `Left`: it protects.
-            let link = self.attach_one(name, attach_type, &place, pins)?;
-            attached.push(Attached {
-                program: name,
-                attach_type,
-                place,
-                link,
-            });
+            let pinned = pins.filter(|_| lasting == Lasting::Pinned);
+            match self.attach_one(name, attach_type, &place, pinned) {
+                Ok((link, pin)) => {
+                    if pin == Pin::Staged {
+                        staged.push(name);
+                    }
+                    attached.push(Attached {
+                        program: name,
+                        attach_type,
+                        place,
+                        link,
+                    });
+                }
+                Err(error) => {
+                    if let Some(pins) = pins {
+                        staged.iter().for_each(|name| pins.unstage_link(name));
+                    }
+                    return Err(error);
+                }
+            }
         }
         if let Some(pins) = pins {
+            // Only now: as long as one is missing, those of before protect at their old place.
+            for name in staged {
+                pins.commit_link(name).map_err(pinning)?;
+            }
             let kept: Vec<&str> = attached.iter().map(|one| one.program).collect();
             pins.keep_only(&kept).map_err(pinning)?;
         }
@@ -156,7 +172,7 @@ impl Programs {
         attach_type: u32,
         place: &Place,
         pins: Option<&Pins>,
-    ) -> Result<OwnedFd, KernelError> {
+    ) -> Result<(OwnedFd, Pin), KernelError> {
         let program = self.program(name)?;
         let (file, target) = place.open(attach_type)?;
         if let Some(pins) = pins
@@ -164,16 +180,17 @@ impl Programs {
             && link::link_target(found.as_fd()).is_ok_and(|at| at == target)
         {
             return link::update_link(found.as_fd(), program.as_fd())
-                .map(|()| found)
+                .map(|()| (found, Pin::Kept))
                 .map_err(|error| attaching(name, place, error));
         }
         let made = link::create_link(program.as_fd(), file.as_fd(), attach_type)
             .map_err(|error| attaching(name, place, error))?;
-        if let Some(pins) = pins {
-            // In place of one that is somewhere else, or whose place is gone.
-            pins.set_link(name, &made).map_err(pinning)?;
-        }
-        Ok(made)
+        let Some(pins) = pins else {
+            return Ok((made, Pin::None));
+        };
+        // To take the place of one that is somewhere else, or whose place is gone.
+        pins.stage_link(name, &made).map_err(pinning)?;
+        Ok((made, Pin::Staged))
     }
 
     /// Attaches to a cgroup of which this process is not the only user, for as long as the link
@@ -186,6 +203,7 @@ impl Programs {
     ) -> Result<OwnedFd, KernelError> {
         let place = Place::Cgroup(cgroup.into());
         self.attach_one(name, attach_type, &place, None)
+            .map(|(link, _)| link)
     }
 
     fn program(&self, name: &'static str) -> Result<&aya::programs::ProgramFd, KernelError> {
@@ -210,6 +228,17 @@ impl Programs {
             .map(|info| info.id())
             .unwrap_or_default()
     }
+}
+
+/// How a link is pinned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pin {
+    /// As before.
+    Kept,
+    /// Beside what is pinned under its name.
+    Staged,
+    /// Not at all.
+    None,
 }
 
 impl Place {

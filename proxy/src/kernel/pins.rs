@@ -20,6 +20,8 @@ use std::{
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use aya::maps::{Array, Map, MapData, MapError};
@@ -33,9 +35,8 @@ use sidetrack_abi::{
 };
 
 use super::{object, preflight, sys::link};
-use crate::config::Instance;
+use crate::{config::Instance, holder::Holder};
 
-mod holder;
 mod leftover;
 
 pub use leftover::sweep_dead_execs;
@@ -43,6 +44,10 @@ pub use leftover::sweep_dead_execs;
 /// Version of this arrangement of files.
 const ARRANGEMENT: &str = "v1";
 const LINKS: &str = "links";
+/// How long a look at the pins by somebody else, as for what a killed `exec` left, may hold up
+/// whoever takes them.
+const PATIENCE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(20);
 /// Ends the name of a link that is about to take the place of another.
 const NEXT: &str = "_next";
 
@@ -85,7 +90,7 @@ pub enum PinError {
         /// The instance's folder.
         folder: PathBuf,
         /// Who.
-        holder: holder::Holder,
+        holder: Holder,
     },
     /// A file cannot be made, read or removed.
     #[error(
@@ -116,13 +121,16 @@ impl PinError {
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
-    lock: Flock<File>,
     found: Found,
+    left: Left,
+    /// Let go of when all of it is as it is to be left: whoever takes the folder next finds all
+    /// or nothing.
+    _lock: Flock<File>,
 }
 
 /// What was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+enum Found {
     /// Nothing: no rule of this instance was in force.
     Nothing,
     /// Links, so that rules are in force already.
@@ -148,11 +156,15 @@ impl Pins {
     /// [`PinError`]
     pub fn open(name: &PinName) -> Result<Self, PinError> {
         let folder = instances()?.join(name.to_string());
+        let until = Instant::now() + PATIENCE;
         let lock = loop {
             make(&folder)?;
-            // None if whoever had it removed it meanwhile.
-            if let Some(lock) = Self::lock(&folder)? {
-                break lock;
+            match Self::lock(&folder) {
+                Ok(Some(lock)) => break lock,
+                // Whoever had it removed it meanwhile.
+                Ok(None) => {}
+                Err(PinError::Held { .. }) if Instant::now() < until => thread::sleep(POLL),
+                Err(error) => return Err(error),
             }
         };
         let links = folder.join(LINKS);
@@ -163,8 +175,9 @@ impl Pins {
         };
         Ok(Self {
             folder,
-            lock,
             found,
+            left: Left::AsFound,
+            _lock: lock,
         })
     }
 
@@ -184,8 +197,9 @@ impl Pins {
         }
         Ok(Self::lock(&folder)?.map(|lock| Self {
             folder,
-            lock,
             found: Found::InForce,
+            left: Left::AsFound,
+            _lock: lock,
         }))
     }
 
@@ -201,7 +215,7 @@ impl Pins {
             Err((file, Errno::EWOULDBLOCK)) => {
                 return Err(PinError::Held {
                     folder: folder.into(),
-                    holder: holder::Holder::of(&file),
+                    holder: Holder::of(&file),
                 });
             }
             Err((_, errno)) => return Err(PinError::file("locking", folder, errno.into())),
@@ -211,9 +225,14 @@ impl Pins {
         Ok(matches!((own, there), (Ok(own), Ok(there)) if own == there).then_some(lock))
     }
 
-    /// What was there when it was opened.
-    pub fn found(&self) -> Found {
-        self.found
+    /// Says what is to be left when this is dropped; it is as it was found unless somebody does.
+    pub(super) fn will_leave(&mut self, left: Left) {
+        self.left = left;
+    }
+
+    /// What is to be left.
+    pub(super) fn left(&self) -> Left {
+        self.left
     }
 
     /// Where a map of this binary's object is pinned.
@@ -236,13 +255,29 @@ impl Pins {
         }
     }
 
-    /// Pins a link; one that was pinned for this program before ends with that.
-    pub(super) fn set_link(&self, program: &str, made: &OwnedFd) -> Result<(), PinError> {
-        let path = self.folder.join(LINKS).join(program);
-        let next = self.folder.join(LINKS).join(format!("{program}{NEXT}"));
-        let _ = fs::remove_file(&next);
-        link::pin(made.as_fd(), &next).map_err(|error| PinError::file("pinning", &next, error))?;
-        fs::rename(&next, &path).map_err(|error| PinError::file("renaming", &next, error))
+    /// Pins a link beside the one that is pinned for its program, which goes on.
+    pub(super) fn stage_link(&self, program: &str, made: &OwnedFd) -> Result<(), PinError> {
+        let path = self.staged(program);
+        // Of a start that was killed.
+        remove_file(&path)?;
+        link::pin(made.as_fd(), &path).map_err(|error| PinError::file("pinning", &path, error))
+    }
+
+    /// Puts a staged link in the place of the one that was pinned for its program, which ends.
+    pub(super) fn commit_link(&self, program: &str) -> Result<(), PinError> {
+        let (from, to) = (self.staged(program), self.folder.join(LINKS).join(program));
+        fs::rename(&from, &to).map_err(|error| PinError::file("renaming", &from, error))
+    }
+
+    /// Gives a staged link up.
+    pub(super) fn unstage_link(&self, program: &str) {
+        if let Err(error) = remove_file(&self.staged(program)) {
+            tracing::warn!(%error, "giving up a link");
+        }
+    }
+
+    fn staged(&self, program: &str) -> PathBuf {
+        self.folder.join(LINKS).join(format!("{program}{NEXT}"))
     }
 
     /// Removes the links of other programs than these, and the maps of other objects.
@@ -285,10 +320,11 @@ impl Pins {
         }
         Ok(())
     }
+}
 
-    /// Makes it what is to be left.
-    pub(super) fn make(&self, left: Left) {
-        let remove = match left {
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let remove = match self.left {
             Left::AsFound => self.found == Found::Nothing,
             Left::InForce => false,
             Left::Nothing => true,
@@ -297,20 +333,13 @@ impl Pins {
             tracing::error!(%error, "removing the pins: what is attached stays in force");
         }
     }
-
-    /// Makes it what is to be left, and lets go of it.
-    pub fn leave(self, left: Left) {
-        self.make(left);
-        // Last, so that whoever takes the folder next finds all or nothing of it.
-        drop(self.lock);
-    }
 }
 
-/// Generation of the rules that an instance's pins hold, 0 if there are none of this binary's
-/// object: the next daemon's must be another, or what was redirected by the one before would be
-/// judged by rules of the same number.
-pub fn last_generation(name: &PinName) -> u32 {
-    fn read(folder: &Path) -> Result<u32, MapError> {
+/// A generation for the rules of an instance, other than that of the rules which its pins hold:
+/// what was redirected by those may still arrive, and must not be judged by others of the same
+/// number.
+pub fn next_generation(name: &PinName) -> u32 {
+    fn last(folder: &Path) -> Result<u32, MapError> {
         let maps = maps_of(folder);
         let active: Array<MapData, u32> =
             Map::Array(MapData::from_pin(maps.join(map::ACTIVE))?).try_into()?;
@@ -318,10 +347,12 @@ pub fn last_generation(name: &PinName) -> u32 {
             Map::Array(MapData::from_pin(maps.join(map::SETTINGS))?).try_into()?;
         Ok(settings.get(&active.get(&0, 0)?, 0)?.generation)
     }
-    instances()
+    // Maps of another build hold nothing that could arrive here.
+    let last = instances()
         .ok()
-        .and_then(|instances| read(&instances.join(name.to_string())).ok())
-        .unwrap_or_default()
+        .and_then(|instances| last(&instances.join(name.to_string())).ok());
+    // 0 is none.
+    last.unwrap_or_default().wrapping_add(1).max(1)
 }
 
 /// Whether an instance's rules are in force in the kernel, whoever runs.

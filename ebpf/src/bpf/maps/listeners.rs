@@ -20,8 +20,8 @@ impl Listener {
         }
     }
 
-    /// The listener for connections of this host's applications, the proxy's or somebody else's. Its entry is gone as
-    /// soon as the listener is closed: this is registry, port and sign of life in one.
+    /// The listener for connections of this host's applications, the proxy's or somebody else's.
+    /// Its entry is gone as soon as the listener is closed: this is registry and port in one.
     #[inline(always)]
     pub(in crate::bpf) fn outbound(key: &ListenerKey) -> Option<Self> {
         Self::find((&raw const LISTENERS).cast_mut().cast(), key)

@@ -79,7 +79,9 @@ fn what_is_missing_ends_with_77_and_names_the_fix() {
     let preflight = Preflight {
         checks: vec![bpffs("")],
     };
-    assert!(preflight.require().is_ok(), "nothing is pinned");
+    let failure = preflight.require().unwrap_err();
+    assert!(failure.to_string().contains("mount -t bpf"), "{failure}");
+    assert!(preflight.require_unpinned().is_ok(), "an exec pins nothing");
     let preflight = Preflight {
         checks: vec![embedded(&[])],
     };

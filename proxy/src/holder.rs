@@ -15,7 +15,7 @@ pub enum Holder {
 
 impl Holder {
     /// The holder of the flock(2) lock on `file`.
-    pub(super) fn of(file: &File) -> Self {
+    pub fn of(file: &File) -> Self {
         let (Ok(metadata), Ok(locks)) = (file.metadata(), fs::read_to_string("/proc/locks")) else {
             return Self::Unknown;
         };
