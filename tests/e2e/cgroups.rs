@@ -2,6 +2,8 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
+mod guard;
+
 use harness::{
     Capture, Daemon, Host, World,
     cgroup::Cgroup,

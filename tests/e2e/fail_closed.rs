@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+mod attaching;
+mod boot;
+
 use harness::{
     Capture, Daemon, Mesh, Running, World, bpf, daemon::Setup, holds, holds_within, peer::Steps,
     pins, rules,
