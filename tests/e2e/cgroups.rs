@@ -2,6 +2,8 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
+mod guard;
+
 use harness::{
     Capture, Daemon, Host, World,
     cgroup::Cgroup,
@@ -37,22 +39,6 @@ fn setups(world: &World, more: &str) -> [Setup; 2] {
 
 fn started(world: &World, more: &str) -> [Daemon; 2] {
     setups(world, more).map(Setup::start)
-}
-
-/// Stops the daemon, and returns when none of its threads runs any more: they go on until one of
-/// them has taken the signal.
-#[track_caller]
-fn suspend(daemon: &mut Daemon) {
-    daemon.signal(Signal::SIGSTOP);
-    let tasks = format!("/proc/{}/task", daemon.pid());
-    holds("every thread of the daemon has stopped", || {
-        let threads = std::fs::read_dir(&tasks)
-            .expect("read its threads")
-            .flatten();
-        threads
-            .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok())
-            .all(|stat| stat.contains(") T "))
-    });
 }
 
 /// What a process has used of the processors: unlike the time that passed, it does not depend on
@@ -103,7 +89,7 @@ fn the_first_connection_of_a_service_that_starts_again_and_again_is_never_plain(
         // However fast the daemon is: now and then it sees the cgroup after the connection.
         let late = round % 5 == 0;
         if late {
-            suspend(&mut a);
+            a.suspend();
         }
         let svc = world.a.apps().child("svc");
         let ended = if late {
@@ -209,7 +195,7 @@ fn a_cgroup_that_the_kernel_did_not_know_is_found_and_decided_by_its_own_rule() 
     let [mut a, _b] = started(&world, &deny);
     let ports = [7001, 7002, 7003, 7004];
     let _server = world.b.serve(&ports.map(|port| world.b.at(port)), &[]);
-    suspend(&mut a);
+    a.suspend();
     let apps = world.a.apps();
     let svc = apps.child("svc");
     let worker = svc.child("worker");
@@ -268,7 +254,7 @@ fn a_cgroup_that_is_gone_before_it_was_looked_at_sends_nothing() {
     let mut server = world.b.serve(&[world.b.at(7000)], &[]);
     let connect = format!("connect={}", world.b.at(7000));
     let capture = Capture::start(&world.a);
-    suspend(&mut a);
+    a.suspend();
     let send = format!("send={SECRET}");
     for name in ["svc", "beside"] {
         let cgroup = world.a.apps().child(name);

@@ -1,5 +1,7 @@
 //! `sidetrack exec`: one command, redirected, and nothing else.
 
+mod several;
+
 use harness::{
     Finished, Host, Mesh, Running, World, cgroup, daemon::Setup, holds, peer, rules, sidetrack_bin,
 };
@@ -218,64 +220,6 @@ fn it_runs_the_command_in_a_cgroup_of_its_own_and_removes_it() {
     running.tell("go on");
     running.finish().expect_code(0);
     assert!(!path.exists(), "{} is left behind", path.display());
-    assert_eq!(world.a.apps().below(), Vec::<std::path::PathBuf>::new());
-}
-
-#[test]
-#[ignore = "privileged: run by cargo xtask test"]
-fn several_run_beside_each_other_and_beside_a_daemon() {
-    let world = World::pair();
-    let _server = world.b.serve(&[world.b.at(7000)], &[]);
-    let daemon = Setup::new(&world, &world.a)
-        .with(rules::outbound_passthrough())
-        .start();
-    let peer = peer::binary().display().to_string();
-    let connect = format!("connect={}", world.b.at(7000));
-    let steps = [
-        &peer,
-        "script",
-        &connect,
-        "send=first",
-        "line",
-        "pause",
-        "send=second",
-        "line",
-    ];
-    let mut running: Vec<_> = (0..3).map(|_| exec(&world.a, &[], &steps)).collect();
-    for each in &mut running {
-        each.line("the first answer", |line| {
-            line.contains("getsockname").then_some(())
-        });
-    }
-    for mut each in running {
-        each.tell("go on");
-        let ended = each.finish().expect_code(0);
-        assert!(ended.stdout.contains("second"), "{ended}");
-        assert_eq!(records(&ended, "10.88.0.2:7000"), 1, "{ended}");
-    }
-    let before = daemon.records().len();
-    world.a.script(&[&connect, "send=hello", "line"]).all_ok();
-    daemon.wait_records(before + 1);
-}
-
-#[test]
-#[ignore = "privileged: run by cargo xtask test"]
-fn thirty_at_once_beside_a_daemon_keep_their_exit_codes_and_leave_nothing() {
-    let world = World::pair();
-    let _daemon = Setup::new(&world, &world.a)
-        .with(rules::outbound_passthrough())
-        .start();
-    let running: Vec<_> = (1..=30)
-        .map(|code| {
-            (
-                code,
-                exec(&world.a, &[], &["sh", "-c", &format!("exit {code}")]),
-            )
-        })
-        .collect();
-    for (code, each) in running {
-        each.finish().expect_code(code);
-    }
     assert_eq!(world.a.apps().below(), Vec::<std::path::PathBuf>::new());
 }
 

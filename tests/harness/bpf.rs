@@ -7,6 +7,10 @@ use std::{
     path::Path,
 };
 
+mod exclusive;
+
+pub use exclusive::Exclusive;
+
 const MAP_DELETE_ELEM: i32 = 3;
 const MAP_GET_NEXT_KEY: i32 = 4;
 const MAP_GET_FD_BY_ID: i32 = 14;
@@ -28,6 +32,9 @@ const CGROUP_ATTACH_TYPES: [(u32, &str); 8] = [
     (31, "getsockname4"),
     (32, "getsockname6"),
 ];
+
+/// `union bpf_attr`, as far as it is used here.
+type Attr = [u32; 18];
 
 /// The common prefix of `struct bpf_map_info`.
 #[repr(C)]
@@ -65,11 +72,11 @@ impl HashMap {
     /// Removes one entry, if there is one.
     pub fn remove_one(&self) {
         let mut key = vec![0_u8; self.key_size];
-        let mut attr = [0; 16];
+        let mut attr = Attr::default();
         attr[0] = self.map.as_raw_fd() as u32;
         put_pointer(&mut attr, 4, key.as_mut_ptr());
         if bpf(MAP_GET_NEXT_KEY, &mut attr).is_ok() {
-            let mut attr = [0; 16];
+            let mut attr = Attr::default();
             attr[0] = self.map.as_raw_fd() as u32;
             put_pointer(&mut attr, 2, key.as_mut_ptr());
             let _ = bpf(MAP_DELETE_ELEM, &mut attr);
@@ -136,7 +143,7 @@ pub fn attached_to(path: &Path) -> Vec<&'static str> {
         .filter(|&(kind, _)| {
             // bpf_attr for PROG_QUERY: target_fd, attach_type, query_flags, attach_flags,
             // prog_ids, prog_cnt.
-            let mut attr = [0_u32; 16];
+            let mut attr = Attr::default();
             attr[0] = cgroup.as_raw_fd() as u32;
             attr[1] = kind;
             // Without room for ids the kernel still says how many there are.
@@ -148,7 +155,7 @@ pub fn attached_to(path: &Path) -> Vec<&'static str> {
 }
 
 fn open_map(id: u32) -> io::Result<OwnedFd> {
-    let mut attr = [0; 16];
+    let mut attr = Attr::default();
     attr[0] = id;
     let fd = bpf(MAP_GET_FD_BY_ID, &mut attr)?;
     // SAFETY: the kernel has just made this descriptor for us.
@@ -157,7 +164,7 @@ fn open_map(id: u32) -> io::Result<OwnedFd> {
 
 fn map_info(map: &OwnedFd) -> io::Result<MapInfo> {
     let mut info = MapInfo::default();
-    let mut attr = [0; 16];
+    let mut attr = Attr::default();
     attr[0] = map.as_raw_fd() as u32;
     attr[1] = size_of::<MapInfo>() as u32;
     put_pointer(&mut attr, 2, (&raw mut info).cast());
@@ -171,7 +178,7 @@ fn entries(map: &OwnedFd, key_size: usize) -> usize {
     let mut count = 0;
     let mut first = true;
     loop {
-        let mut attr = [0; 16];
+        let mut attr = Attr::default();
         attr[0] = map.as_raw_fd() as u32;
         if !first {
             put_pointer(&mut attr, 2, key.as_mut_ptr());
@@ -186,20 +193,20 @@ fn entries(map: &OwnedFd, key_size: usize) -> usize {
     }
 }
 
-fn put_pointer(attr: &mut [u32; 16], at: usize, pointer: *mut u8) {
+fn put_pointer(attr: &mut Attr, at: usize, pointer: *mut u8) {
     let halves = (pointer as u64).to_ne_bytes();
     attr[at] = u32::from_ne_bytes(halves[..4].try_into().expect("four bytes"));
     attr[at + 1] = u32::from_ne_bytes(halves[4..].try_into().expect("four bytes"));
 }
 
 /// `attr` is aligned for its 64-bit members by `Aligned`.
-fn bpf(command: i32, attr: &mut [u32; 16]) -> io::Result<i32> {
+fn bpf(command: i32, attr: &mut Attr) -> io::Result<i32> {
     #[repr(C, align(8))]
-    struct Aligned([u32; 16]);
+    struct Aligned(Attr);
     let mut aligned = Aligned(*attr);
-    // SAFETY: the attributes are 64 initialised bytes, zero where unused, and each pointer in
+    // SAFETY: the attributes are initialised bytes, zero where unused, and each pointer in
     // them leads to a live buffer of the size that the command expects.
-    let rc = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut aligned, 64_u32) };
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut aligned, size_of::<Attr>()) };
     *attr = aligned.0;
     if rc < 0 {
         return Err(io::Error::last_os_error());

@@ -19,7 +19,7 @@ use crate::{
     process::{Finished, Running, tail},
     record::Record,
     sidetrack_bin,
-    wait::{DEADLINE, within},
+    wait::{DEADLINE, holds, within},
 };
 
 /// A running `sidetrack run`, killed on drop. When the test fails it prints its logs.
@@ -104,6 +104,20 @@ impl Daemon {
     /// Sends it a signal.
     pub fn signal(&mut self, signal: Signal) {
         self.running().signal(signal);
+    }
+
+    /// Stops it, and returns when none of its threads runs any more: they go on until one of them
+    /// has taken the signal.
+    #[track_caller]
+    pub fn suspend(&mut self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        holds("every thread of the daemon has stopped", || {
+            let threads = fs::read_dir(&tasks).expect("read its threads").flatten();
+            threads
+                .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok())
+                .all(|stat| stat.contains(") T "))
+        });
     }
 
     /// SIGTERM; gives the exit code.

@@ -59,6 +59,13 @@ struct Shared {
 impl World {
     /// Two hosts and nothing on them.
     pub fn pair() -> Self {
+        let world = Self::unwired();
+        world.wire();
+        world
+    }
+
+    /// Two hosts before their network is up: no address, and no interface but `lo`.
+    pub fn unwired() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         require_root();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -72,13 +79,18 @@ impl World {
             dir,
         });
         let (a, b) = (Host::create('a', 1, &shared), Host::create('b', 2, &shared));
-        let wire = ["type", "veth", "peer", "name", "eth0", "netns"];
-        let far = b.netns().name();
-        a.netns()
-            .ip(&[&["link", "add", "eth0"], &wire[..], &[far]].concat());
-        a.configure_wire();
-        b.configure_wire();
         Self { a, b, pki }
+    }
+
+    /// Joins them by their wire, with an address for each.
+    pub fn wire(&self) {
+        let wire = ["type", "veth", "peer", "name", "eth0", "netns"];
+        let far = self.b.netns().name();
+        self.a
+            .netns()
+            .ip(&[&["link", "add", "eth0"], &wire[..], &[far]].concat());
+        self.a.configure_wire();
+        self.b.configure_wire();
     }
 }
 

@@ -41,7 +41,7 @@ pub use mesh::Mesh;
 pub use pki::{Credential, Flaw, SHORT_LIFE};
 pub use process::{Finished, Running};
 pub use record::Record;
-pub use wait::{holds, until};
+pub use wait::{holds, holds_within, until};
 
 /// The binary under test.
 pub fn sidetrack_bin() -> PathBuf {

@@ -1,6 +1,10 @@
 //! The tests' own applications (`tests/peer`), started on a host.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -71,8 +75,15 @@ impl Host {
     /// Runs a client script to its end.
     #[track_caller]
     pub fn script(&self, steps: &[&str]) -> Steps {
-        let ended = self
-            .peer(&[&["script"], steps].concat())
+        self.script_in(self.apps().path(), steps)
+    }
+
+    /// Runs a client script to its end whose process is born in `cgroup`.
+    #[track_caller]
+    pub fn script_in(&self, cgroup: &Path, steps: &[&str]) -> Steps {
+        let mut command = self.command_in(cgroup, binary());
+        command.arg("script").args(steps);
+        let ended = Running::spawn(command)
             .finish_within(DEADLINE + Duration::from_secs(30))
             .expect_code(0);
         Steps(ended.stdout.lines().filter_map(parse).collect())

@@ -19,6 +19,21 @@ pub fn holds(what: &str, mut condition: impl FnMut() -> bool) {
     until(what, || condition().then_some(()));
 }
 
+/// Waits until `condition` holds; panics with `what` when it did not in `time`, by the clock and
+/// not by the number of probes: for what was promised within a time.
+#[track_caller]
+pub fn holds_within(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    let held = within(DEADLINE, || condition().then(|| begun.elapsed()));
+    match held {
+        Some(took) => assert!(
+            took <= time,
+            "{took:?} and not {time:?} passed until {what}"
+        ),
+        None => panic!("waited {DEADLINE:?} in vain: {what}"),
+    }
+}
+
 /// Probes until there is a value or the time is over.
 pub fn within<T>(time: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + time;

@@ -211,6 +211,10 @@ impl Peer {
             (client.bytes.len() + server.bytes.len()) as u64,
         );
         if of_client.resets() || of_server.resets() {
+            // Who resets has not half-closed before: an end in order would hide what was cut off.
+            assert!(!client.clean && !server.clean, "{}", what());
+            assert!(!matches!(outcome, Outcome::Clean), "{}", what());
+            assert!(end.is_err(), "{}", what());
             return Tally::add(&tally.cut, 1);
         }
         assert!(client.clean && server.clean, "{}", what());
