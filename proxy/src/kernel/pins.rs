@@ -24,21 +24,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{Array, Map, MapData, MapError};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
-use sidetrack_abi::{
-    names::{map, program},
-    settings::Settings,
-};
+use sidetrack_abi::names::program;
 
 use super::{object, preflight, sys::link};
 use crate::{config::Instance, holder::Holder};
 
+mod error;
+mod generation;
 mod leftover;
 
+pub use error::PinError;
+pub use generation::next_generation;
 pub use leftover::sweep_dead_execs;
 
 /// Version of this arrangement of files.
@@ -71,49 +71,6 @@ impl PinName {
 impl fmt::Display for PinName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Why pins cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum PinError {
-    /// No bpf file system.
-    #[error("finding a bpf file system: {0}; mount one: `mount -t bpf bpf /sys/fs/bpf`")]
-    NoBpffs(io::Error),
-    /// Another process has them.
-    #[error(
-        "{} is in use by {holder}; its programs and rules are in force; stop it, or choose \
-         another daemon.instance",
-        folder.display()
-    )]
-    Held {
-        /// The instance's folder.
-        folder: PathBuf,
-        /// Who.
-        holder: Holder,
-    },
-    /// A file cannot be made, read or removed.
-    #[error(
-        "{doing} {}: {source}; it needs root and a writable bpf file system",
-        path.display()
-    )]
-    File {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-}
-
-impl PinError {
-    fn file(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::File {
-            doing,
-            path: path.into(),
-            source,
-        }
     }
 }
 
@@ -339,26 +296,6 @@ impl Drop for Pins {
             tracing::error!(%error, "removing the pins: what is attached stays in force");
         }
     }
-}
-
-/// A generation for the rules of an instance, other than that of the rules which its pins hold:
-/// what was redirected by those may still arrive, and must not be judged by others of the same
-/// number.
-pub fn next_generation(name: &PinName) -> u32 {
-    fn last(folder: &Path) -> Result<u32, MapError> {
-        let maps = maps_of(folder);
-        let active: Array<MapData, u32> =
-            Map::Array(MapData::from_pin(maps.join(map::ACTIVE))?).try_into()?;
-        let settings: Array<MapData, Settings> =
-            Map::Array(MapData::from_pin(maps.join(map::SETTINGS))?).try_into()?;
-        Ok(settings.get(&active.get(&0, 0)?, 0)?.generation)
-    }
-    // Maps of another build hold nothing that could arrive here.
-    let last = instances()
-        .ok()
-        .and_then(|instances| last(&instances.join(name.to_string())).ok());
-    // 0 is none.
-    last.unwrap_or_default().wrapping_add(1).max(1)
 }
 
 /// Whether an instance's rules are in force in the kernel, whoever runs.
