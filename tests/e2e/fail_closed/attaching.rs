@@ -47,6 +47,7 @@ fn a_start_that_cannot_attach_leaves_the_rules_of_before_in_force() {
     capture.stop().expect_no_plaintext(SECRET);
     drop(other);
     let _a = setup().intercept(&elsewhere).start();
-    assert_eq!(hooks(), Vec::<&str>::new());
+    // The kernel ends links whose last pin is gone a moment later, in a worker.
+    holds("the old attach point is left", || hooks().is_empty());
     assert_eq!(bpf::attached_to(elsewhere.path()).len(), 7);
 }
