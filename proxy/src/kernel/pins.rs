@@ -229,12 +229,17 @@ impl Pins {
     /// Puts a staged link in the place of the one that was pinned for its program, which ends.
     pub(super) fn commit_link(&self, program: &str) -> Result<(), PinError> {
         let (from, to) = (self.staged(program), self.folder.join(LINKS).join(program));
-        fs::rename(&from, &to).map_err(|error| PinError::file("renaming", &from, error))
+        let before = link::open_pinned(&to);
+        fs::rename(&from, &to).map_err(|error| PinError::file("renaming", &from, error))?;
+        if let Ok(before) = before {
+            end(&before, &to);
+        }
+        Ok(())
     }
 
     /// Gives a staged link up.
     pub(super) fn unstage_link(&self, program: &str) {
-        if let Err(error) = remove_file(&self.staged(program)) {
+        if let Err(error) = remove_link(&self.staged(program)) {
             tracing::warn!(%error, "giving up a link");
         }
     }
@@ -251,7 +256,7 @@ impl Pins {
                 .and_then(|name| name.to_str())
                 .is_some_and(|name| programs.contains(&name));
             if !kept {
-                remove_file(&path)?;
+                remove_link(&path)?;
             }
         }
         let own = maps_of(&self.folder);
@@ -271,7 +276,10 @@ impl Pins {
         let links = self.folder.join(LINKS);
         // What redirects goes first: connections that it made are taken by the others.
         for name in [program::CONNECT4, program::CONNECT6] {
-            remove_file(&links.join(name))?;
+            remove_link(&links.join(name))?;
+        }
+        for path in entries(&links) {
+            remove_link(&path)?;
         }
         for path in entries(&self.folder) {
             remove_folder(&path)?;
@@ -327,6 +335,21 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder)
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default()
+}
+
+/// Ends a link and removes its pin.
+fn remove_link(path: &Path) -> Result<(), PinError> {
+    if let Ok(link) = link::open_pinned(path) {
+        end(&link, path);
+    }
+    remove_file(path)
+}
+
+fn end(link: &OwnedFd, path: &Path) {
+    if let Err(error) = link::detach_link(link.as_fd()) {
+        // The kernel ends it by itself, a moment after its last pin has gone.
+        tracing::debug!(link = %path.display(), %error, "detaching a link");
+    }
 }
 
 fn remove_folder(path: &Path) -> Result<(), PinError> {

@@ -18,6 +18,7 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// `enum bpf_link_type`.
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
@@ -95,6 +96,17 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     };
     // SAFETY: the attributes hold no pointer.
     unsafe { bpf(BPF_LINK_UPDATE, &attr) }.map(drop)
+}
+
+/// Ends a link, whoever else holds it. When the last descriptor and pin of one goes, a worker of the
+/// kernel ends it, some time later (`bpf_link_put()`, kernel/bpf/syscall.c).
+///
+/// # Errors
+/// EOPNOTSUPP before Linux 5.9.
+pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = link.as_raw_fd();
+    // SAFETY: the one attribute is the descriptor; there is no pointer.
+    unsafe { bpf(BPF_LINK_DETACH, &attr) }.map(drop)
 }
 
 /// Where a link is.
