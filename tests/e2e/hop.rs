@@ -228,8 +228,8 @@ fn an_exec_that_ends_takes_no_route_of_another() {
         .expect_code(0);
     exec(&[], &["true"]).finish().expect_code(0);
     talk.tell("said-after-others-ended");
-    assert_eq!(b.netns().ip(&["route", "show", "table", "all"]), before);
     talk.heard("said-after-others-ended");
+    assert_eq!(b.netns().ip(&["route", "show", "table", "all"]), before);
     talk.client.tell("enough");
     talk.application.signal(Signal::SIGTERM);
     holds("the first has ended", || talk.application.has_ended());

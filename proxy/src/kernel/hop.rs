@@ -126,21 +126,8 @@ impl HopRoutes {
                 Ok(())
             }
             Err(error) if is(&error, Errno::EEXIST) => Ok(()),
-            // Without IPv6 no application listens over it either: it is switched off on `lo`, or
-            // in the kernel.
-            Err(error)
-                if family == Family::V6
-                    && [
-                        Errno::EACCES,
-                        Errno::ENODEV,
-                        Errno::EAFNOSUPPORT,
-                        Errno::EOPNOTSUPP,
-                    ]
-                    .into_iter()
-                    .any(|errno| is(&error, errno)) =>
-            {
-                Ok(())
-            }
+            // Without IPv6 no application listens over it either.
+            Err(error) if is_absent(family, &error) => Ok(()),
             Err(error) => Err(KernelError::new(
                 format!(
                     "adding the {kind} route for connections to applications ({})",
@@ -206,12 +193,7 @@ impl HopRoutes {
     fn delete(&self, family: Family, kind: Kind) -> Result<bool, KernelError> {
         match route::delete(family, kind, self.metric) {
             Ok(()) => Ok(true),
-            Err(error)
-                if is(&error, Errno::ESRCH)
-                    || family == Family::V6 && is(&error, Errno::EAFNOSUPPORT) =>
-            {
-                Ok(false)
-            }
+            Err(error) if is(&error, Errno::ESRCH) || is_absent(family, &error) => Ok(false),
             Err(error) => Err(KernelError::new(
                 format!(
                     "removing the {kind} route for connections to applications ({})",
@@ -259,6 +241,17 @@ fn metric(system: u64, name: &PinName) -> u32 {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     hash.max(1)
+}
+
+/// Whether IPv6 is switched off on `lo`, or in the kernel.
+fn is_absent(family: Family, error: &io::Error) -> bool {
+    let absent = [
+        Errno::EACCES,
+        Errno::ENODEV,
+        Errno::EAFNOSUPPORT,
+        Errno::EOPNOTSUPP,
+    ];
+    family == Family::V6 && absent.into_iter().any(|errno| is(error, errno))
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {

@@ -48,11 +48,7 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
 pub fn routed_sources() -> Vec<(IpNet, IpAddr)> {
     let v4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
-    let mut nets: Vec<IpNet> = routes_v4(&v4)
-        .chain(routes_v6(&v6))
-        // Ours, which every family would be there by.
-        .filter(|net| !Address::from(net.addr()).is_hop())
-        .collect();
+    let mut nets: Vec<IpNet> = foreign(routes_v4(&v4).chain(routes_v6(&v6))).collect();
     nets.sort();
     nets.dedup();
     if nets.len() > SOURCE_ENTRIES {
@@ -92,6 +88,11 @@ pub fn absent_families(own: &[IpAddr], sources: &[(IpNet, IpAddr)]) -> u32 {
         absent |= SETTING_NO_V6;
     }
     absent
+}
+
+/// Without those of the hop, by which every family would be there.
+fn foreign(nets: impl Iterator<Item = IpNet>) -> impl Iterator<Item = IpNet> {
+    nets.filter(|net| !Address::from(net.addr()).is_hop())
 }
 
 fn source_towards(net: IpNet) -> Option<IpAddr> {
@@ -169,14 +170,17 @@ mod tests {
     fn the_kernels_route_tables_are_read() {
         let v4 = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
                   eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
-                  eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
-        let nets: Vec<String> = routes_v4(v4).map(|net| net.to_string()).collect();
+                  eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
+                  *\t004D4DFE\t00000000\t0201\t0\t0\t77\t00FFFFFF\t0\t0\t0\n";
+        let nets: Vec<String> = foreign(routes_v4(v4)).map(|net| net.to_string()).collect();
         assert_eq!(nets, ["0.0.0.0/0", "10.0.0.0/24"]);
         let v6 = "fd770000000000000000000000000000 40 00000000000000000000000000000000 00 \
                   00000000000000000000000000000000 00000100 00000001 00000000 00000001 v0\n\
+                  01000000000000005349444500000000 60 00000000000000000000000000000000 00 \
+                  00000000000000000000000000000000 0000004d 00000001 00000000 00200200       lo\n\
                   fe800000000000000000000000000000 40 00000000000000000000000000000000 00 \
                   00000000000000000000000000000000 00000100 00000001 00000000 00000001 v0\n";
-        let nets: Vec<String> = routes_v6(v6).map(|net| net.to_string()).collect();
+        let nets: Vec<String> = foreign(routes_v6(v6)).map(|net| net.to_string()).collect();
         assert_eq!(nets, ["fd77::/64"]);
     }
 }
