@@ -1,8 +1,8 @@
 //! `sidetrack detach`: nothing stays, whether a daemon runs or one was killed.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
-use harness::{Daemon, World, bpf, cgroup, daemon::Setup, rules};
+use harness::{Daemon, Running, World, bpf, cgroup, daemon::Setup, rules};
 use nix::sys::signal::Signal;
 
 fn relaying() -> (World, harness::peer::Server, Daemon) {
@@ -86,4 +86,30 @@ fn detach_removes_what_a_killed_daemon_left() {
     daemon.detach().expect_code(0);
     expect_nothing_left(&world, &daemon);
     daemon.detach().expect_code(0);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn an_ordinary_user_is_not_told_that_nothing_is_attached() {
+    let (world, _server, mut daemon) = relaying();
+    assert_eq!(daemon.stop(), 0);
+    // Where everybody may run it.
+    let open = tempfile::Builder::new()
+        .prefix("sdt-open-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let binary = open.path().join("sidetrack");
+    fs::copy(harness::sidetrack_bin(), &binary).unwrap();
+    let mut detaching = world.a.command_in(world.a.daemons().path(), "setpriv");
+    detaching
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&binary)
+        .args(["detach", "--instance", daemon.instance(), "--runtime-dir"])
+        .arg(open.path().join("none"));
+    Running::spawn(detaching)
+        .finish()
+        .expect_code(1)
+        .expect_words(&[daemon.instance(), "needs root"]);
+    assert!(!bpf::attached_to(world.a.apps().path()).is_empty());
 }

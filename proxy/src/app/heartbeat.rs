@@ -49,7 +49,7 @@ impl App {
     }
 }
 
-pub(super) async fn run(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
+async fn run(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
     let Some(period) = app.upgrade().map(|app| app.heartbeat.period) else {
         return;
     };

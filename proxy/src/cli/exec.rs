@@ -44,8 +44,7 @@ const LINGER: Duration = Duration::from_secs(5);
     after_help = "Examples:\n  sidetrack exec -- curl http://10.1.2.3:8080/\n  \
                   sidetrack exec --config mesh.toml --records /tmp/records -- ./service --port 80\n\n\
                   The command ends with sidetrack: if that is killed, the command is too. What the \
-                  command has\nstarted and left running then goes on without redirection, or, if rules of a configuration \
-                  say \"block\",\nwithout those connections."
+                  command has\nstarted and left running then goes on without redirection; with a configuration, connections\nof its rules that say \"block\" fail from then on."
 )]
 pub struct ExecArgs {
     /// The configuration; without it everything is passed through and recorded.

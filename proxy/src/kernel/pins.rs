@@ -149,8 +149,11 @@ impl Pins {
             Err(PinError::NoBpffs(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if !folder.is_dir() {
-            return Ok(None);
+        match fs::metadata(&folder) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Whoever may not look must not say that there is nothing.
+            Err(error) => return Err(PinError::file("looking at", &folder, error)),
         }
         Ok(Self::lock(&folder)?.map(|lock| Self {
             folder,
