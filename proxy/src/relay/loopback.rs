@@ -14,7 +14,7 @@ use std::{
 use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -53,15 +53,29 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
         .expect("it hangs")
 }
 
+/// What each socket of a pair holds in each direction. Said, since the kernel's own choice grows
+/// with the speed of the connection, up to what the machine's administrator allows.
+const SOCKET_BUFFER: u32 = 128 << 10;
+
 /// Two ends of a TCP connection over loopback.
 pub(crate) async fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (near, listening) = (bounded_socket(), bounded_socket());
+    listening.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let listener = listening.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (near, far) = tokio::join!(near.connect(address), listener.accept());
     let (near, far) = (near.unwrap(), far.unwrap().0);
     near.set_nodelay(true).unwrap();
     far.set_nodelay(true).unwrap();
     (near, far)
+}
+
+/// Accepted sockets have the buffers of their listener.
+fn bounded_socket() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(SOCKET_BUFFER).unwrap();
+    socket.set_recv_buffer_size(SOCKET_BUFFER).unwrap();
+    socket
 }
 
 /// Connects pairs of sockets over few listeners: two hundred thousand listeners of their own
