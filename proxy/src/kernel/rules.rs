@@ -80,6 +80,15 @@ pub struct NamedProxy {
     pub proxy: Proxy,
 }
 
+/// Who connects, as far as selections ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// Its cgroup, as a path below the cgroup2 root.
+    pub cgroup: &'a str,
+    /// Its user.
+    pub uid: u32,
+}
+
 /// Whom the rules are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -120,18 +129,17 @@ impl RuleTables {
             .map_or(SELECTION_NONE, |class| class.own)
     }
 
-    /// The selection class of a task of the user `uid` in the cgroup `path`: what the programs
-    /// find once they know that cgroup.
-    pub fn selection(&self, path: &str, uid: u32) -> u32 {
+    /// The selection class of a task: what the programs find once they know its cgroup.
+    pub fn selection(&self, task: &Task<'_>) -> u32 {
         if self.flags & SETTING_SELECT_ALL != 0 {
             return SELECTION_ALL;
         }
-        let cgroup_class = self.cgroup_class(path);
+        let cgroup_class = self.cgroup_class(task.cgroup);
         if self.flags & SETTING_USERS == 0 {
             return cgroup_class;
         }
         let of = |uid| self.users.get(&UserKey { cgroup_class, uid });
-        of(uid)
+        of(task.uid)
             .or_else(|| of(ANY_USER))
             .copied()
             .unwrap_or(SELECTION_NONE)

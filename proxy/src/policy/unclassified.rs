@@ -8,6 +8,7 @@ use sidetrack_abi::{Redirected, Verdict, rules::ACTION_REDIRECT};
 use super::{OutboundPermit, Policy, Route};
 use crate::{
     addr::OriginalDst,
+    kernel::rules::Task,
     refusal::{Reason, Refusal},
 };
 
@@ -25,7 +26,10 @@ impl Policy {
     /// By this policy, whichever generation redirected it: none of them has decided yet.
     pub fn unclassified(&self, redirected: &Redirected, path: &str) -> Judged {
         let destination = OriginalDst::new(redirected.destination.into());
-        let selection = self.tables.selection(path, redirected.uid);
+        let selection = self.tables.selection(&Task {
+            cgroup: path,
+            uid: redirected.uid,
+        });
         let by = |rule: u32| Redirected {
             selection,
             rule,

@@ -185,7 +185,7 @@ proptest! {
             let truth = naive(&config, to, &selected(&config, &path, uid));
             let truth = truth.map(|(index, _)| index);
             let to = OriginalDst::new(to);
-            let found_out = verdict_rule(tables.decide(to, tables.selection(&path, uid)));
+            let found_out = verdict_rule(tables.decide(to, tables.selection(&Task { cgroup: &path, uid })));
             prop_assert_eq!(found_out.map(|rule| rule.index), truth, "user space finds out");
             let selection = kernel_selection(&tables, is_known, &path, uid);
             let decided = verdict_rule(tables.decide(to, selection));
