@@ -29,7 +29,8 @@ use crate::{
     kernel::{
         Facts, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
-        cgroup::whose::Finder,
+        cgroup::{self, whose::Finder},
+        effective::Proof,
         hop::HopRoutes,
         listening::{self, Mend, Suspects},
         rules::Scope,
@@ -316,6 +317,18 @@ impl App {
         });
         let policy = self.data.policy.load();
         inbound_ports(&policy.config, &sockets, self.governed_ids().as_ref())
+    }
+
+    /// What the kernel says, also at the cgroups that rules name.
+    pub fn proof(&self) -> Proof {
+        let tables = self.redirector.tables();
+        let named = tables.cgroups.keys();
+        let below: Vec<PathBuf> = named
+            .map(|path| cgroup::folder(&self.mount, path))
+            .filter(|folder| *folder != self.governed && folder.starts_with(&self.governed))
+            .filter(|folder| folder.is_dir())
+            .collect();
+        self.redirector.proof(&below)
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

@@ -4,7 +4,9 @@
 //! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. With
 //! [`pins`], what it attached goes on without it.
 
-use std::{collections::HashSet, net::IpAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet, net::IpAddr, os::fd::AsRawFd, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use parking_lot::Mutex;
 use sidetrack_abi::{ListenerKey, settings::SETTING_MPTCP};
@@ -12,6 +14,7 @@ use sidetrack_abi::{ListenerKey, settings::SETTING_MPTCP};
 pub mod attach;
 pub mod cgroup;
 pub mod changes;
+pub mod effective;
 pub mod events;
 pub mod flows;
 pub mod hop;
@@ -35,6 +38,8 @@ pub use load::LoadError;
 use maps::{Heartbeat, Maps};
 pub use pins::{Left, Pins};
 use rules::RuleTables;
+
+use crate::socket::monotonic;
 
 /// Something that was asked of the kernel and failed.
 #[derive(Debug, thiserror::Error)]
@@ -310,18 +315,20 @@ impl Redirector {
         drop(removed);
     }
 
-    /// What the kernel says is attached and effective.
-    pub fn effective(&self) -> Vec<attach::Effective> {
+    /// What the kernel says is attached and effective. It is asked for `cgroups` too.
+    pub fn proof(&self, cgroups: &[PathBuf]) -> effective::Proof {
+        // In the order of `attach`.
+        let pins = self.pins.lock();
         let proxies = self.proxies.lock();
         let programs = self.programs.lock();
-        let mut effective = self
-            .links
-            .lock()
-            .as_ref()
-            .map(|links| links.effective(&programs))
-            .unwrap_or_default();
-        effective.extend(proxies.effective(&programs));
-        effective
+        let links = self.links.lock();
+        let mut proof = effective::Proof::default();
+        if let Some(links) = links.as_ref() {
+            proof.of(links, &programs, pins.as_ref(), cgroups);
+        }
+        proof.programs.extend(proxies.effective(&programs));
+        proof.faults.extend(self.maps.lock().faults(monotonic()));
+        proof
     }
 
     /// Counters of the programs, summed over the CPUs.

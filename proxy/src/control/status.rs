@@ -7,7 +7,12 @@ use serde::Serialize;
 use super::ports::InboundPort;
 use crate::{
     app::App,
-    kernel::{attach::Effective, maps::Occupancy, object, proxies::ProxyListener},
+    kernel::{
+        effective::{Effective, Fault, Hook},
+        maps::Occupancy,
+        object,
+        proxies::ProxyListener,
+    },
     record::tally,
 };
 
@@ -34,6 +39,11 @@ pub struct Status {
     pub cgroup: String,
     /// Programs, where they are and whether the kernel runs them.
     pub programs: Vec<Effective>,
+    /// Everything that the kernel runs at the same hooks, there and at the cgroups that rules
+    /// name, in its order.
+    pub hooks: Vec<Hook>,
+    /// What is not as it was meant; none if it is effective.
+    pub faults: Vec<Fault>,
     /// Rules by name: outbound, then inbound.
     pub rules: Rules,
     /// Ports of the inbound rules on which something listens.
@@ -79,7 +89,8 @@ impl Status {
     /// Asks the kernel.
     pub fn of(app: &App) -> Self {
         let policy = app.data.policy.load();
-        let programs = app.redirector.effective();
+        let proof = app.proof();
+        let attached = !proof.programs.is_empty();
         let names = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect();
         Self {
             instance: policy.instance().to_string(),
@@ -91,11 +102,15 @@ impl Status {
             } else {
                 "running"
             },
-            effective: !programs.is_empty() && programs.iter().all(|program| program.effective),
+            effective: attached
+                && proof.programs.iter().all(|program| program.effective)
+                && proof.faults.is_empty(),
             generation: policy.generation,
             object: object::SHA256,
             cgroup: app.governed().display().to_string(),
-            programs,
+            programs: proof.programs,
+            hooks: proof.hooks,
+            faults: proof.faults,
             rules: Rules {
                 outbound: names(&mut policy.config.outbound.iter().map(|rule| &rule.name)),
                 inbound: names(&mut policy.config.inbound.iter().map(|rule| &rule.name)),
