@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    canary::{Canaries, Sung},
     config::Config,
     control::ports::{InboundPort, inbound_ports},
     data::{DataPath, Parts},
@@ -29,7 +30,7 @@ use crate::{
         owners::{Owners, selected_paths},
     },
     kernel::{
-        Facts, KernelError, Left, LoadError, Pins, Redirector,
+        Facts, Family, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
         cgroup::{self, whose::Finder},
         effective::Proof,
@@ -151,6 +152,7 @@ pub struct App {
     suspects: Mutex<Suspects>,
     heartbeat: Heartbeat,
     hop: Option<HopRoutes>,
+    canaries: Canaries,
 }
 
 impl App {
@@ -200,8 +202,13 @@ impl App {
                 turn,
             ));
         }
+        let canaries = Canaries::new(
+            plan.governed.clone(),
+            cgroup::canary_name(&config.daemon.instance),
+        );
         let app = Arc::new(Self {
             hop,
+            canaries,
             data,
             redirector,
             since: Instant::now(),
@@ -343,6 +350,12 @@ impl App {
         });
         let policy = self.data.policy.load();
         inbound_ports(&policy.config, &sockets, self.governed_ids().as_ref())
+    }
+
+    /// Sends a canary through the redirect, and waits for it.
+    pub fn send_canary(&self) -> Sung {
+        let with_ipv6 = self.redirector.is_listening(Family::V6);
+        self.canaries.send(&self.data.canary, with_ipv6)
     }
 
     /// What the kernel says, also at the cgroups that rules name.

@@ -14,6 +14,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    canary::{self, child::CanaryArgs},
     config::{ConfigErrors, Instance},
     control,
     kernel::pins::{self, PinName},
@@ -71,6 +72,9 @@ pub enum Command {
     /// The child of `exec`: enters the cgroup, drops privileges, becomes the command.
     #[command(hide = true)]
     ExecStage(exec::stage::ExecStageArgs),
+    /// The child of the daemon that connects through the redirect.
+    #[command(hide = true)]
+    Canary(CanaryArgs),
 }
 
 /// Which daemon a command is about.
@@ -161,6 +165,7 @@ impl Cli {
                 .map_err(|error| Failure::new(Exit::Failed, "certs").because(error.as_ref())),
             Command::Detach(args) => detach::run(args),
             Command::ExecStage(args) => exec::stage::become_command(args),
+            Command::Canary(args) => canary::child::connect(&args),
         }
     }
 }

@@ -167,6 +167,12 @@ impl Redirector {
             .register_inbound(&self.listener_key(family, slot), listener)
     }
 
+    /// Whether a listener of this family was registered, and not taken out again.
+    pub fn is_listening(&self, family: Family) -> bool {
+        let family = self.listener_key(family, 0).family;
+        self.maps.lock().is_registered(family)
+    }
+
     /// Takes all listeners out of the registry: rules that need one fail their connects from
     /// here on. Connections that were redirected before can still be accepted.
     pub fn unregister(&self) {

@@ -5,6 +5,7 @@ use std::fs;
 use harness::{Daemon, Running, World, bpf, daemon::Setup, pins, rules};
 use nix::sys::signal::Signal;
 
+mod canary;
 mod others;
 
 /// Both directions, and a cgroup that rules tell apart.

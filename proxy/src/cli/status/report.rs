@@ -79,9 +79,27 @@ fn verdict(status: &Value) -> String {
     out
 }
 
+/// The canary over each family.
+fn canary(status: &Value) -> String {
+    let ways = ["ipv4", "ipv6"].map(|family| {
+        let way = at(status, &format!("/canary/{family}"));
+        match at(way, "/latency_us") {
+            Value::Null if way.is_null() => None,
+            Value::Null => Some(format!("{family} LOST")),
+            latency => Some(format!("{family} came back after {latency} µs")),
+        }
+    });
+    let ways: Vec<String> = ways.into_iter().flatten().collect();
+    if ways.is_empty() {
+        return String::new();
+    }
+    format!("canary through the redirect: {}\n", ways.join(", "))
+}
+
 /// What a daemon knows of itself.
 fn of_daemon(status: &Value) -> String {
-    let mut out = format!(
+    let mut out = canary(status);
+    out += &format!(
         "connections {}, handshakes so far {}, records lost {}\n",
         at(status, "/connections"),
         at(status, "/handshakes"),

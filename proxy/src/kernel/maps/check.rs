@@ -29,6 +29,12 @@ impl Maps {
         faults
     }
 
+    /// Whether a listener of a family is to be in the registries.
+    pub(in crate::kernel) fn is_registered(&self, family: u32) -> bool {
+        let mut registered = self.registered.iter();
+        registered.any(|(_, key)| key.family == family)
+    }
+
     fn wrong_rules(&self) -> Option<Fault> {
         let meant = self.active_settings.generation;
         let host = SETTING_NO_V4 | SETTING_NO_V6;

@@ -7,7 +7,7 @@ use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
     rules::{
         ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, FAIL_BLOCK,
-        FAIL_PASS, Rule,
+        FAIL_PASS, RULE_CANARY, Rule,
     },
     settings::SETTING_SELECT_ALL,
 };
@@ -17,7 +17,10 @@ use super::classes::Selected;
 use super::{
     NamedProxy, PortRule, RuleTables, SELECTION_ALL, Scope, classes, unclassified::strictest,
 };
-use crate::config::{Config, FailMode, OutboundAction, OutboundRule};
+use crate::{
+    canary::CANARY,
+    config::{Config, FailMode, OutboundAction, OutboundRule},
+};
 
 pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTables {
     let mut tables = RuleTables {
@@ -49,7 +52,10 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
             });
         }
         for (candidates, selection) in &classes {
-            let ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
+            let mut ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
+            if CANARY.iter().any(|host| IpNet::from(*host) == *net) {
+                put_canary(&mut ranges);
+            }
             if !ranges.is_empty() {
                 tables.rules.insert((*class, *selection), ranges);
             }
@@ -91,7 +97,8 @@ fn destinations(config: &Config, tables: &mut RuleTables) {
     tables.destinations.insert(all_v4, 1);
     let excluded = &config.intercept.exclude_to;
     let ruled = config.outbound.iter().flat_map(|rule| &rule.to);
-    for net in excluded.iter().chain(ruled) {
+    let canary = CANARY.map(IpNet::from);
+    for net in excluded.iter().chain(ruled).chain(&canary) {
         let next = tables.destinations.len() as u32 + 1;
         tables.destinations.entry(net.trunc()).or_insert(next);
     }
@@ -167,6 +174,24 @@ fn merge<'a>(
         }
     }
     covered
+}
+
+/// Where the canary goes, whoever asks and whatever the rules say.
+fn put_canary(ranges: &mut Vec<PortRule>) {
+    if let Some(first) = ranges.first_mut().filter(|range| range.first == 0) {
+        match first.last {
+            0 => drop(ranges.remove(0)),
+            _ => first.first = 1,
+        }
+    }
+    let rule = Rule {
+        index: RULE_CANARY,
+        action: ACTION_PLAIN,
+        fail: FAIL_BLOCK,
+        operand: 0,
+    };
+    let (first, last) = (0, 0);
+    ranges.insert(0, PortRule { first, last, rule });
 }
 
 fn value(index: u32, rule: &OutboundRule, proxies: &[NamedProxy]) -> Rule {
