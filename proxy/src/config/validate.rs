@@ -13,6 +13,7 @@ use crate::identity::TrustDomain;
 mod daemon;
 mod inbound;
 mod outbound;
+mod protocol;
 mod proxies;
 mod references;
 mod selection;
