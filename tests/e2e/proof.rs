@@ -6,7 +6,9 @@ use harness::{Daemon, Running, World, bpf, daemon::Setup, pins, rules};
 use nix::sys::signal::Signal;
 
 mod canary;
+mod net_cls;
 mod others;
+mod simulate;
 
 /// Both directions, and a cgroup that rules tell apart.
 fn everything(world: &World) -> Setup {
