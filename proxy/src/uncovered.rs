@@ -57,8 +57,8 @@ pub enum Why {
     FailOpen,
     /// It may have been accepted: its port is not one that the kernel gives to clients.
     PerhapsAccepted,
-    /// No process has it open: the kernel's own, on its way from one process to another, or about
-    /// to end.
+    /// No process is seen that has it open, and it was made in the root cgroup, as the kernel's
+    /// own are.
     NobodyHasIt,
     /// None of these.
     OlderThanRule,
@@ -76,9 +76,7 @@ impl Why {
             Self::PerhapsAccepted => {
                 "its port is none that the kernel gives to clients: it bound it, or was accepted"
             }
-            Self::NobodyHasIt => {
-                "no process has it open: it is the kernel's own, between two processes, or ending"
-            }
+            Self::NobodyHasIt => "no process is seen that has it open: it may be the kernel's own",
             Self::OlderThanRule => "it was connected before the rule was in force",
         }
     }
@@ -247,7 +245,7 @@ impl View<'_> {
         born: Option<&String>,
         holders: &[Holder],
     ) -> Why {
-        if holders.is_empty() {
+        if holders.is_empty() && born.is_none_or(|path| path == "/") {
             Why::NobodyHasIt
         } else if !self.ephemeral.contains(&socket.from.port()) {
             Why::PerhapsAccepted
@@ -255,7 +253,7 @@ impl View<'_> {
             Why::OlderThanDaemon
         } else if born.is_none_or(|path| !self.governs(path)) {
             Why::BornOutside
-        } else if born.is_some_and(|path| holders.iter().all(|holder| holder.cgroup != *path)) {
+        } else if !holders.is_empty() && holders.iter().all(|holder| Some(&holder.cgroup) != born) {
             Why::Moved
         } else if socket.device != 0 && (rule.action == ACTION_PLAIN || rule.fail == FAIL_PASS) {
             Why::DeviceBound

@@ -83,6 +83,11 @@ impl Listeners {
     }
 }
 
+/// Binds the listener of a gateway.
+pub(super) fn at(at: SocketAddr) -> Result<TcpListener, StartError> {
+    socket::listen_at(at).map_err(|source| StartError::Gateway { at, source })
+}
+
 impl Pair {
     fn bind(family: Family, slot: u32) -> io::Result<Self> {
         let inward = socket::listen_on_loopback(family)?;

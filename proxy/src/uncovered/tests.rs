@@ -20,6 +20,7 @@ to = ["10.2.0.0/16"]
 action = "deny"
 "#;
 
+const ROOT: u64 = 1;
 const WEB: u64 = 3;
 const OTHER: u64 = 4;
 const OUTSIDE: u64 = 5;
@@ -27,6 +28,7 @@ const PORT: u16 = 40000;
 
 fn owners(holder: &str) -> Owners {
     let cgroups = [
+        (ROOT, "/"),
         (WEB, "/apps/web"),
         (OTHER, "/apps/other"),
         (OUTSIDE, "/apps2"),
@@ -54,13 +56,17 @@ fn socket(from: u16, to: &str, cgroup: u64, inode: u32) -> Connected {
 
 /// The rule that is past, and why.
 fn judged(socket: &Connected, holder: &str) -> Option<(String, Why)> {
+    judged_below("/apps", socket, holder)
+}
+
+fn judged_below(top: &str, socket: &Connected, holder: &str) -> Option<(String, Why)> {
     let config = Config::parse(RULES, Path::new("test")).unwrap();
     let policy = Policy::build(config, Scope::Selections, 1, None).unwrap();
     let view = View {
         policy: &policy,
         own: 9,
         pid: 99,
-        top: "/apps",
+        top,
         proxies: &HashSet::new(),
         listeners: &HashSet::new(),
         listening: &HashSet::from([8080]),
@@ -118,8 +124,11 @@ fn what_was_accepted_or_is_nobodys_is_never_closed() {
     );
     let whys = [
         judged(&socket(8081, to, WEB, 7), "/apps/web"),
-        judged(&socket(PORT, to, WEB, 8), "/apps/web"),
+        judged_below("/", &socket(PORT, "10.2.0.1:2049", ROOT, 8), "/"),
     ];
+    // As far as the daemon may look.
+    let hidden = judged(&socket(PORT, to, WEB, 8), "/apps/web");
+    assert_eq!(hidden, Some(("web".into(), Why::OlderThanRule)));
     let whys = whys.map(|past| past.unwrap().1);
     assert_eq!(whys, [Why::PerhapsAccepted, Why::NobodyHasIt]);
 }
