@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use sidetrack_abi::{ListenerKey, settings::SETTING_MPTCP};
 
 pub mod attach;
+pub mod btf;
 pub mod cgroup;
 pub mod changes;
 pub mod events;

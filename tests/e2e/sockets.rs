@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 mod handed_over;
+mod kernels;
 mod kinds;
 
 const OURS: &str = "spiffe://example.org/a";
