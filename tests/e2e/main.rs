@@ -34,6 +34,7 @@ mod records;
 mod redirect;
 mod refused;
 mod rotation;
+mod sockets;
 mod storm;
 mod strangers;
 mod tunnel;
