@@ -53,6 +53,10 @@ counters! {
     DeviceBound = "device_bound",
     /// connect() of another protocol than TCP to a destination that a rule governs.
     OtherProtocol = "other_protocol",
+    /// connect() of the kernel's own (NFS, SMB, Ceph), direct.
+    KernelPassed = "kernel_passed",
+    /// connect() of the kernel's own, refused.
+    KernelBlocked = "kernel_blocked",
     /// A rule said to leave it alone.
     Ignored = "ignored",
     /// A flow was noted for the proxy's accept.

@@ -13,6 +13,7 @@ use crate::{
     },
 };
 
+mod past;
 mod report;
 
 /// Arguments of `status`.

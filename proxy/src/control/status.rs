@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
 
-use super::ports::InboundPort;
+use super::{past, ports::InboundPort};
 use crate::{
     app::App,
     canary::Sung,
@@ -68,8 +68,9 @@ pub struct Status {
     pub refused: BTreeMap<&'static str, u64>,
     /// Counters of the programs.
     pub counters: BTreeMap<&'static str, u64>,
-    /// What this version leaves alone and does not see.
-    pub not_covered: &'static [&'static str],
+    /// What goes past the redirect.
+    #[serde(flatten)]
+    pub past: past::Past,
 }
 
 /// Names of the rules in force.
@@ -80,14 +81,6 @@ pub struct Rules {
     /// `[[inbound]]`
     pub inbound: Vec<String>,
 }
-
-/// Nothing is left out in silence.
-const NOT_COVERED: &[&str] = &[
-    "UDP and QUIC (counted as other_protocol where a rule names the destination)",
-    "SCTP, raw and packet sockets",
-    "sockets connected before the daemon started",
-    "other network namespaces than the daemon's",
-];
 
 impl Status {
     /// Asks the kernel.
@@ -137,7 +130,7 @@ impl Status {
             maps: app.redirector.occupancy(),
             refused: tally::refused(),
             counters: app.redirector.counters().into_iter().collect(),
-            not_covered: NOT_COVERED,
+            past: past::Past::of(app),
         }
     }
 }

@@ -3,12 +3,14 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::past;
+
 use crate::{
     cli::{at, table},
     kernel::effective::Hook,
 };
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
@@ -239,12 +241,8 @@ fn counters(status: &Value) -> String {
         out += "\n";
         out += &table(&["COUNTER", "COUNT"], &counters);
     }
-    let not_covered = at(status, "/not_covered");
-    if not_covered.is_array() {
-        out += "\nnot covered:\n";
-    }
-    for what in not_covered.as_array().into_iter().flatten() {
-        out += &format!("  {}\n", text(what));
+    if at(status, "/not_covered").is_array() {
+        out += &past::report(status);
     }
     out
 }
