@@ -129,7 +129,7 @@ pub const LISTENER_ENTRIES: usize = 4_096;
 /// Cgroups of others' proxies.
 pub const PROXY_CGROUP_ENTRIES: usize = 1_024;
 /// Cgroups that a rule set can name or tell apart from those.
-pub const CGROUP_ENTRIES: usize = 16_384;
+pub const CGROUP_ENTRIES: usize = 65_536;
 /// Users that a rule set can name, times its cgroup classes.
 pub const USER_ENTRIES: usize = 16_384;
 /// Destination prefixes in a rule set.

@@ -24,7 +24,7 @@ use crate::{
     data::{DataPath, Parts},
     inbound::{
         self,
-        owners::{Owners, selected_paths},
+        owners::{Owners, selected_cgroups},
     },
     kernel::{
         Facts, KernelError, Left, LoadError, Pins, Redirector,
@@ -303,7 +303,7 @@ impl App {
         let policy = self.data.policy.load();
         self.data
             .owners
-            .update(&sockets, selected_paths(&policy.config));
+            .update(&sockets, selected_cgroups(&policy.config));
         Ok(())
     }
 

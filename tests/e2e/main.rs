@@ -33,6 +33,7 @@ mod records;
 mod redirect;
 mod refused;
 mod rotation;
+mod selection;
 mod storm;
 mod strangers;
 mod tunnel;

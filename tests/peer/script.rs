@@ -5,6 +5,7 @@ use std::{
     io::{Error, Read, Result, Write},
     net::{Shutdown, SocketAddr},
     os::fd::AsRawFd,
+    path::Path,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use crate::errno_name;
 /// See [`crate::Peer::Script`].
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
+    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `slot=N`, `join=CGROUP`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
     /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
     /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
     /// `shutdown`, `linger0`, `close`, `pause`.
@@ -53,6 +54,8 @@ impl Sockets {
             "tcp6" => self.make(Domain::IPV6, Protocol::TCP)?,
             "mptcp" => self.make(Domain::IPV4, Protocol::MPTCP)?,
             "mptcp6" => self.make(Domain::IPV6, Protocol::MPTCP)?,
+            // This process, whatever its number is.
+            "join" => std::fs::write(Path::new(object).join("cgroup.procs"), "0")?,
             "uid" => nix::unistd::setuid(object.parse::<u32>().expect("uid=NUMBER").into())?,
             "reuse" => self.socket()?.set_reuse_address(true)?,
             "bind" => {

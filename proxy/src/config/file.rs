@@ -144,9 +144,10 @@ pub struct Select {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Selector {
-    /// Path below the cgroup2 root, with everything below it.
+    /// Path below the cgroup2 root, with everything below it; in it `*`, `?` and `[…]` within a
+    /// level, and `**` for any number of levels.
     pub cgroup: Option<String>,
-    /// A systemd unit of the system manager: "web.service".
+    /// A systemd unit of the system manager, in any slice: "web.service", "web@*.service".
     pub unit: Option<String>,
     /// User id of the connecting task.
     pub uid: Option<i64>,

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::identity::TrustDomain;
 
+mod cgroups;
 mod daemon;
 mod inbound;
 mod outbound;

@@ -20,7 +20,7 @@ use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, Redirected,
     counter::Counter,
     inbound::{InboundPort, ListeningKey, LocalKey},
-    names::{DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
+    names::{DESTINATION_ENTRIES, PORT_ENTRIES, map},
     rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
     settings::Settings,
 };
@@ -31,15 +31,17 @@ use super::{
     events::RefusedEvents,
     flows::FlowMaps,
     listening::{self, Discrepancy, Mend},
-    rules::{RuleTables, port_prefixes},
+    rules::RuleTables,
 };
 
 mod addresses;
 mod cgroups;
+mod classes;
 mod heartbeat;
 mod proxies;
 
 use cgroups::Cgroups;
+use classes::Classes;
 pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
@@ -182,14 +184,6 @@ impl Maps {
         proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
         let next = self.inactive_set();
-        let cgroups = self.cgroups.fill(next, tables)?;
-
-        let mut users = HashMap::create(USER_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
-        for (key, class) in &tables.users {
-            users.insert(key, class, 0).map_err(filling)?;
-        }
-        self.users.set(next, &users, 0).map_err(filling)?;
-
         let mut destinations =
             LpmTrie::create(DESTINATION_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for (net, class) in &tables.destinations {
@@ -201,17 +195,10 @@ impl Maps {
             .set(next, &destinations, 0)
             .map_err(filling)?;
 
-        let mut rules = LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
-        for ((destination, selection), ranges) in &tables.rules {
-            for range in ranges {
-                for (port, length) in port_prefixes(range.first, range.last) {
-                    let key = RuleKey::new(*destination, *selection, port.to_be());
-                    let key = Key::new(RuleKey::PORT_OFFSET + length, key);
-                    rules.insert(&key, range.rule, 0).map_err(filling)?;
-                }
-            }
-        }
-        self.rules.set(next, &rules, 0).map_err(filling)?;
+        let mut classes = Classes::create().map_err(filling)?;
+        let cgroups = self.cgroups.fill(next, tables, &mut classes)?;
+        self.users.set(next, classes.users(), 0).map_err(filling)?;
+        self.rules.set(next, classes.rules(), 0).map_err(filling)?;
 
         let mut ports = HashMap::create(PORT_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for (port, value) in &tables.ports {
@@ -232,7 +219,7 @@ impl Maps {
         self.active_set.set(0, next, 0).map_err(filling)?;
         self.active = next;
         self.active_settings = settings;
-        self.cgroups.activated(cgroups);
+        self.cgroups.activated(cgroups, classes);
         Ok(())
     }
 

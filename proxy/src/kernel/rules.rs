@@ -13,51 +13,57 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
+use parking_lot::RwLock;
 use sidetrack_abi::{
     Address, Query, Verdict,
     decision::Tables,
     inbound::InboundPort,
-    rules::{ANY_USER, CgroupClass, Rule, RuleKey, SELECTION_NONE, UserKey},
-    settings::{SETTING_SELECT_ALL, SETTING_USERS},
+    rules::{CGROUP_DEPTH, CgroupClass, Rule, RuleKey, SELECTION_NONE},
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS},
 };
 
 use crate::{
     addr::OriginalDst,
-    config::{Config, Proxy},
+    config::{Config, Proxy, cgroup::names},
 };
 
+mod asked;
+mod chains;
 mod classes;
 mod compile;
+mod places;
 mod ports;
 mod unclassified;
 
+use asked::{Asked, Candidates, Selected, Truth};
+use chains::Chains;
+pub use classes::Made;
+use classes::{Classes, Source};
+pub use places::Place;
 pub use ports::port_prefixes;
 
 /// Selection class of everything, if that is the scope; the programs use the same number.
 const SELECTION_ALL: u32 = 1;
 
 /// One generation of compiled rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct RuleTables {
     /// Never 0 in tables that are active.
     pub generation: u32,
     /// `SETTING_*` of these rules.
     pub flags: u32,
-    /// The cgroups that selections name and the folders above them, up to `intercept.cgroup`, as
-    /// paths below the cgroup2 root.
-    pub cgroups: BTreeMap<String, CgroupClass>,
     /// The cgroup above all that the rules are for, `intercept.cgroup`.
     pub top: String,
-    /// Class of cgroup and user.
-    pub users: HashMap<UserKey, u32>,
     /// Destination prefixes with their classes, those of IPv4 as IPv4.
     pub destinations: HashMap<IpNet, u32>,
-    /// Rules of a destination class and a selection class, by port range, ascending.
-    pub rules: HashMap<(u32, u32), Vec<PortRule>>,
     /// Proxies of others: a rule of the kernel names one by its place here.
     pub proxies: Vec<NamedProxy>,
     /// Inbound ports.
     pub ports: BTreeMap<u16, InboundPort>,
+    asked: Asked,
+    chains: Chains,
+    /// Made as they are met, by whoever meets them first.
+    classes: RwLock<Classes>,
 }
 
 /// A rule for some ports.
@@ -104,29 +110,73 @@ impl RuleTables {
         compile::compile(config, scope, generation)
     }
 
-    /// What the kernel is told of the cgroup `path`; `None` if it follows from one above it.
-    pub fn cgroup_entry(&self, path: &str) -> Option<CgroupClass> {
-        if let Some(named) = self.cgroups.get(path) {
-            return Some(*named);
-        }
-        let folder = classes::parent(path)?;
-        self.holds_unknown(folder).then(|| {
-            let own = self.cgroup_class(folder);
-            CgroupClass { own, below: own }
+    /// The cgroup `path`.
+    pub fn place(&self, path: &str) -> Place {
+        names(path).fold(Place::root(&self.asked), |place, name| {
+            place.child(&self.asked, name)
         })
     }
 
-    /// Whether rules tell cgroups in this folder apart, so that each of them has to be known.
-    pub fn holds_unknown(&self, folder: &str) -> bool {
-        self.cgroups
-            .get(folder)
-            .is_some_and(|class| class.own != class.below)
+    /// The cgroup `name` in another.
+    pub fn place_in(&self, folder: &Place, name: &str) -> Place {
+        folder.child(&self.asked, name)
     }
 
-    fn cgroup_class(&self, path: &str) -> u32 {
-        classes::ancestors(path)
-            .find_map(|above| self.cgroups.get(above))
-            .map_or(SELECTION_NONE, |class| class.own)
+    /// The classes of a cgroup.
+    pub fn class(&self, place: &Place) -> CgroupClass {
+        CgroupClass {
+            own: self.of_cgroup(&place.own(&self.asked)),
+            below: self.of_cgroup(&place.below(&self.asked)),
+        }
+    }
+
+    /// Whether a selection names the cgroup or one above it.
+    pub fn is_named(&self, place: &Place) -> bool {
+        place.own(&self.asked).contains(&Truth::Yes)
+    }
+
+    /// Whether rules tell cgroups in this one apart, so that each of them has to be known.
+    pub fn holds_unknown(&self, place: &Place) -> bool {
+        place.depth() < CGROUP_DEPTH as usize && place.below(&self.asked).contains(&Truth::Maybe)
+    }
+
+    /// Whether it matters in which cgroup a task is.
+    pub fn asks_for_cgroups(&self) -> bool {
+        self.flags & SETTING_CGROUPS != 0
+    }
+
+    /// What classes were made of since there were `before` of it, for the kernel to be told in
+    /// this order.
+    pub fn made_since(&self, before: usize) -> Vec<Made> {
+        self.classes.read().made_since(before).to_vec()
+    }
+
+    fn of_cgroup(&self, patterns: &[Truth]) -> u32 {
+        let source = Source {
+            asked: &self.asked,
+            chains: &self.chains,
+        };
+        let known = self.asked.by_cgroup(patterns);
+        // Read first: most of those that are met were met before.
+        if let Some(class) = self.classes.read().known(&self.asked, &known) {
+            return class;
+        }
+        self.classes.write().of_cgroup(&source, known)
+    }
+
+    fn select_all(&self) {
+        let source = Source {
+            asked: &self.asked,
+            chains: &self.chains,
+        };
+        let mut classes = self.classes.write();
+        for certain in [Selected::new(), self.asked.all()] {
+            let candidates = Candidates {
+                certain,
+                possible: Selected::new(),
+            };
+            classes.of_selection(&source, candidates);
+        }
     }
 
     /// The selection class of a task: what the programs find once they know its cgroup.
@@ -134,15 +184,12 @@ impl RuleTables {
         if self.flags & SETTING_SELECT_ALL != 0 {
             return SELECTION_ALL;
         }
-        let cgroup_class = self.cgroup_class(task.cgroup);
+        let class = self.of_cgroup(&self.place(task.cgroup).own(&self.asked));
         if self.flags & SETTING_USERS == 0 {
-            return cgroup_class;
+            return class;
         }
-        let of = |uid| self.users.get(&UserKey { cgroup_class, uid });
-        of(task.uid)
-            .or_else(|| of(ANY_USER))
-            .copied()
-            .unwrap_or(SELECTION_NONE)
+        let classes = self.classes.read();
+        classes.of_user(class, task.uid).unwrap_or(SELECTION_NONE)
     }
 
     /// The rule that decides for a destination and a selection class.
@@ -167,10 +214,10 @@ impl Tables for RuleTables {
     }
 
     fn rule(&self, key: &RuleKey) -> Option<Rule> {
-        let class = (u32::from_be(key.destination), u32::from_be(key.selection));
         let port = u16::from_be(key.port);
-        self.rules
-            .get(&class)?
+        let classes = self.classes.read();
+        classes
+            .rules(u32::from_be(key.destination), u32::from_be(key.selection))
             .iter()
             .find(|range| range.first <= port && port <= range.last)
             .map(|range| range.rule)
@@ -178,4 +225,4 @@ impl Tables for RuleTables {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::kernel) mod tests;

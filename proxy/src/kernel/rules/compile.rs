@@ -1,7 +1,5 @@
 //! From rules as people write them to tables of constant depth.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use ipnet::IpNet;
 use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
@@ -9,13 +7,13 @@ use sidetrack_abi::{
         ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, FAIL_BLOCK,
         FAIL_PASS, Rule,
     },
-    settings::SETTING_SELECT_ALL,
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS},
 };
 
-#[cfg(test)]
-use super::classes::Selected;
 use super::{
-    NamedProxy, PortRule, RuleTables, SELECTION_ALL, Scope, classes, unclassified::strictest,
+    NamedProxy, PortRule, RuleTables, Scope,
+    asked::{Asked, Truth},
+    chains::{Chains, Link},
 };
 use crate::config::{Config, FailMode, OutboundAction, OutboundRule};
 
@@ -24,35 +22,32 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
         generation,
         top: config.intercept.cgroup.clone(),
         proxies: proxies(config),
+        asked: Asked::of(config),
         ..RuleTables::default()
     };
-    let classes = match scope {
-        Scope::Selections => classes::selections(config, &mut tables),
+    destinations(config, &mut tables);
+    tables.chains = Chains {
+        outbound: config.outbound.clone(),
+        proxies: tables.proxies.clone(),
+        of: chains(config, &tables),
+    };
+    match scope {
+        Scope::Selections => {
+            if !tables.asked.patterns.is_empty() {
+                tables.flags |= SETTING_CGROUPS;
+            }
+            if !tables.asked.users.is_empty() {
+                tables.flags |= SETTING_USERS;
+            }
+            // The programs begin with this one, which is 0.
+            let nowhere = vec![Truth::No; tables.asked.patterns.len()];
+            tables.of_cgroup(&nowhere);
+            // What everything else follows from that is not known.
+            tables.class(&tables.place(&tables.top));
+        }
         Scope::Everything => {
             tables.flags = SETTING_SELECT_ALL;
-            let all = config.selects.keys().cloned().collect();
-            BTreeMap::from([(BTreeSet::from([all]), SELECTION_ALL)])
-        }
-    };
-    destinations(config, &mut tables);
-    for (net, class) in &tables.destinations {
-        let chain = rules_for(config, *net);
-        let mut of_known = BTreeMap::new();
-        for selected in classes.keys().flatten() {
-            of_known.entry(selected).or_insert_with(|| {
-                let chosen = chain.iter().copied().filter(|(_, rule)| {
-                    rule.select
-                        .as_ref()
-                        .is_none_or(|select| selected.contains(select))
-                });
-                merge(chosen, &tables.proxies)
-            });
-        }
-        for (candidates, selection) in &classes {
-            let ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
-            if !ranges.is_empty() {
-                tables.rules.insert((*class, *selection), ranges);
-            }
+            tables.select_all();
         }
     }
     for (index, rule) in config.inbound.iter().enumerate() {
@@ -73,6 +68,20 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
         }
     }
     tables
+}
+
+fn chains(config: &Config, tables: &RuleTables) -> Vec<(u32, Vec<Link>)> {
+    let each = tables.destinations.iter().map(|(net, class)| {
+        let links = rules_for(config, *net).into_iter().map(|(rule, what)| {
+            let selection = what.select.as_ref();
+            Link {
+                rule,
+                selection: selection.and_then(|name| tables.asked.selection(name)),
+            }
+        });
+        (*class, links.collect())
+    });
+    each.collect()
 }
 
 fn proxies(config: &Config) -> Vec<NamedProxy> {
@@ -131,7 +140,7 @@ fn rules_for(config: &Config, net: IpNet) -> Vec<(u32, &OutboundRule)> {
 }
 
 /// Port ranges of rules in their order: what an earlier rule covers, a later one does not.
-fn merge<'a>(
+pub(super) fn merge<'a>(
     rules: impl Iterator<Item = (u32, &'a OutboundRule)>,
     proxies: &[NamedProxy],
 ) -> Vec<PortRule> {
@@ -199,7 +208,7 @@ fn value(index: u32, rule: &OutboundRule, proxies: &[NamedProxy]) -> Rule {
 pub(super) fn naive<'a>(
     config: &'a Config,
     destination: std::net::SocketAddr,
-    selected: &Selected,
+    selected: &std::collections::BTreeSet<String>,
 ) -> Option<(u32, &'a OutboundRule)> {
     let ip = destination.ip().to_canonical();
     if config

@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
-use sidetrack_abi::rules::{ACTION_REDIRECT, ANY_USER};
+use sidetrack_abi::rules::ACTION_REDIRECT;
 
-use super::{classes::selections, compile::naive, *};
+use super::{compile::naive, *};
 use crate::config::{
-    Daemon, FailMode, Instance, Intercept, Limits, Log, OutboundAction, OutboundRule, Proxy,
-    RecordFormat, Select, Selector,
+    CgroupPattern, Daemon, FailMode, Instance, Intercept, Limits, Log, OutboundAction,
+    OutboundRule, Proxy, RecordFormat, Select, Selector,
 };
 
 fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&str]) -> Config {
@@ -92,9 +92,20 @@ fn a_rule_names_its_proxy_by_the_place_of_that_among_all() {
     assert_eq!(named.name, "z");
 }
 
-fn cgroup(path: &str) -> Selector {
+/// One rule, for the cgroups that these patterns select.
+pub(in crate::kernel) fn rules_for_cgroups(patterns: &[&str]) -> RuleTables {
+    let select = Select {
+        include: patterns.iter().map(|pattern| cgroup(pattern)).collect(),
+        exclude: vec![],
+    };
+    let only = rule(Some("only"), &["10.0.0.0/8"], &[80..=80]);
+    let config = config(vec![only], &[("only", select)], &[]);
+    RuleTables::compile(&config, Scope::Selections, 1)
+}
+
+fn cgroup(pattern: &str) -> Selector {
     Selector {
-        cgroup: Some(path.into()),
+        cgroup: Some(CgroupPattern::parse(pattern).unwrap()),
         uid: None,
     }
 }
@@ -157,18 +168,13 @@ fn a_rule_for_a_selection_precedes_one_for_everybody() {
         &[],
     );
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let in_web = tables.cgroups["/web"].own;
-    let class = |cgroup_class, uid| tables.users[&UserKey { cgroup_class, uid }];
-    assert_eq!(
-        decides(&tables, "10.0.0.1:80", class(in_web, ANY_USER)),
-        Some(1)
-    );
-    assert_eq!(
-        decides(&tables, "10.0.0.1:80", class(in_web, 0)),
-        Some(0),
-        "root is excluded"
-    );
-    assert_eq!(decides(&tables, "10.0.0.1:80", class(0, ANY_USER)), Some(0));
+    let decided = |cgroup, uid| {
+        let selection = tables.selection(&Task { cgroup, uid });
+        decides(&tables, "10.0.0.1:80", selection)
+    };
+    assert_eq!(decided("/web", 1000), Some(1));
+    assert_eq!(decided("/web", 0), Some(0), "root is excluded");
+    assert_eq!(decided("/", 1000), Some(0));
 }
 
 #[test]
@@ -197,7 +203,8 @@ fn a_cgroup_below_a_selected_one_is_selected_by_both() {
         &[],
     );
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let (a, b) = (tables.cgroups["/a"].own, tables.cgroups["/a/b"].own);
+    let of = |cgroup| tables.selection(&Task { cgroup, uid: 0 });
+    let (a, b) = (of("/a"), of("/a/b"));
     assert_eq!(decides(&tables, "10.0.0.1:80", b), Some(0));
     assert_eq!(decides(&tables, "10.0.0.1:81", b), Some(1));
     assert_eq!(decides(&tables, "10.0.0.1:81", a), None);
@@ -229,7 +236,7 @@ fn a_rule_for_all_of_ipv6_leaves_ipv4_alone_in_the_kernels_one_trie_too() {
     assert_eq!(decides(&tables, "10.0.0.1:80", 0), None);
     let v4 = &tables.destinations[&"0.0.0.0/0".parse::<IpNet>().unwrap()];
     assert!(
-        !tables.rules.contains_key(&(*v4, 0)),
+        tables.classes.read().rules(*v4, 0).is_empty(),
         "IPv4 has a class of its own, without rules"
     );
 }
@@ -278,15 +285,17 @@ proptest! {
         );
         config.intercept.exclude_to = exclude;
         let tables = RuleTables::compile(&config, Scope::Selections, 1);
-        let classes = selections(&config, &mut RuleTables::default());
-        for (candidates, class) in classes {
-            let candidates: Vec<BTreeSet<String>> = candidates.into_iter().collect();
-            let [selected] = candidates.as_slice() else {
-                continue;
-            };
+        for (path, uid, selected) in [
+            ("/", 0, vec![]),
+            ("/", 7, vec!["b"]),
+            ("/a", 0, vec!["a"]),
+            ("/a/b/c", 0, vec!["a", "b"]),
+        ] {
+            let selected: BTreeSet<String> = selected.into_iter().map(str::to_owned).collect();
+            let class = tables.selection(&Task { cgroup: path, uid });
             for (a, b, c, port) in &probes {
                 let to = SocketAddr::from(([8 + a, *b, 0, *c], *port));
-                let expected = naive(&config, to, selected).map(|(index, _)| index);
+                let expected = naive(&config, to, &selected).map(|(index, _)| index);
                 prop_assert_eq!(decides(&tables, &to.to_string(), class), expected);
             }
         }

@@ -4,7 +4,7 @@ use sidetrack_abi::rules::{
     ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_TLS, FAIL_BLOCK, FAIL_PASS, RULE_UNCLASSIFIED,
 };
 
-use super::{super::classes, *};
+use super::*;
 
 /// What the programs find: the deepest cgroup that is in the table decides.
 fn kernel_selection(
@@ -13,10 +13,11 @@ fn kernel_selection(
     path: &str,
     uid: u32,
 ) -> u32 {
-    let mut cgroup_class = SELECTION_NONE;
-    for above in classes::ancestors(path) {
-        if let Some(entry) = tables.cgroup_entry(above).filter(|_| is_known(above)) {
-            cgroup_class = if above == path {
+    let mut class = SELECTION_NONE;
+    for above in ancestors(path) {
+        if is_known(above) {
+            let entry = tables.class(&tables.place(above));
+            class = if above == path {
                 entry.own
             } else {
                 entry.below
@@ -24,21 +25,33 @@ fn kernel_selection(
             break;
         }
     }
-    if tables.users.is_empty() {
-        return cgroup_class;
+    if tables.flags & SETTING_USERS == 0 {
+        return class;
     }
-    let of = |uid| tables.users.get(&UserKey { cgroup_class, uid }).copied();
-    of(uid).or_else(|| of(ANY_USER)).unwrap_or(SELECTION_NONE)
+    let of_user = tables.classes.read().of_user(class, uid);
+    of_user.unwrap_or(SELECTION_NONE)
+}
+
+/// A cgroup and those above it, up to the root.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| match path.rsplit_once('/')? {
+        (_, "") => None,
+        ("", _) => Some("/"),
+        (parent, _) => Some(parent),
+    })
 }
 
 /// The selections of a task, read slowly.
 fn selected(config: &Config, path: &str, uid: u32) -> BTreeSet<String> {
-    let within = |named: &str| classes::is_below(path, named);
-    let selects = config.selects.iter();
-    selects
-        .filter(|(_, select)| classes::selects(select, within, Some(uid)))
-        .map(|(name, _)| name.clone())
-        .collect()
+    let matches = |selector: &Selector| {
+        let cgroup = selector.cgroup.as_ref();
+        cgroup.is_none_or(|pattern| pattern.is_matched(pattern.path(path)))
+            && selector.uid.is_none_or(|wanted| uid == wanted)
+    };
+    let selects = config.selects.iter().filter(|(_, select)| {
+        select.include.iter().any(matches) && !select.exclude.iter().any(matches)
+    });
+    selects.map(|(name, _)| name.clone()).collect()
 }
 
 fn verdict_rule(verdict: Verdict) -> Option<Rule> {
@@ -134,10 +147,19 @@ fn any_path() -> impl Strategy<Value = String> {
     prop::collection::vec(name, 0..4).prop_map(|names| format!("/{}", names.join("/")))
 }
 
+fn any_pattern() -> impl Strategy<Value = CgroupPattern> {
+    let part = prop::sample::select(vec!["a", "b", "c", "*", "[ab]", "**"]);
+    prop::collection::vec(part, 0..5).prop_filter_map("it ends", |parts| {
+        CgroupPattern::parse(&format!("/{}", parts.join("/"))).ok()
+    })
+}
+
 fn any_selector() -> impl Strategy<Value = Selector> {
-    (any_path(), prop::option::weighted(0.3, 0_u32..2)).prop_map(|(path, uid)| Selector {
-        cgroup: Some(path),
-        uid,
+    let cgroup = prop::option::weighted(0.9, any_pattern());
+    (cgroup, prop::option::weighted(0.3, 0_u32..2)).prop_map(|(cgroup, uid)| Selector {
+        // One without either is refused.
+        uid: uid.or(cgroup.is_none().then_some(1)),
+        cgroup,
     })
 }
 
@@ -172,13 +194,13 @@ proptest! {
         let tables = RuleTables::compile(&config, Scope::Selections, 1);
         // User space looks into folders from above: what it knows, it knows the folder of.
         let is_known = |path: &str| {
-            classes::ancestors(path)
+            ancestors(path)
                 .take_while(|above| *above != top)
                 .all(|above| known.contains(above))
         };
         for (path, uid, a, b, port) in probes {
             // Nothing else is intercepted.
-            if !classes::is_below(&path, top) {
+            if !ancestors(&path).any(|above| above == top) {
                 continue;
             }
             let to = SocketAddr::from(([8 + a, b, 0, 1], port));
