@@ -149,13 +149,15 @@ pub struct Select {
 }
 
 /// All conditions of one selector must hold.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// Cgroups, with all below them. A systemd unit is resolved to where its cgroup can be by
     /// [`validate`].
     pub cgroup: Option<CgroupPattern>,
     /// The user id of the connecting task.
     pub uid: Option<u32>,
+    /// The group id of the connecting task, that of its primary group.
+    pub gid: Option<u32>,
 }
 
 /// `[intercept]`

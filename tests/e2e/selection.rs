@@ -201,3 +201,42 @@ fn a_task_counts_where_it_is_when_it_connects_wherever_it_and_its_socket_were_ma
     assert_eq!(recorded(&b, before), Went::Direct, "a child that left");
     assert_eq!(recorded(&b, before + 1), Went::Selected, "its parent");
 }
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_group_is_selected_by_itself_and_together_with_a_user_and_a_cgroup() {
+    let world = World::pair();
+    let web = world.a.apps().child("web-1");
+    let other = world.a.apps().child("other");
+    let [_a, b] = started(
+        &world,
+        "include = [{ gid = 2000 }, { cgroup = \"APPS/web-*\", uid = 1000, gid = 3000 }]\n\
+         exclude = [{ gid = 2000, uid = 1001 }]",
+    );
+    let _server = world.b.serve(&[world.b.at(7000)], &[]);
+    let went = |cgroup: &Path, steps: &[&str]| went(&world, &b, cgroup, steps);
+    let selected = [
+        (other.path(), ["gid=2000", "uid=1000"]),
+        (web.path(), ["gid=2000", "uid=3"]),
+        (web.path(), ["gid=3000", "uid=1000"]),
+    ];
+    let direct = [
+        (other.path(), ["gid=2001", "uid=1000"]),
+        (other.path(), ["gid=2000", "uid=1001"]),
+        (other.path(), ["gid=3000", "uid=1000"]),
+        (web.path(), ["gid=3000", "uid=1001"]),
+        (web.path(), ["gid=3001", "uid=1000"]),
+    ];
+    for (cgroup, steps) in selected {
+        assert_eq!(went(cgroup, &steps), Went::Selected, "{steps:?}");
+    }
+    for (cgroup, steps) in direct {
+        assert_eq!(went(cgroup, &steps), Went::Direct, "{steps:?}");
+    }
+    // In one that the daemon has not seen.
+    for round in 0..load(20) {
+        let new = world.a.apps().child("web-2");
+        let steps = ["gid=3000", "uid=1000"];
+        assert_eq!(went(new.path(), &steps), Went::Selected, "round {round}");
+    }
+}

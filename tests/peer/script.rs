@@ -18,7 +18,7 @@ use crate::errno_name;
 /// See [`crate::Peer::Script`].
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `slot=N`, `join=CGROUP`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
+    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `slot=N`, `join=CGROUP`, `uid=N`, `gid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
     /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
     /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
     /// `shutdown`, `linger0`, `close`, `pause`.
@@ -57,6 +57,7 @@ impl Sockets {
             // This process, whatever its number is.
             "join" => std::fs::write(Path::new(object).join("cgroup.procs"), "0")?,
             "uid" => nix::unistd::setuid(object.parse::<u32>().expect("uid=NUMBER").into())?,
+            "gid" => nix::unistd::setgid(object.parse::<u32>().expect("gid=NUMBER").into())?,
             "reuse" => self.socket()?.set_reuse_address(true)?,
             "bind" => {
                 let addr: SocketAddr = object.parse().expect("bind=ADDR");

@@ -153,6 +153,10 @@ pub struct Selector {
     pub uid: Option<i64>,
     /// User name, resolved when the file is read.
     pub user: Option<String>,
+    /// Group id of the connecting task: that of its primary group.
+    pub gid: Option<i64>,
+    /// Group name, resolved when the file is read.
+    pub group: Option<String>,
 }
 
 /// `[intercept]`

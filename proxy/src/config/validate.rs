@@ -129,6 +129,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         fine.then(|| (name.clone(), select))
     });
     let selects = selects.collect();
+    inbound::selects(problems, &file.inbound, &selects);
     let proxies = proxies::proxies(problems, file);
     Config {
         path: path.into(),

@@ -21,7 +21,7 @@ use sidetrack_abi::{
     counter::Counter,
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{DESTINATION_ENTRIES, PORT_ENTRIES, map},
-    rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
+    rules::{DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
 };
 
@@ -84,7 +84,7 @@ pub(super) struct Maps {
     sources: LpmTrie<MapData, DestinationKey, Address>,
     proxy_cgroups: HashMap<MapData, u64, u32>,
     cgroups: Cgroups,
-    users: Sets<HashMap<MapData, UserKey, u32>>,
+    stages: Sets<HashMap<MapData, StageKey, u32>>,
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
@@ -132,7 +132,7 @@ impl Maps {
             sources: taken(bpf, map::SOURCES)?,
             proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
             cgroups: Cgroups::take(bpf, mount)?,
-            users: taken(bpf, map::USERS)?,
+            stages: taken(bpf, map::STAGES)?,
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
@@ -197,7 +197,9 @@ impl Maps {
 
         let mut classes = Classes::create().map_err(filling)?;
         let cgroups = self.cgroups.fill(next, tables, &mut classes)?;
-        self.users.set(next, classes.users(), 0).map_err(filling)?;
+        self.stages
+            .set(next, classes.stages(), 0)
+            .map_err(filling)?;
         self.rules.set(next, classes.rules(), 0).map_err(filling)?;
 
         let mut ports = HashMap::create(PORT_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;

@@ -19,7 +19,7 @@ use sidetrack_abi::{
     decision::Tables,
     inbound::InboundPort,
     rules::{CGROUP_DEPTH, CgroupClass, Rule, RuleKey, SELECTION_NONE},
-    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS},
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL},
 };
 
 use crate::{
@@ -35,7 +35,7 @@ mod places;
 mod ports;
 mod unclassified;
 
-use asked::{Asked, Candidates, Selected, Truth};
+use asked::{Asked, Candidates, Kind, Selected, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
@@ -93,6 +93,8 @@ pub struct Task<'a> {
     pub cgroup: &'a str,
     /// Its user.
     pub uid: u32,
+    /// Its group, the primary one.
+    pub gid: u32,
 }
 
 /// Whom the rules are for.
@@ -158,7 +160,7 @@ impl RuleTables {
         };
         let known = self.asked.by_cgroup(patterns);
         // Read first: most of those that are met were met before.
-        if let Some(class) = self.classes.read().known(&self.asked, &known) {
+        if let Some(class) = self.classes.read().met(&self.asked, &known) {
             return class;
         }
         self.classes.write().of_cgroup(&source, known)
@@ -185,11 +187,21 @@ impl RuleTables {
             return SELECTION_ALL;
         }
         let class = self.of_cgroup(&self.place(task.cgroup).own(&self.asked));
-        if self.flags & SETTING_USERS == 0 {
-            return class;
-        }
+        self.staged(class, task)
+    }
+
+    /// The selection class of a task whose cgroup has this class.
+    fn staged(&self, class: u32, task: &Task<'_>) -> u32 {
         let classes = self.classes.read();
-        classes.of_user(class, task.uid).unwrap_or(SELECTION_NONE)
+        let mut stages = self.asked.stages.iter();
+        let selection = stages.try_fold(class, |class, stage| {
+            let value = match stage.kind {
+                Kind::User => task.uid,
+                Kind::Group => task.gid,
+            };
+            classes.staged(class, stage.kind, u64::from(value))
+        });
+        selection.unwrap_or(SELECTION_NONE)
     }
 
     /// The rule that decides for a destination and a selection class.

@@ -1,6 +1,6 @@
 //! `[select.NAME]`: which workloads a rule is about.
 
-use nix::unistd::User;
+use nix::unistd::{Group, User};
 
 use super::cgroups;
 use crate::config::{
@@ -74,22 +74,32 @@ fn selector(problems: &mut Problems, key: &str, file: &file::Selector) -> Option
             problems.missing(key, "uid and user both name the user", "keep one of them");
             return None;
         }
-        (Some(uid), None) => Some(checked_uid(problems, &format!("{key}.uid"), uid)?),
+        (Some(uid), None) => Some(checked_id(problems, &format!("{key}.uid"), uid, "user")?),
         (None, Some(user)) => Some(resolved_uid(problems, &format!("{key}.user"), user)?),
         (None, None) => None,
     };
-    if cgroup.is_none() && uid.is_none() {
+    let gid = match (file.gid, &file.group) {
+        (Some(_), Some(_)) => {
+            problems.missing(key, "gid and group both name the group", "keep one of them");
+            return None;
+        }
+        (Some(gid), None) => Some(checked_id(problems, &format!("{key}.gid"), gid, "group")?),
+        (None, Some(group)) => Some(resolved_gid(problems, &format!("{key}.group"), group)?),
+        (None, None) => None,
+    };
+    let selector = Selector { cgroup, uid, gid };
+    if selector == Selector::default() {
         // What stood there may be a mistyped key, and is reported then.
         if !problems.ignored_within(key) {
             problems.missing(
                 key,
                 "an empty selector would match every task",
-                "name cgroup, unit, uid or user; for everything, leave select out of the rule",
+                "name cgroup, unit, user or group; for everything, leave select out of the rule",
             );
         }
         return None;
     }
-    Some(Selector { cgroup, uid })
+    Some(selector)
 }
 
 /// Whether everything that the pattern matches is outside `top`.
@@ -107,12 +117,13 @@ fn is_below(path: &str, root: &str) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn checked_uid(problems: &mut Problems, key: &str, uid: i64) -> Option<u32> {
-    // The highest is "no user" to the kernel (-1).
-    match u32::try_from(uid).ok().filter(|uid| *uid != u32::MAX) {
-        Some(uid) => Some(uid),
+fn checked_id(problems: &mut Problems, key: &str, id: i64, whose: &str) -> Option<u32> {
+    // The highest is "nobody" to the kernel (-1).
+    match u32::try_from(id).ok().filter(|id| *id != u32::MAX) {
+        Some(id) => Some(id),
         None => {
-            problems.bad(key, uid, "no user has this id", "write 0 to 4294967294");
+            let reason = format!("no {whose} has this id");
+            problems.bad(key, id, reason, "write 0 to 4294967294");
             None
         }
     }
@@ -125,5 +136,15 @@ pub(super) fn resolved_uid(problems: &mut Problems, key: &str, user: &str) -> Op
         Err(error) => format!("looking up the user failed: {}", error.desc()),
     };
     problems.bad(key, user, reason, "compare `getent passwd`, or write uid");
+    None
+}
+
+fn resolved_gid(problems: &mut Problems, key: &str, group: &str) -> Option<u32> {
+    let reason = match Group::from_name(group) {
+        Ok(Some(found)) => return Some(found.gid.as_raw()),
+        Ok(None) => "this host has no group of this name".into(),
+        Err(error) => format!("looking up the group failed: {}", error.desc()),
+    };
+    problems.bad(key, group, reason, "compare `getent group`, or write gid");
     None
 }

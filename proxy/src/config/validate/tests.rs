@@ -220,10 +220,12 @@ fn unit_selects(unit: &str, path: &str) -> bool {
 }
 
 #[test]
-fn a_user_name_is_resolved_and_joined_with_the_cgroup() {
-    let config = config("[select.x]\ninclude = [{ cgroup = \"/pods/\", user = \"root\" }]\n");
+fn names_of_users_and_groups_are_resolved_and_joined_with_the_cgroup() {
+    let config = config(
+        "[select.x]\ninclude = [{ cgroup = \"/pods/\", user = \"root\", group = \"root\" }]\n",
+    );
     let selector = config.selects.get("x").unwrap().include.first().unwrap();
-    assert_eq!(selector.uid, Some(0));
+    assert_eq!((selector.uid, selector.gid), (Some(0), Some(0)));
     let cgroup = selector.cgroup.as_ref().unwrap();
     assert_eq!(cgroup.literal(), Some("/pods"));
 }

@@ -3,8 +3,8 @@
 
 use aya::maps::{HashMap, LpmTrie, MapData, MapError, lpm_trie::Key};
 use sidetrack_abi::{
-    names::{RULE_ENTRIES, USER_ENTRIES},
-    rules::{Rule, RuleKey, UserKey},
+    names::{RULE_ENTRIES, STAGE_ENTRIES},
+    rules::{Rule, RuleKey, StageKey},
 };
 
 use super::NO_PREALLOC;
@@ -12,7 +12,7 @@ use crate::kernel::rules::{Made, PortRule, RuleTables, port_prefixes};
 
 /// The tables of one rule set.
 pub(super) struct Classes {
-    users: HashMap<MapData, UserKey, u32>,
+    stages: HashMap<MapData, StageKey, u32>,
     rules: LpmTrie<MapData, RuleKey, Rule>,
     /// How much of what was made the kernel has.
     told: usize,
@@ -22,14 +22,14 @@ impl Classes {
     /// New ones, of no rule set yet.
     pub(super) fn create() -> Result<Self, MapError> {
         Ok(Self {
-            users: HashMap::create(USER_ENTRIES as u32, NO_PREALLOC)?,
+            stages: HashMap::create(STAGE_ENTRIES as u32, NO_PREALLOC)?,
             rules: LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC)?,
             told: 0,
         })
     }
 
-    pub(super) fn users(&self) -> &HashMap<MapData, UserKey, u32> {
-        &self.users
+    pub(super) fn stages(&self) -> &HashMap<MapData, StageKey, u32> {
+        &self.stages
     }
 
     pub(super) fn rules(&self) -> &LpmTrie<MapData, RuleKey, Rule> {
@@ -46,7 +46,7 @@ impl Classes {
                     selection,
                     ranges,
                 } => self.insert(destination, selection, &ranges)?,
-                Made::User(key, class) => self.users.insert(key, class, 0)?,
+                Made::Stage(key, class) => self.stages.insert(key, class, 0)?,
             }
             self.told += 1;
         }

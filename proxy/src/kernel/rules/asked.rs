@@ -2,6 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use sidetrack_abi::{
+    rules::{STAGE_GROUP, STAGE_USER},
+    settings::{SETTING_GROUPS, SETTING_USERS},
+};
+
 use crate::config::{CgroupPattern, Config, Selector};
 
 /// Selections of tasks: all that rules for connections of this host's applications name.
@@ -12,8 +17,23 @@ pub(super) struct Asked {
     selectors: Vec<Question>,
     /// All cgroups that selectors ask for.
     pub(super) patterns: Vec<CgroupPattern>,
-    /// All users that selectors ask for.
-    pub(super) users: BTreeSet<u32>,
+    /// What they ask for beside cgroups, in the order in which it is looked at.
+    pub(super) stages: Vec<Stage>,
+}
+
+/// One look at a task.
+#[derive(Clone, Debug)]
+pub(super) struct Stage {
+    pub(super) kind: Kind,
+    /// All values that selectors ask for.
+    pub(super) values: BTreeSet<u64>,
+}
+
+/// What can be looked at, beside the cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    User,
+    Group,
 }
 
 /// One selector.
@@ -22,7 +42,7 @@ struct Question {
     selection: usize,
     excludes: bool,
     pattern: Option<usize>,
-    uid: Option<u32>,
+    wants: Vec<(Kind, u64)>,
 }
 
 /// Whether something holds of a task.
@@ -56,6 +76,33 @@ impl From<bool> for Truth {
     }
 }
 
+impl Kind {
+    const ALL: [Self; 2] = [Self::User, Self::Group];
+
+    /// As the programs know it: `STAGE_*`.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::User => STAGE_USER,
+            Self::Group => STAGE_GROUP,
+        }
+    }
+
+    /// `SETTING_*` that has the programs look at it.
+    pub(super) fn setting(self) -> u32 {
+        match self {
+            Self::User => SETTING_USERS,
+            Self::Group => SETTING_GROUPS,
+        }
+    }
+
+    fn wanted(self, selector: &Selector) -> Option<u64> {
+        match self {
+            Self::User => selector.uid.map(u64::from),
+            Self::Group => selector.gid.map(u64::from),
+        }
+    }
+}
+
 impl Asked {
     pub(super) fn of(config: &Config) -> Self {
         let ruled = config.outbound.iter();
@@ -70,20 +117,29 @@ impl Asked {
             asked.names.push(name.clone());
             let include = select.include.iter().map(|one| (one, false));
             let exclude = select.exclude.iter().map(|one| (one, true));
-            for (Selector { cgroup, uid }, excludes) in include.chain(exclude) {
-                let pattern = cgroup.as_ref().map(|pattern| {
+            for (selector, excludes) in include.chain(exclude) {
+                let pattern = selector.cgroup.as_ref().map(|pattern| {
                     *known.entry(pattern).or_insert_with(|| {
                         asked.patterns.push(pattern.clone());
                         asked.patterns.len() - 1
                     })
                 });
-                asked.users.extend(uid);
+                let wants = Kind::ALL.into_iter();
+                let wants = wants.filter_map(|kind| Some((kind, kind.wanted(selector)?)));
                 asked.selectors.push(Question {
                     selection,
                     excludes,
                     pattern,
-                    uid: *uid,
+                    wants: wants.collect(),
                 });
+            }
+        }
+        for kind in Kind::ALL {
+            let wants = asked.selectors.iter().flat_map(|one| &one.wants);
+            let values = wants.filter(|(wanted, _)| *wanted == kind);
+            let values: BTreeSet<u64> = values.map(|(_, value)| *value).collect();
+            if !values.is_empty() {
+                asked.stages.push(Stage { kind, values });
             }
         }
         asked
@@ -110,12 +166,15 @@ impl Asked {
         Known(self.selectors.iter().map(holds).collect())
     }
 
-    /// What is known with the user too: one that selectors name, or any other.
-    pub(super) fn with_user(&self, known: &Known, uid: Option<u32>) -> Known {
+    /// What is known after a look: a value that selectors ask for, or any other.
+    pub(super) fn with(&self, known: &Known, kind: Kind, value: Option<u64>) -> Known {
         let each = self.selectors.iter().zip(&known.0);
-        let holds = |(one, so_far): (&Question, &Truth)| match one.uid {
-            Some(wanted) if uid != Some(wanted) => Truth::No,
-            _ => *so_far,
+        let holds = |(one, so_far): (&Question, &Truth)| {
+            let mut wants = one.wants.iter();
+            match wants.any(|(wanted, this)| *wanted == kind && value != Some(*this)) {
+                true => Truth::No,
+                false => *so_far,
+            }
         };
         Known(each.map(holds).collect())
     }

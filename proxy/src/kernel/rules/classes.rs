@@ -6,11 +6,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sidetrack_abi::rules::{ANY_USER, UserKey};
+use sidetrack_abi::rules::{ANY_VALUE, StageKey};
 
 use super::{
     PortRule,
-    asked::{Asked, Candidates, Known},
+    asked::{Asked, Candidates, Kind, Known},
     chains::Chains,
 };
 
@@ -21,10 +21,11 @@ const MOST: usize = 4_096;
 /// All classes of one rule set that were met so far. A class is its number.
 #[derive(Debug, Default)]
 pub(super) struct Classes {
-    /// Where users are named: of what is known by the cgroup, of which each user makes a selection.
-    cgroups: HashMap<Known, u32>,
+    /// Of what is known before each stage.
+    before: Vec<HashMap<Known, u32>>,
+    /// Of what is known in the end.
     selections: HashMap<Candidates, u32>,
-    users: HashMap<UserKey, u32>,
+    stages: HashMap<StageKey, u32>,
     rules: HashMap<(u32, u32), Arc<[PortRule]>>,
     made: Vec<Made>,
 }
@@ -41,8 +42,8 @@ pub enum Made {
         /// The rules.
         ranges: Arc<[PortRule]>,
     },
-    /// The selection class of a cgroup class and a user.
-    User(UserKey, u32),
+    /// The class of a task after a stage.
+    Stage(StageKey, u32),
 }
 
 /// Of what classes are made.
@@ -52,51 +53,62 @@ pub(super) struct Source<'a> {
 }
 
 impl Classes {
-    /// The class of a cgroup, if it was met before.
-    pub(super) fn known(&self, asked: &Asked, known: &Known) -> Option<u32> {
-        if asked.users.is_empty() {
-            return self.selections.get(&asked.candidates(known)).copied();
+    /// The class of what is known by the cgroup, if it was met before.
+    pub(super) fn met(&self, asked: &Asked, known: &Known) -> Option<u32> {
+        match self.before.first() {
+            Some(first) => first.get(known).copied(),
+            None => self.selections.get(&asked.candidates(known)).copied(),
         }
-        self.cgroups.get(known).copied()
     }
 
-    /// The class of a cgroup.
+    /// The class of what is known by the cgroup.
     pub(super) fn of_cgroup(&mut self, source: &Source<'_>, known: Known) -> u32 {
+        self.before
+            .resize_with(source.asked.stages.len(), HashMap::new);
+        self.after(source, 0, known)
+    }
+
+    /// The class of what is known after the first `done` stages.
+    fn after(&mut self, source: &Source<'_>, done: usize, known: Known) -> u32 {
         let asked = source.asked;
-        if asked.users.is_empty() {
+        let (Some(stage), Some(met)) = (asked.stages.get(done), self.before.get_mut(done)) else {
             return self.of_selection(source, asked.candidates(&known));
-        }
-        if let Some(class) = self.cgroups.get(&known) {
-            return *class;
-        }
-        let known = match self.cgroups.len() < MOST {
+        };
+        let known = match met.contains_key(&known) || met.len() < MOST {
             true => known,
             false => asked.nothing_known(),
         };
-        if let Some(class) = self.cgroups.get(&known) {
+        if let Some(class) = met.get(&known) {
             return *class;
         }
-        let cgroup_class = self.cgroups.len() as u32;
-        for uid in asked.users.iter().copied().map(Some).chain([None]) {
-            let candidates = asked.candidates(&asked.with_user(&known, uid));
-            let class = self.of_selection(source, candidates);
-            let key = UserKey {
-                cgroup_class,
-                uid: uid.unwrap_or(ANY_USER),
-            };
-            self.users.insert(key, class);
-            self.made.push(Made::User(key, class));
+        let class = met.len() as u32;
+        met.insert(known.clone(), class);
+        let any = self.after(source, done + 1, asked.with(&known, stage.kind, None));
+        self.insert(class, stage.kind, ANY_VALUE, any);
+        for value in &stage.values {
+            let next = asked.with(&known, stage.kind, Some(*value));
+            let next = self.after(source, done + 1, next);
+            if next != any {
+                self.insert(class, stage.kind, *value, next);
+            }
         }
-        self.cgroups.insert(known, cgroup_class);
-        cgroup_class
+        class
+    }
+
+    fn insert(&mut self, class: u32, kind: Kind, value: u64, next: u32) {
+        let key = StageKey {
+            class,
+            kind: kind.number(),
+            value,
+        };
+        self.stages.insert(key, next);
+        self.made.push(Made::Stage(key, next));
     }
 
     /// The class of tasks that could be in these selections.
     pub(super) fn of_selection(&mut self, source: &Source<'_>, candidates: Candidates) -> u32 {
-        if let Some(class) = self.selections.get(&candidates) {
-            return *class;
-        }
-        let candidates = match self.selections.len() < MOST {
+        let known = self.selections.contains_key(&candidates) || self.selections.len() < MOST;
+        let candidates = match known {
             true => candidates,
             false => source.asked.candidates(&source.asked.nothing_known()),
         };
@@ -118,10 +130,11 @@ impl Classes {
         selection
     }
 
-    /// The selection class of a user in a cgroup of a class.
-    pub(super) fn of_user(&self, cgroup_class: u32, uid: u32) -> Option<u32> {
-        let of = |uid| self.users.get(&UserKey { cgroup_class, uid }).copied();
-        of(uid).or_else(|| of(ANY_USER))
+    /// The class after a stage, as the programs find it.
+    pub(super) fn staged(&self, class: u32, kind: Kind, value: u64) -> Option<u32> {
+        let kind = kind.number();
+        let of = |value| self.stages.get(&StageKey { class, kind, value }).copied();
+        of(value).or_else(|| of(ANY_VALUE))
     }
 
     /// The rules of a destination class and a selection class.

@@ -7,7 +7,7 @@ use sidetrack_abi::{
         ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, FAIL_BLOCK,
         FAIL_PASS, Rule,
     },
-    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_USERS},
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL},
 };
 
 use super::{
@@ -36,8 +36,8 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
             if !tables.asked.patterns.is_empty() {
                 tables.flags |= SETTING_CGROUPS;
             }
-            if !tables.asked.users.is_empty() {
-                tables.flags |= SETTING_USERS;
+            for stage in &tables.asked.stages {
+                tables.flags |= stage.kind.setting();
             }
             // The programs begin with this one, which is 0.
             let nowhere = vec![Truth::No; tables.asked.patterns.len()];

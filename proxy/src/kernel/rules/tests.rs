@@ -106,14 +106,18 @@ pub(in crate::kernel) fn rules_for_cgroups(patterns: &[&str]) -> RuleTables {
 fn cgroup(pattern: &str) -> Selector {
     Selector {
         cgroup: Some(CgroupPattern::parse(pattern).unwrap()),
-        uid: None,
+        ..Selector::default()
     }
+}
+
+fn task(cgroup: &str, uid: u32, gid: u32) -> Task<'_> {
+    Task { cgroup, uid, gid }
 }
 
 fn user(uid: u32) -> Selector {
     Selector {
-        cgroup: None,
         uid: Some(uid),
+        ..Selector::default()
     }
 }
 
@@ -169,7 +173,7 @@ fn a_rule_for_a_selection_precedes_one_for_everybody() {
     );
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
     let decided = |cgroup, uid| {
-        let selection = tables.selection(&Task { cgroup, uid });
+        let selection = tables.selection(&task(cgroup, uid, 0));
         decides(&tables, "10.0.0.1:80", selection)
     };
     assert_eq!(decided("/web", 1000), Some(1));
@@ -203,7 +207,7 @@ fn a_cgroup_below_a_selected_one_is_selected_by_both() {
         &[],
     );
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let of = |cgroup| tables.selection(&Task { cgroup, uid: 0 });
+    let of = |cgroup| tables.selection(&task(cgroup, 0, 0));
     let (a, b) = (of("/a"), of("/a/b"));
     assert_eq!(decides(&tables, "10.0.0.1:80", b), Some(0));
     assert_eq!(decides(&tables, "10.0.0.1:81", b), Some(1));
@@ -292,7 +296,7 @@ proptest! {
             ("/a/b/c", 0, vec!["a", "b"]),
         ] {
             let selected: BTreeSet<String> = selected.into_iter().map(str::to_owned).collect();
-            let class = tables.selection(&Task { cgroup: path, uid });
+            let class = tables.selection(&task(path, uid, 0));
             for (a, b, c, port) in &probes {
                 let to = SocketAddr::from(([8 + a, *b, 0, *c], *port));
                 let expected = naive(&config, to, &selected).map(|(index, _)| index);

@@ -110,6 +110,18 @@ fn selectors_that_cannot_be_used() {
         ),
         ("{ uid = 1, user = \"root\" }", "", "keep one of them"),
         ("{ uid = -1 }", ".uid", "no user has this id"),
+        ("{ gid = 4294967295 }", ".gid", "no group has this id"),
+        ("{ gid = 1, group = \"root\" }", "", "keep one of them"),
+        (
+            "{ group = \"no such group\" }",
+            ".group",
+            "no group of this name",
+        ),
+        (
+            "{ comm = \"curl\" }",
+            ".comm",
+            "any other can take the same name",
+        ),
         (
             "{ user = \"no such user\" }",
             ".user",
@@ -143,6 +155,12 @@ fn selectors_that_cannot_be_used() {
         "version = 1\nintercept.cgroup = \"/pods/*\"\n",
         "intercept.cgroup",
         "one cgroup",
+    );
+    check(
+        "version = 1\nselect.x.include = [{ gid = 1 }]\n\
+         [[inbound]]\nname = \"in\"\nselect = \"x\"\nports = [80]\naccept = [\"plain\"]\n",
+        "inbound[0] \"in\".select",
+        "asks for a group",
     );
     check(
         "version = 1\n[select.x]\n",

@@ -7,17 +7,12 @@ use sidetrack_abi::rules::{
 use super::*;
 
 /// What the programs find: the deepest cgroup that is in the table decides.
-fn kernel_selection(
-    tables: &RuleTables,
-    is_known: impl Fn(&str) -> bool,
-    path: &str,
-    uid: u32,
-) -> u32 {
+fn kernel_selection(tables: &RuleTables, is_known: impl Fn(&str) -> bool, task: &Task<'_>) -> u32 {
     let mut class = SELECTION_NONE;
-    for above in ancestors(path) {
+    for above in ancestors(task.cgroup) {
         if is_known(above) {
             let entry = tables.class(&tables.place(above));
-            class = if above == path {
+            class = if above == task.cgroup {
                 entry.own
             } else {
                 entry.below
@@ -25,11 +20,7 @@ fn kernel_selection(
             break;
         }
     }
-    if tables.flags & SETTING_USERS == 0 {
-        return class;
-    }
-    let of_user = tables.classes.read().of_user(class, uid);
-    of_user.unwrap_or(SELECTION_NONE)
+    tables.staged(class, task)
 }
 
 /// A cgroup and those above it, up to the root.
@@ -42,11 +33,12 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The selections of a task, read slowly.
-fn selected(config: &Config, path: &str, uid: u32) -> BTreeSet<String> {
+fn selected(config: &Config, task: &Task<'_>) -> BTreeSet<String> {
     let matches = |selector: &Selector| {
         let cgroup = selector.cgroup.as_ref();
-        cgroup.is_none_or(|pattern| pattern.is_matched(pattern.path(path)))
-            && selector.uid.is_none_or(|wanted| uid == wanted)
+        cgroup.is_none_or(|pattern| pattern.is_matched(pattern.path(task.cgroup)))
+            && selector.uid.is_none_or(|wanted| task.uid == wanted)
+            && selector.gid.is_none_or(|wanted| task.gid == wanted)
     };
     let selects = config.selects.iter().filter(|(_, select)| {
         select.include.iter().any(matches) && !select.exclude.iter().any(matches)
@@ -89,7 +81,7 @@ fn a_new_cgroup_where_a_named_one_can_appear_follows_the_strictest_rule() {
     let config = config(vec![deny, both], &[("web", web)], &[]);
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
     let decides = |known: &[&str], path: &str, port: u16| {
-        let selection = kernel_selection(&tables, |path| known.contains(&path), path, 0);
+        let selection = kernel_selection(&tables, |path| known.contains(&path), &task(path, 0, 0));
         let to = SocketAddr::from(([10, 0, 0, 1], port));
         tables.decide(OriginalDst::new(to), selection)
     };
@@ -156,10 +148,12 @@ fn any_pattern() -> impl Strategy<Value = CgroupPattern> {
 
 fn any_selector() -> impl Strategy<Value = Selector> {
     let cgroup = prop::option::weighted(0.9, any_pattern());
-    (cgroup, prop::option::weighted(0.3, 0_u32..2)).prop_map(|(cgroup, uid)| Selector {
-        // One without either is refused.
-        uid: uid.or(cgroup.is_none().then_some(1)),
+    let id = || prop::option::weighted(0.3, 0_u32..2);
+    (cgroup, id(), id()).prop_map(|(cgroup, uid, gid)| Selector {
+        // An empty one is refused.
+        uid: uid.or((cgroup.is_none() && gid.is_none()).then_some(1)),
         cgroup,
+        gid,
     })
 }
 
@@ -178,7 +172,7 @@ proptest! {
         selects in (any_select(), any_select()),
         top in prop::sample::select(vec!["/", "/a"]),
         known in prop::collection::btree_set(any_path(), 0..12),
-        probes in prop::collection::vec((any_path(), 0_u32..3, 0_u8..4, 0_u8..4, 1_u16..60), 30),
+        probes in prop::collection::vec((any_path(), (0_u32..3, 0_u32..3), 0_u8..4, 0_u8..4, 1_u16..60), 30),
     ) {
         let rules = rules.into_iter().map(|(rule, (action, fail))| OutboundRule {
             action,
@@ -198,18 +192,19 @@ proptest! {
                 .take_while(|above| *above != top)
                 .all(|above| known.contains(above))
         };
-        for (path, uid, a, b, port) in probes {
+        for (path, (uid, gid), a, b, port) in probes {
             // Nothing else is intercepted.
             if !ancestors(&path).any(|above| above == top) {
                 continue;
             }
+            let task = task(&path, uid, gid);
             let to = SocketAddr::from(([8 + a, b, 0, 1], port));
-            let truth = naive(&config, to, &selected(&config, &path, uid));
+            let truth = naive(&config, to, &selected(&config, &task));
             let truth = truth.map(|(index, _)| index);
             let to = OriginalDst::new(to);
-            let found_out = verdict_rule(tables.decide(to, tables.selection(&Task { cgroup: &path, uid })));
+            let found_out = verdict_rule(tables.decide(to, tables.selection(&task)));
             prop_assert_eq!(found_out.map(|rule| rule.index), truth, "user space finds out");
-            let selection = kernel_selection(&tables, is_known, &path, uid);
+            let selection = kernel_selection(&tables, is_known, &task);
             let decided = verdict_rule(tables.decide(to, selection));
             match decided {
                 Some(rule) if rule.index == RULE_UNCLASSIFIED => {
@@ -238,7 +233,7 @@ fn a_rule_that_lets_pass_does_so_for_a_new_cgroup_too() {
     };
     let config = config(vec![pass], &[("web", web)], &[]);
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let selection = kernel_selection(&tables, |path| path == "/", "/web", 0);
+    let selection = kernel_selection(&tables, |path| path == "/", &task("/web", 0, 0));
     let to = OriginalDst::new("10.0.0.1:80".parse().unwrap());
     let rule = verdict_rule(tables.decide(to, selection)).unwrap();
     assert_eq!((rule.action, rule.fail), (ACTION_PLAIN, FAIL_PASS));
