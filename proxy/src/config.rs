@@ -15,11 +15,13 @@ use crate::identity::{Expected, SpiffeId, TrustDomain};
 pub mod cgroup;
 pub mod errors;
 pub mod file;
+mod protocol;
 mod shape;
 pub mod validate;
 
 pub use cgroup::CgroupPattern;
 pub use errors::{ConfigError, ConfigErrors};
+pub use protocol::{Datagrams, Protocol, Protocols};
 
 /// A whole configuration, valid by itself. Files that it names are not read yet.
 #[derive(Clone, Debug)]
@@ -42,10 +44,14 @@ pub struct Config {
     pub intercept: Intercept,
     /// Proxies of others by name.
     pub proxies: BTreeMap<String, Proxy>,
+    /// Peers that rules name, by name.
+    pub upstreams: BTreeMap<String, Upstream>,
     /// Rules for connections that applications of this host make.
     pub outbound: Vec<OutboundRule>,
     /// Rules for connections that come to applications of this host.
     pub inbound: Vec<InboundRule>,
+    /// This host as a gateway, if it is one.
+    pub gateway: Option<Gateway>,
     /// What is allowed and works but deserves a word; printed by `check`.
     pub warnings: Vec<String>,
 }
@@ -166,7 +172,8 @@ pub struct Intercept {
     /// The cgroup (path below the cgroup2 root) at which programs are attached. What is not in
     /// it is neither redirected nor steered to. The root by default.
     pub cgroup: String,
-    /// Destinations that are never touched.
+    /// Destinations that are never touched, whatever rules say. Those of [`left_alone`] are not
+    /// among them: a rule can name them.
     pub exclude_to: Vec<IpNet>,
     /// Listener sockets for each address family: each carries as many connections as there are
     /// ephemeral ports (DESIGN decision 3).
@@ -184,6 +191,41 @@ pub struct Proxy {
     pub user: u32,
 }
 
+/// `[upstream.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it is: one is used for as long as it answers, then the next. Never empty.
+    pub addresses: Vec<SocketAddr>,
+    /// Whom each of them must prove to be: any of these. Never empty.
+    pub expect: Vec<Expected>,
+}
+
+/// `[gateway]` with `[[egress]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Where peers connect.
+    pub listen: SocketAddr,
+    /// Name of the own identity.
+    pub identity: String,
+    /// What they may reach: the first that fits decides, and none means no. Never empty.
+    pub egress: Vec<EgressRule>,
+}
+
+/// `[[egress]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressRule {
+    /// Name in records and messages.
+    pub name: String,
+    /// Who connects: any of these. Never empty.
+    pub identity: Vec<Expected>,
+    /// Destination prefixes.
+    pub to: Vec<IpNet>,
+    /// Destination ports.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Whether it is let through.
+    pub allow: bool,
+}
+
 /// `[[outbound]]`
 #[derive(Clone, Debug)]
 pub struct OutboundRule {
@@ -195,6 +237,8 @@ pub struct OutboundRule {
     pub to: Vec<IpNet>,
     /// Destination ports.
     pub ports: Vec<RangeInclusive<u16>>,
+    /// Of which protocols.
+    pub protocols: Protocols,
     /// What happens.
     pub action: OutboundAction,
     /// When there is no proxy to redirect to.
@@ -206,6 +250,13 @@ pub struct OutboundRule {
 pub enum OutboundAction {
     /// Mutual TLS to the same address and port.
     Mtls(Mtls),
+    /// In a tunnel to a gateway, which connects to the destination.
+    Gateway {
+        /// Name of the upstream.
+        upstream: String,
+        /// Name of the own identity.
+        identity: String,
+    },
     /// Relayed in plain text, recorded.
     Passthrough,
     /// To the listener of somebody else's proxy, which asks for SO_ORIGINAL_DST.
@@ -298,6 +349,23 @@ pub enum SourceMode {
     Api,
     /// A PROXY protocol v2 header precedes the bytes; the application must expect it.
     ProxyProtocol,
+}
+
+/// Destinations that no rule is about unless a prefix of its lies in them: what stays on this host
+/// or this link, and what goes to many.
+pub fn left_alone() -> impl Iterator<Item = IpNet> {
+    const LEFT_ALONE: [&str; 9] = [
+        "127.0.0.0/8",
+        "::1/128",
+        "169.254.0.0/16",
+        "fe80::/10",
+        "224.0.0.0/4",
+        "ff00::/8",
+        "0.0.0.0/32",
+        "::/128",
+        "255.255.255.255/32",
+    ];
+    LEFT_ALONE.iter().filter_map(|text| text.parse().ok())
 }
 
 /// Ports as the file writes them, for messages.

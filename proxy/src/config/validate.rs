@@ -12,8 +12,10 @@ use crate::identity::TrustDomain;
 
 mod cgroups;
 mod daemon;
+mod gateway;
 mod inbound;
 mod outbound;
+mod protocol;
 mod proxies;
 mod references;
 mod selection;
@@ -131,6 +133,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
     let selects = selects.collect();
     inbound::selects(problems, &file.inbound, &selects);
     let proxies = proxies::proxies(problems, file);
+    let inbound = inbound::rules(problems, &file.inbound);
     Config {
         path: path.into(),
         daemon: daemon::daemon(problems, &file.daemon),
@@ -140,8 +143,10 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         trust,
         selects,
         proxies,
+        upstreams: gateway::upstreams(problems, file),
         outbound: outbound::rules(problems, &file.outbound),
-        inbound: inbound::rules(problems, &file.inbound),
+        gateway: gateway::gateway(problems, file, &inbound),
+        inbound,
         intercept,
         warnings: Vec::new(),
     }

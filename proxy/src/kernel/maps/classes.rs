@@ -61,7 +61,8 @@ impl Classes {
     ) -> Result<(), MapError> {
         for range in ranges {
             for (port, length) in port_prefixes(range.first, range.last) {
-                let key = RuleKey::new(destination, selection, port.to_be());
+                let protocol = range.protocol.number();
+                let key = RuleKey::new(destination, selection, protocol, port.to_be());
                 let key = Key::new(RuleKey::PORT_OFFSET + length, key);
                 self.rules.insert(&key, range.rule, 0)?;
             }

@@ -49,7 +49,10 @@ fn selected(config: &Config, task: &Task<'_>) -> BTreeSet<String> {
 fn verdict_rule(verdict: Verdict) -> Option<Rule> {
     match verdict {
         Verdict::Unmatched => None,
-        Verdict::Ignore(rule) | Verdict::Deny(rule) | Verdict::Redirect(rule) => Some(rule),
+        Verdict::Ignore(rule)
+        | Verdict::Deny(rule)
+        | Verdict::Redirect(rule)
+        | Verdict::Pass(rule) => Some(rule),
     }
 }
 
@@ -83,7 +86,7 @@ fn a_new_cgroup_where_a_named_one_can_appear_follows_the_strictest_rule() {
     let decides = |known: &[&str], path: &str, port: u16| {
         let selection = kernel_selection(&tables, |path| known.contains(&path), &task(path, 0, 0));
         let to = SocketAddr::from(([10, 0, 0, 1], port));
-        tables.decide(OriginalDst::new(to), selection)
+        tables.decide(Protocol::Tcp, OriginalDst::new(to), selection)
     };
     let top = ["/"];
     let Verdict::Redirect(unclassified) = decides(&top, "/slice/web", 80) else {
@@ -198,14 +201,20 @@ proptest! {
                 continue;
             }
             let task = task(&path, uid, gid);
-            let to = SocketAddr::from(([8 + a, b, 0, 1], port));
-            let truth = naive(&config, to, &selected(&config, &task));
+            let to = SocketAddr::from(([first_byte(a), b, 0, 1], port));
+            let selection = kernel_selection(&tables, is_known, &task);
+            let known_class = tables.selection(&task);
+            let datagrams =
+                |class| tables.decide(Protocol::Udp, OriginalDst::new(to), class);
+            if let Verdict::Deny(_) = datagrams(known_class) {
+                prop_assert!(matches!(datagrams(selection), Verdict::Deny(_)));
+            }
+            let truth = naive(&config, Protocol::Tcp, to, &selected(&config, &task));
             let truth = truth.map(|(index, _)| index);
             let to = OriginalDst::new(to);
-            let found_out = verdict_rule(tables.decide(to, tables.selection(&task)));
+            let found_out = verdict_rule(tables.decide(Protocol::Tcp, to, known_class));
             prop_assert_eq!(found_out.map(|rule| rule.index), truth, "user space finds out");
-            let selection = kernel_selection(&tables, is_known, &task);
-            let decided = verdict_rule(tables.decide(to, selection));
+            let decided = verdict_rule(tables.decide(Protocol::Tcp, to, selection));
             match decided {
                 Some(rule) if rule.index == RULE_UNCLASSIFIED => {
                     prop_assert!(!is_known(&path));
@@ -235,6 +244,6 @@ fn a_rule_that_lets_pass_does_so_for_a_new_cgroup_too() {
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
     let selection = kernel_selection(&tables, |path| path == "/", &task("/web", 0, 0));
     let to = OriginalDst::new("10.0.0.1:80".parse().unwrap());
-    let rule = verdict_rule(tables.decide(to, selection)).unwrap();
+    let rule = verdict_rule(tables.decide(Protocol::Tcp, to, selection)).unwrap();
     assert_eq!((rule.action, rule.fail), (ACTION_PLAIN, FAIL_PASS));
 }
