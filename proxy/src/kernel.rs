@@ -12,6 +12,7 @@ use sidetrack_abi::{ListenerKey, settings::SETTING_MPTCP};
 pub mod attach;
 pub mod cgroup;
 pub mod changes;
+pub mod containers;
 pub mod events;
 pub mod flows;
 pub mod hop;

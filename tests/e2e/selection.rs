@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+mod containers;
+
 use harness::{Capture, Daemon, World, daemon::Setup, load, process::Running, rules};
 use nix::sys::signal::Signal;
 

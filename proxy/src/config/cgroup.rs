@@ -3,7 +3,7 @@
 //! A pattern selects the cgroups that it matches with all below them. Level by level, so that of a
 //! folder it is known whether anything below it could match: nothing else has to be looked at.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// Levels that a pattern may have, so that progress in it fits a word.
 pub(crate) const PARTS: usize = 31;
@@ -31,6 +31,30 @@ pub(crate) enum Part {
     AnyDepth,
     /// Any number of slices of systemd, none too. Only root makes cgroups in them.
     Slices,
+    /// Any number of levels, none too, in which container runtimes of root make cgroups: what is
+    /// within a service, a scope or a container may be anybody's.
+    Runtimes,
+    /// The cgroup of a container whose id begins so.
+    ContainerId(String),
+    /// The cgroup of a container with a name like this.
+    ContainerName(Box<Part>),
+}
+
+/// Whether a pattern selects a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selects {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// It depends on the name of a container, which is not known.
+    Perhaps,
+}
+
+/// Knows containers by their names.
+pub trait Names {
+    /// The names of the container of this id; `None` if nobody can tell.
+    fn names(&self, id: &str) -> Option<Arc<[String]>>;
 }
 
 /// How far a path has come in a pattern: what matches is decided from the root downwards.
@@ -38,6 +62,17 @@ pub(crate) enum Part {
 pub struct Progress {
     /// Bit n: the first n parts can be what the path has had so far.
     reached: u32,
+    /// The same, if a container has the name that is asked for.
+    perhaps: u32,
+}
+
+/// Knows no container.
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn names(&self, _: &str) -> Option<Arc<[String]>> {
+        None
+    }
 }
 
 /// What a pattern says of the cgroups below one.
@@ -129,71 +164,145 @@ impl CgroupPattern {
 
     /// Levels that a path that it matches has at least.
     pub(crate) fn levels(&self) -> usize {
-        let many = |part: &&Part| matches!(part, Part::AnyDepth | Part::Slices);
-        self.parts.len() - self.parts.iter().filter(many).count()
+        self.parts
+            .iter()
+            .filter(|part| !part.may_be_nothing())
+            .count()
     }
 
     /// Progress of the root.
     pub fn root(&self) -> Progress {
-        self.with_empty_parts(1)
+        Progress {
+            reached: self.with_empty_parts(1),
+            perhaps: 0,
+        }
     }
 
     /// Progress of the cgroup `name` in one with the progress `before`.
-    pub fn child(&self, before: Progress, name: &str) -> Progress {
-        let done = 1 << self.parts.len();
-        if before.reached & done != 0 {
+    pub fn child(&self, before: Progress, name: &str, containers: &impl Names) -> Progress {
+        if before.reached & self.done() != 0 {
             return before;
         }
-        let mut reached = 0;
+        let (mut reached, mut perhaps) = (0, before.perhaps & self.done());
         for (at, part) in self.parts.iter().enumerate() {
-            if before.reached & (1 << at) == 0 {
+            let so_far = 1 << at;
+            if (before.reached | before.perhaps) & so_far == 0 {
                 continue;
             }
-            reached |= match part {
-                Part::Name(wanted) => u32::from(wanted == name) << (at + 1),
-                Part::Any => 1 << (at + 1),
-                Part::Like(pattern) => u32::from(pattern.matches(name)) << (at + 1),
-                Part::AnyDepth => 1 << at,
-                Part::Slices => u32::from(name.ends_with(".slice")) << at,
+            let (next, fits) = match part {
+                Part::AnyDepth => (so_far, Selects::Yes),
+                Part::Slices => (so_far, name.ends_with(".slice").into()),
+                Part::Runtimes => (so_far, is_runtimes(name).into()),
+                _ => (so_far << 1, part.fits(name, containers)),
             };
+            match fits {
+                Selects::No => {}
+                Selects::Yes if before.reached & so_far != 0 => reached |= next,
+                Selects::Yes | Selects::Perhaps => perhaps |= next,
+            }
         }
-        self.with_empty_parts(reached)
+        Progress {
+            reached: self.with_empty_parts(reached),
+            perhaps: self.with_empty_parts(perhaps),
+        }
     }
 
     /// Progress of a path below the root.
-    pub fn path(&self, path: &str) -> Progress {
-        names(path).fold(self.root(), |progress, name| self.child(progress, name))
+    pub fn path(&self, path: &str, containers: &impl Names) -> Progress {
+        names(path).fold(self.root(), |progress, name| {
+            self.child(progress, name, containers)
+        })
     }
 
     /// Whether the cgroup of this progress is selected: the pattern matches it or one above it.
-    pub fn is_matched(&self, progress: Progress) -> bool {
-        progress.reached & (1 << self.parts.len()) != 0
+    pub fn selects(&self, progress: Progress) -> Selects {
+        if progress.reached & self.done() != 0 {
+            Selects::Yes
+        } else if progress.perhaps & self.done() != 0 {
+            Selects::Perhaps
+        } else {
+            Selects::No
+        }
     }
 
     /// What it says of the cgroups below the one of this progress.
     pub fn below(&self, progress: Progress) -> Below {
         let is_last_any = || {
             matches!(self.parts.last(), Some(Part::Any))
-                && progress.reached & (1 << (self.parts.len() - 1)) != 0
+                && progress.reached & (self.done() >> 1) != 0
         };
-        if progress.reached == 0 {
+        if progress.reached | progress.perhaps == 0 {
             Below::None
-        } else if self.is_matched(progress) || is_last_any() {
+        } else if self.selects(progress) == Selects::Yes || is_last_any() {
             Below::All
         } else {
             Below::Some
         }
     }
 
+    fn done(&self) -> u32 {
+        1 << self.parts.len()
+    }
+
     /// `**` and its like may be nothing.
-    fn with_empty_parts(&self, mut reached: u32) -> Progress {
+    fn with_empty_parts(&self, mut reached: u32) -> u32 {
         for (at, part) in self.parts.iter().enumerate() {
-            if matches!(part, Part::AnyDepth | Part::Slices) && reached & (1 << at) != 0 {
+            if part.may_be_nothing() && reached & (1 << at) != 0 {
                 reached |= 1 << (at + 1);
             }
         }
-        Progress { reached }
+        reached
     }
+}
+
+impl Part {
+    fn may_be_nothing(&self) -> bool {
+        matches!(self, Self::AnyDepth | Self::Slices | Self::Runtimes)
+    }
+
+    /// Whether it is this one name.
+    fn fits(&self, name: &str, containers: &impl Names) -> Selects {
+        match self {
+            Self::Name(wanted) => (wanted == name).into(),
+            Self::Any => Selects::Yes,
+            Self::Like(pattern) => pattern.matches(name).into(),
+            Self::AnyDepth | Self::Slices | Self::Runtimes => Selects::No,
+            Self::ContainerId(wanted) => container(name)
+                .is_some_and(|id| id.starts_with(wanted.as_str()))
+                .into(),
+            Self::ContainerName(wanted) => match container(name).map(|id| containers.names(id)) {
+                None => Selects::No,
+                Some(None) => Selects::Perhaps,
+                Some(Some(names)) => {
+                    let mut names = names.iter();
+                    names
+                        .any(|name| wanted.fits(name, containers) == Selects::Yes)
+                        .into()
+                }
+            },
+        }
+    }
+}
+
+impl From<bool> for Selects {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+/// The id of the container whose cgroup has this name: `ID`, `docker-ID.scope`, `libpod-ID.scope`,
+/// `cri-containerd-ID.scope`, `crio-ID.scope`, and without `.scope` in runtimes that make cgroups
+/// themselves. What watches over one (`libpod-conmon-ID.scope`) is not it.
+fn container(name: &str) -> Option<&str> {
+    let name = name.strip_suffix(".scope").unwrap_or(name);
+    let (runtime, id) = name.rsplit_once('-').unwrap_or(("", name));
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_id = id.len() == 64 && id.bytes().all(is_hex);
+    (is_id && !runtime.ends_with("conmon")).then_some(id)
+}
+
+fn is_runtimes(name: &str) -> bool {
+    !name.ends_with(".service") && !name.ends_with(".scope") && container(name).is_none()
 }
 
 impl fmt::Display for CgroupPattern {

@@ -155,6 +155,9 @@ pub struct Selector {
     pub cgroup: Option<String>,
     /// A systemd unit of the system manager, in any slice: "web.service", "web@*.service".
     pub unit: Option<String>,
+    /// A container of a runtime of root, by its name, a pattern of that, or its id from 12 digits
+    /// on.
+    pub container: Option<String>,
     /// User id of the connecting task.
     pub uid: Option<i64>,
     /// User name, resolved when the file is read.

@@ -22,7 +22,12 @@ use tokio::{
 use crate::{
     addr::LocalAddr,
     config::{CgroupPattern, Config, Select, Selector},
-    kernel::{cgroup, listening, sockdiag::Listening},
+    kernel::{
+        cgroup::matching::{self, Matched},
+        containers::Containers,
+        listening,
+        sockdiag::Listening,
+    },
     policy::{InboundRoute, Policy},
     refusal::{Reason, Refusal},
 };
@@ -35,6 +40,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Owners {
     mount: Arc<Path>,
+    containers: Arc<Containers>,
     seen: Arc<ArcSwap<Seen>>,
     /// When the last look began that a connection asked for. Held while one is taken.
     looked: Arc<Mutex<Option<Instant>>>,
@@ -45,7 +51,7 @@ struct Seen {
     /// By where they listen; several with SO_REUSEPORT.
     listeners: HashMap<SocketAddr, Vec<Owner>>,
     /// Cgroups that each pattern of a selection matches, with those below.
-    within: HashMap<CgroupPattern, HashSet<u64>>,
+    within: HashMap<CgroupPattern, Matched>,
 }
 
 #[derive(Clone, Copy)]
@@ -60,6 +66,7 @@ impl Owners {
     pub fn new(mount: PathBuf) -> Self {
         Self {
             mount: mount.into(),
+            containers: Arc::default(),
             seen: Arc::default(),
             looked: Arc::default(),
         }
@@ -72,7 +79,7 @@ impl Owners {
         patterns: impl Iterator<Item = &'a CgroupPattern>,
     ) {
         let mut seen = Seen {
-            within: cgroup::matching::ids(&self.mount, patterns),
+            within: matching::ids(&self.mount, patterns, &*self.containers),
             ..Seen::default()
         };
         for socket in sockets {
@@ -169,18 +176,19 @@ impl Owners {
         } else {
             owners.extend(at(Ipv6Addr::UNSPECIFIED.into()));
         }
-        let matches = |selector: &Selector, owner: &Owner| {
+        let matches = |selector: &Selector, owner: &Owner, perhaps: bool| {
             selector.cgroup.as_ref().is_none_or(|pattern| {
-                seen.within
-                    .get(pattern)
-                    .is_some_and(|ids| ids.contains(&owner.cgroup))
+                seen.within.get(pattern).is_some_and(|ids| {
+                    ids.certain.contains(&owner.cgroup)
+                        || perhaps && ids.possible.contains(&owner.cgroup)
+                })
             }) && selector.uid.is_none_or(|uid| uid == owner.uid)
         };
         // All of them: the kernel may give the connection to any socket of a group.
         !owners.is_empty()
             && owners.iter().all(|owner| {
-                select.include.iter().any(|s| matches(s, owner))
-                    && !select.exclude.iter().any(|s| matches(s, owner))
+                select.include.iter().any(|s| matches(s, owner, false))
+                    && !select.exclude.iter().any(|s| matches(s, owner, true))
             })
     }
 }

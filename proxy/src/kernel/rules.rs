@@ -23,6 +23,7 @@ use sidetrack_abi::{
 use crate::{
     addr::OriginalDst,
     config::{Config, Protocol, Proxy, cgroup::names},
+    kernel::containers::Containers,
 };
 
 mod asked;
@@ -38,6 +39,7 @@ use asked::{Asked, Candidates, Kind, Selected, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
+
 pub use places::Place;
 pub use ports::port_prefixes;
 
@@ -61,6 +63,7 @@ pub struct RuleTables {
     pub ports: BTreeMap<u16, InboundPort>,
     asked: Asked,
     chains: Chains,
+    containers: Containers,
     /// Made as they are met, by whoever meets them first.
     classes: RwLock<Classes>,
 }
@@ -116,13 +119,13 @@ impl RuleTables {
     /// The cgroup `path`.
     pub fn place(&self, path: &str) -> Place {
         names(path).fold(Place::root(&self.asked), |place, name| {
-            place.child(&self.asked, name)
+            place.child(&self.asked, name, &self.containers)
         })
     }
 
     /// The cgroup `name` in another.
     pub fn place_in(&self, folder: &Place, name: &str) -> Place {
-        folder.child(&self.asked, name)
+        folder.child(&self.asked, name, &self.containers)
     }
 
     /// The classes of a cgroup.
@@ -131,6 +134,12 @@ impl RuleTables {
             own: self.of_cgroup(&place.own(&self.asked)),
             below: self.of_cgroup(&place.below(&self.asked)),
         }
+    }
+
+    /// Whether it is known which selections the cgroup is in: else it is a container whose name
+    /// is asked for and not known.
+    pub fn is_certain(&self, place: &Place) -> bool {
+        !place.own(&self.asked).contains(&Truth::Maybe)
     }
 
     /// Whether a selection names the cgroup or one above it.

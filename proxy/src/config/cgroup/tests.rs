@@ -12,7 +12,7 @@ fn pattern(text: &str) -> CgroupPattern {
 
 fn selects(text: &str, path: &str) -> bool {
     let pattern = pattern(text);
-    pattern.is_matched(pattern.path(path))
+    pattern.selects(pattern.path(path, &NoNames)) == Selects::Yes
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn of_a_folder_it_is_known_what_could_match_below() {
     ] {
         let pattern = pattern(text);
         assert_eq!(
-            pattern.below(pattern.path(path)),
+            pattern.below(pattern.path(path, &NoNames)),
             below,
             "{text} and {path}"
         );
@@ -98,6 +98,7 @@ fn slowly(parts: &[Part], names: &[&str]) -> bool {
         Part::Like(like) => one(names.first().is_some_and(|name| like.matches(name))),
         Part::AnyDepth => many(&|_| true),
         Part::Slices => many(&|name| name.ends_with(".slice")),
+        Part::Runtimes | Part::ContainerId(_) | Part::ContainerName(_) => unreachable!(),
     }
 }
 
@@ -110,14 +111,67 @@ proptest! {
     ) {
         let pattern = pattern(&text);
         let names: Vec<&str> = names(&path).collect();
-        let progress = pattern.path(&path);
-        prop_assert_eq!(pattern.is_matched(progress), slowly(&pattern.parts, &names));
+        let selects = |progress| pattern.selects(progress) == Selects::Yes;
+        let progress = pattern.path(&path, &NoNames);
+        prop_assert_eq!(selects(progress), slowly(&pattern.parts, &names));
         let within = format!("{path}{deeper}");
-        let matched = pattern.is_matched(pattern.path(&within));
+        let matched = selects(pattern.path(&within, &NoNames));
         match pattern.below(progress) {
             Below::All => prop_assert!(matched || deeper == "/"),
             Below::None => prop_assert!(!matched),
-            Below::Some => prop_assert!(!pattern.is_matched(progress)),
+            Below::Some => prop_assert!(!selects(progress)),
         }
+    }
+}
+
+const ID: &str = "3f5a0c9d1b7e4e2f8a6b0d9c8e7f6a5b4c3d2e1f0a9b8c7d6e5f4a3b2c1d0e9f";
+
+/// Knows the container of [`ID`] and no other.
+struct OneName;
+
+impl Names for OneName {
+    fn names(&self, id: &str) -> Option<Arc<[String]>> {
+        (id == ID).then(|| ["web".to_owned()].into())
+    }
+}
+
+fn container_is(part: Part, path: &str) -> Selects {
+    let pattern = CgroupPattern::new("it", vec![Part::Runtimes, part]).unwrap();
+    let path = path.replace("ID", ID);
+    pattern.selects(pattern.path(&path, &OneName))
+}
+
+#[test]
+fn a_containers_cgroup_is_known_wherever_a_runtime_of_root_makes_it() {
+    let by_id = || Part::ContainerId(ID[..12].to_owned());
+    let by_name = |name: &str| Part::ContainerName(Box::new(Part::parse(name).unwrap()));
+    for path in [
+        "/docker/ID",
+        "/system.slice/docker-ID.scope",
+        "/machine.slice/libpod-ID.scope/container",
+        "/libpod_parent/libpod-ID",
+        "/kubepods/burstable/pod11aa/ID",
+        "/kubepods.slice/kubepods-pod11aa.slice/cri-containerd-ID.scope",
+        "/kubepods.slice/kubepods-pod11aa.slice/crio-ID.scope",
+    ] {
+        assert_eq!(container_is(by_id(), path), Selects::Yes, "{path}");
+        assert_eq!(container_is(by_name("web"), path), Selects::Yes, "{path}");
+        assert_eq!(container_is(by_name("w*"), path), Selects::Yes, "{path}");
+        assert_eq!(container_is(by_name("db"), path), Selects::No, "{path}");
+        let other = path.replace("ID", &ID.replace('3', "4"));
+        assert_eq!(container_is(by_id(), &other), Selects::No, "{other}");
+        let other = container_is(by_name("web"), &other);
+        assert_eq!(other, Selects::Perhaps, "nobody knows its name");
+    }
+    for path in [
+        "/machine.slice/libpod-conmon-ID.scope",
+        "/system.slice/docker.service",
+        // Of a user's own runtime, and made in a container.
+        "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope",
+        "/docker/4ID/docker-ID.scope",
+    ] {
+        let path = path.replace("4ID", &ID.replace('3', "4"));
+        assert_eq!(container_is(by_id(), &path), Selects::No, "{path}");
+        assert_ne!(container_is(by_name("web"), &path), Selects::Yes, "{path}");
     }
 }

@@ -71,6 +71,34 @@ pub(super) fn unit(problems: &mut Problems, key: &str, unit: &str) -> Option<Cgr
     }
 }
 
+/// A container, by the cgroup that its runtime makes for it (Docker, Podman, containerd, CRI-O).
+/// That of a user's own runtime is below `user@UID.service`, where the user may name cgroups at
+/// will: it is not meant.
+pub(super) fn container(
+    problems: &mut Problems,
+    key: &str,
+    container: &str,
+) -> Option<CgroupPattern> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.!*?[]".contains(c);
+    if container.is_empty() || !container.chars().all(is_plain) {
+        problems.bad(
+            key,
+            container,
+            "no container has this name or id",
+            "write what `docker ps`, `podman ps` or `crictl ps` shows as its name, or its id",
+        );
+        return None;
+    }
+    let is_hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+    let part = if (12..=64).contains(&container.len()) && container.chars().all(is_hex) {
+        Ok(Part::ContainerId(container.to_owned()))
+    } else {
+        Part::parse(container).map(|name| Part::ContainerName(Box::new(name)))
+    };
+    let pattern = part.and_then(|part| CgroupPattern::new(container, vec![Part::Runtimes, part]));
+    whole(problems, key, container, pattern)
+}
+
 fn plain(problems: &mut Problems, key: &str, path: &str) -> Option<String> {
     if path.starts_with("/sys/fs/cgroup") {
         problems.bad(

@@ -5,7 +5,7 @@ use nix::unistd::{Group, User};
 use super::cgroups;
 use crate::config::{
     Intercept, Select, Selector,
-    cgroup::{Below, CgroupPattern},
+    cgroup::{Below, CgroupPattern, NoNames},
     errors::Problems,
     file,
 };
@@ -56,18 +56,24 @@ pub(super) fn select(
 }
 
 fn selector(problems: &mut Problems, key: &str, file: &file::Selector) -> Option<Selector> {
-    let cgroup = match (&file.cgroup, &file.unit) {
-        (Some(_), Some(_)) => {
+    let cgroup = match (&file.cgroup, &file.unit, &file.container) {
+        (None, None, Some(container)) => {
+            let key = format!("{key}.container");
+            Some(cgroups::container(problems, &key, container)?)
+        }
+        (Some(path), None, None) => {
+            Some(cgroups::pattern(problems, &format!("{key}.cgroup"), path)?)
+        }
+        (None, Some(unit), None) => Some(cgroups::unit(problems, &format!("{key}.unit"), unit)?),
+        (None, None, None) => None,
+        _ => {
             problems.missing(
                 key,
-                "cgroup and unit both say where the workload is",
+                "cgroup, unit and container each say where the workload is",
                 "keep one of them",
             );
             return None;
         }
-        (Some(path), None) => Some(cgroups::pattern(problems, &format!("{key}.cgroup"), path)?),
-        (None, Some(unit)) => Some(cgroups::unit(problems, &format!("{key}.unit"), unit)?),
-        (None, None) => None,
     };
     let uid = match (file.uid, &file.user) {
         (Some(_), Some(_)) => {
@@ -94,7 +100,7 @@ fn selector(problems: &mut Problems, key: &str, file: &file::Selector) -> Option
             problems.missing(
                 key,
                 "an empty selector would match every task",
-                "name cgroup, unit, user or group; for everything, leave select out of the rule",
+                "name cgroup, unit, container, user or group; for everything, leave select out of the rule",
             );
         }
         return None;
@@ -106,7 +112,7 @@ fn selector(problems: &mut Problems, key: &str, file: &file::Selector) -> Option
 fn is_outside(pattern: &CgroupPattern, top: &str) -> bool {
     match pattern.literal() {
         Some(path) => !is_below(path, top),
-        None => pattern.below(pattern.path(top)) == Below::None,
+        None => pattern.below(pattern.path(top, &NoNames)) == Below::None,
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{ConfigError, OutboundAction, file},
+    config::{ConfigError, OutboundAction, cgroup, file},
     identity::Expected,
 };
 
@@ -214,11 +214,29 @@ fn a_unit_is_its_cgroup_in_whatever_slice_it_is_and_no_other_of_its_name() {
     }
 }
 
+#[test]
+fn a_container_is_named_by_its_name_or_its_id() {
+    let id = "3f5a0c9d1b7e".repeat(5) + "4e2f";
+    for (container, path) in [
+        (&id[..12], format!("/docker/{id}")),
+        (&id, format!("/machine.slice/libpod-{id}.scope/container")),
+    ] {
+        let config = config(&format!(
+            "[select.x]\ninclude = [{{ container = {container:?} }}]\n"
+        ));
+        let selector = config.selects.get("x").unwrap().include.first().unwrap();
+        let pattern = selector.cgroup.as_ref().unwrap();
+        let progress = pattern.path(&path, &cgroup::NoNames);
+        assert_eq!(pattern.selects(progress), cgroup::Selects::Yes);
+    }
+    config("[select.x]\ninclude = [{ container = \"web-*\" }]\n");
+}
+
 fn unit_selects(unit: &str, path: &str) -> bool {
     let config = config(&format!("[select.x]\ninclude = [{{ unit = '{unit}' }}]\n"));
     let selector = config.selects.get("x").unwrap().include.first().unwrap();
     let pattern = selector.cgroup.as_ref().unwrap();
-    pattern.is_matched(pattern.path(path))
+    pattern.selects(pattern.path(path, &cgroup::NoNames)) == cgroup::Selects::Yes
 }
 
 #[test]

@@ -230,6 +230,10 @@ fn classify(
     let (mut named, mut others) = (Vec::new(), Vec::new());
     for (id, name) in entries {
         let place = tables.place_in(&place, &name);
+        // It stays unknown until its runtime has written its name.
+        if !tables.is_certain(&place) {
+            continue;
+        }
         let class = tables.class(&place);
         let class = (class.own != unknown || class.below != unknown).then_some(class);
         let path = format!("{}/{name}", folder.trim_end_matches('/'));

@@ -9,16 +9,27 @@ use std::{
 
 use crate::config::{
     CgroupPattern,
-    cgroup::{Below, Progress},
+    cgroup::{Below, Names, Progress, Selects},
 };
 
-/// Ids of the cgroups that each pattern selects. Reads only folders in which there can be one.
+/// The cgroups that a pattern selects, by their ids.
+#[derive(Clone, Debug, Default)]
+pub struct Matched {
+    /// These.
+    pub certain: HashSet<u64>,
+    /// These too if they are of a container whose name is asked for, which nobody can tell.
+    pub possible: HashSet<u64>,
+}
+
+/// What each pattern selects. Reads only folders in which there can be one.
 pub fn ids<'a>(
     mount: &Path,
     patterns: impl Iterator<Item = &'a CgroupPattern>,
-) -> HashMap<CgroupPattern, HashSet<u64>> {
-    let mut found: HashMap<&CgroupPattern, HashSet<u64>> =
-        patterns.map(|pattern| (pattern, HashSet::new())).collect();
+    containers: &impl Names,
+) -> HashMap<CgroupPattern, Matched> {
+    let mut found: HashMap<&CgroupPattern, Matched> = patterns
+        .map(|pattern| (pattern, Matched::default()))
+        .collect();
     let at_root: Vec<(&CgroupPattern, Progress)> = found
         .keys()
         .map(|pattern| (*pattern, pattern.root()))
@@ -30,11 +41,14 @@ pub fn ids<'a>(
             continue;
         };
         for (pattern, progress) in &patterns {
-            if pattern.is_matched(*progress)
-                && let Some(ids) = found.get_mut(pattern)
-            {
-                ids.insert(metadata.ino());
-            }
+            let Some(matched) = found.get_mut(pattern) else {
+                continue;
+            };
+            match pattern.selects(*progress) {
+                Selects::Yes => matched.certain.insert(metadata.ino()),
+                Selects::Perhaps => matched.possible.insert(metadata.ino()),
+                Selects::No => continue,
+            };
         }
         let could_be = |(pattern, progress): &(&CgroupPattern, Progress)| {
             pattern.below(*progress) != Below::None
@@ -48,9 +62,9 @@ pub fn ids<'a>(
                 continue;
             };
             let step = |(pattern, progress): &(&'a CgroupPattern, Progress)| {
-                let progress = pattern.child(*progress, &name);
+                let progress = pattern.child(*progress, &name, containers);
                 let one = (*pattern, progress);
-                (pattern.is_matched(progress) || could_be(&one)).then_some(one)
+                could_be(&one).then_some(one)
             };
             let patterns: Vec<_> = patterns.iter().filter_map(step).collect();
             if !patterns.is_empty() {

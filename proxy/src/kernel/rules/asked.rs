@@ -7,7 +7,7 @@ use sidetrack_abi::{
     settings::{SETTING_GROUPS, SETTING_USERS},
 };
 
-use crate::config::{CgroupPattern, Config, Selector};
+use crate::config::{CgroupPattern, Config, Selector, cgroup::Selects};
 
 /// Selections of tasks: all that rules for connections of this host's applications name.
 #[derive(Clone, Debug, Default)]
@@ -70,9 +70,13 @@ pub(super) struct Candidates {
     pub(super) possible: Selected,
 }
 
-impl From<bool> for Truth {
-    fn from(holds: bool) -> Self {
-        if holds { Self::Yes } else { Self::No }
+impl From<Selects> for Truth {
+    fn from(selects: Selects) -> Self {
+        match selects {
+            Selects::Yes => Self::Yes,
+            Selects::No => Self::No,
+            Selects::Perhaps => Self::Maybe,
+        }
     }
 }
 

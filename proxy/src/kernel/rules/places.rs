@@ -2,7 +2,7 @@
 //! patterns.
 
 use super::asked::{Asked, Truth};
-use crate::config::cgroup::{Below, Progress};
+use crate::config::cgroup::{Below, Names, Progress};
 
 /// A cgroup.
 #[derive(Clone, Debug)]
@@ -19,10 +19,11 @@ impl Place {
         }
     }
 
-    pub(super) fn child(&self, asked: &Asked, name: &str) -> Self {
+    pub(super) fn child(&self, asked: &Asked, name: &str, containers: &impl Names) -> Self {
         let each = asked.patterns.iter().zip(&self.progress);
+        let each = each.map(|(one, at)| one.child(*at, name, containers));
         Self {
-            progress: each.map(|(one, at)| one.child(*at, name)).collect(),
+            progress: each.collect(),
             depth: self.depth + 1,
         }
     }
@@ -35,7 +36,7 @@ impl Place {
     /// Which patterns select the cgroup itself.
     pub(super) fn own(&self, asked: &Asked) -> Vec<Truth> {
         let each = asked.patterns.iter().zip(&self.progress);
-        each.map(|(one, at)| one.is_matched(*at).into()).collect()
+        each.map(|(one, at)| one.selects(*at).into()).collect()
     }
 
     /// Which patterns select a cgroup below it of which nothing else is known.

@@ -109,6 +109,12 @@ fn selectors_that_cannot_be_used() {
             "keep one of them",
         ),
         ("{ uid = 1, user = \"root\" }", "", "keep one of them"),
+        (
+            "{ container = \"a\", cgroup = \"/a\" }",
+            "",
+            "keep one of them",
+        ),
+        ("{ container = \"a/b\" }", ".container", "no container"),
         ("{ uid = -1 }", ".uid", "no user has this id"),
         ("{ gid = 4294967295 }", ".gid", "no group has this id"),
         ("{ gid = 1, group = \"root\" }", "", "keep one of them"),

@@ -5,6 +5,7 @@ use sidetrack_abi::rules::{
 };
 
 use super::*;
+use crate::config::cgroup::{NoNames, Selects};
 
 /// What the programs find: the deepest cgroup that is in the table decides.
 fn kernel_selection(tables: &RuleTables, is_known: impl Fn(&str) -> bool, task: &Task<'_>) -> u32 {
@@ -36,8 +37,9 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
 fn selected(config: &Config, task: &Task<'_>) -> BTreeSet<String> {
     let matches = |selector: &Selector| {
         let cgroup = selector.cgroup.as_ref();
-        cgroup.is_none_or(|pattern| pattern.is_matched(pattern.path(task.cgroup)))
-            && selector.uid.is_none_or(|wanted| task.uid == wanted)
+        cgroup.is_none_or(|pattern| {
+            pattern.selects(pattern.path(task.cgroup, &NoNames)) == Selects::Yes
+        }) && selector.uid.is_none_or(|wanted| task.uid == wanted)
             && selector.gid.is_none_or(|wanted| task.gid == wanted)
     };
     let selects = config.selects.iter().filter(|(_, select)| {
