@@ -197,8 +197,13 @@ impl<'a> Resolved<'a> {
         }
         let permit = if self.redirected.rule == RULE_UNCLASSIFIED {
             let cgroup = self.cgroup().await?;
-            let policy = self.data.policy.load();
-            let judged = policy.unclassified(&self.redirected, &cgroup);
+            let policy = self.data.policy.load_full();
+            let redirected = self.redirected;
+            // It may make classes, and read files for the names of containers.
+            let judge = move || policy.unclassified(&redirected, &cgroup);
+            let judged = tokio::task::spawn_blocking(judge)
+                .await
+                .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
             record.rule = judged.rule;
             judged.outcome?
         } else {

@@ -35,6 +35,7 @@ mod records;
 mod redirect;
 mod refused;
 mod rotation;
+mod selection;
 mod sockets;
 mod storm;
 mod strangers;

@@ -133,7 +133,7 @@ fn status_goes_red_when_the_kernel_decides_by_other_rules() {
     );
     goes_red(
         |_, daemon| bpf::cgroups_of(daemon.pid()).remove_one(),
-        &["table of cgroups is wrong"],
+        &["table of cgroups lacks"],
     );
 }
 

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use sidetrack_abi::{Redirected, Verdict, rules::ACTION_REDIRECT};
+use sidetrack_abi::{
+    Redirected, Verdict,
+    rules::{ACTION_REDIRECT, RULE_UNCLASSIFIED},
+};
 
 use super::{OutboundPermit, Policy, Route};
 use crate::{
@@ -30,6 +33,7 @@ impl Policy {
         let selection = self.tables.selection(&Task {
             cgroup: path,
             uid: redirected.uid,
+            gid: redirected.gid,
         });
         let by = |rule: u32| Redirected {
             selection,
@@ -44,6 +48,13 @@ impl Policy {
                 outcome: Err(Refusal::new(
                     Reason::CgroupNew,
                     format!("the cgroup {path} had just appeared"),
+                )),
+            },
+            Verdict::Redirect(rule) if rule.index == RULE_UNCLASSIFIED => Judged {
+                rule: None,
+                outcome: Err(Refusal::new(
+                    Reason::ContainerUnknown,
+                    format!("nobody tells the name of the container of the cgroup {path}"),
                 )),
             },
             Verdict::Redirect(rule) => {
