@@ -154,8 +154,8 @@ pub struct App {
     suspects: Mutex<Suspects>,
     heartbeat: Heartbeat,
     hop: Option<HopRoutes>,
-    canaries: Canaries,
     past: Past,
+    canaries: Canaries,
 }
 
 impl App {

@@ -60,7 +60,7 @@ pub fn connect(args: &CanaryArgs) -> Result<Exit, Failure> {
     cgroup::join(&args.cgroup, process::id()).map_err(|error| {
         Failure::new(Exit::Failed, "entering the canary's cgroup").because(&error)
     })?;
-    let [v4, v6] = CANARY.map(|host| thread::spawn(move || fate(host.into(), PATIENCE)));
+    let [v4, v6] = CANARY.map(|host| thread::spawn(move || fate(host, PATIENCE)));
     let fate = |way: thread::JoinHandle<Fate>| way.join().unwrap_or(Fate::Silence);
     print_json(&Told {
         v4: fate(v4),

@@ -13,7 +13,6 @@ use crate::{
     },
 };
 
-mod past;
 mod report;
 
 /// Arguments of `status`.

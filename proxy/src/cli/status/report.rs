@@ -3,14 +3,14 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::past;
-
 use crate::{
     cli::{at, table},
     kernel::effective::Hook,
 };
 
-pub(super) fn text(value: &Value) -> String {
+mod past;
+
+fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
@@ -26,6 +26,9 @@ pub(super) fn of(status: &Value) -> String {
     out += &programs(status);
     out += &others(status);
     out += &counters(status);
+    if at(status, "/pid").is_number() {
+        out += &past::report(status);
+    }
     out
 }
 
@@ -240,9 +243,6 @@ fn counters(status: &Value) -> String {
     if !counters.is_empty() {
         out += "\n";
         out += &table(&["COUNTER", "COUNT"], &counters);
-    }
-    if at(status, "/not_covered").is_array() {
-        out += &past::report(status);
     }
     out
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::report::text;
+use super::text;
 use crate::cli::at;
 
 pub(super) fn report(status: &Value) -> String {
