@@ -42,6 +42,7 @@ use crate::{
     record::RecordSink,
 };
 
+pub mod explain;
 mod heartbeat;
 mod housekeeping;
 mod listeners;

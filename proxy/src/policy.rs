@@ -20,6 +20,7 @@ use crate::{
 
 mod claim;
 pub mod egress;
+pub mod explain;
 pub mod inbound;
 pub mod outbound;
 pub mod unclassified;

@@ -6,6 +6,7 @@ use harness::{Daemon, Running, World, bpf, daemon::Setup, pins, rules};
 use nix::sys::signal::Signal;
 
 mod canary;
+mod explain;
 mod net_cls;
 mod others;
 mod simulate;

@@ -39,6 +39,7 @@ mod cgroups;
 mod check;
 mod classes;
 mod heartbeat;
+pub mod pinned;
 mod proxies;
 
 use cgroups::Cgroups;

@@ -42,8 +42,8 @@ pub use error::PinError;
 pub use generation::next_generation;
 pub(super) use generation::pinned_settings;
 pub use leftover::sweep_dead_execs;
-pub(super) use reading::link_path;
 pub use reading::{are_in_force, holder, is_in_force};
+pub(super) use reading::{link_path, map_path};
 
 /// Version of this arrangement of files.
 const ARRANGEMENT: &str = "v1";

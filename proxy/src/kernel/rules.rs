@@ -35,6 +35,7 @@ mod places;
 mod ports;
 mod unclassified;
 
+pub use asked::Selections;
 use asked::{Asked, Candidates, Kind, Selected, Truth};
 use chains::Chains;
 pub use classes::Made;
@@ -44,7 +45,7 @@ pub use places::Place;
 pub use ports::port_prefixes;
 
 /// Selection class of everything, if that is the scope; the programs use the same number.
-const SELECTION_ALL: u32 = 1;
+pub(super) const SELECTION_ALL: u32 = 1;
 
 /// One generation of compiled rules.
 #[derive(Debug, Default)]
@@ -200,16 +201,41 @@ impl RuleTables {
         self.staged(class, task)
     }
 
+    /// The selections that a task is in, by name.
+    pub fn selections(&self, task: &Task<'_>) -> Selections {
+        let known = self
+            .asked
+            .by_cgroup(&self.place(task.cgroup).own(&self.asked));
+        let stages = self.asked.stages.iter();
+        let known = stages.fold(known, |known, stage| {
+            let value = Self::asked_of(task, stage.kind);
+            let value = stage.values.contains(&value).then_some(value);
+            self.asked.with(&known, stage.kind, value)
+        });
+        self.asked.named(&known)
+    }
+
+    /// Whether programs run for tasks of a cgroup.
+    pub fn governs(&self, cgroup: &str) -> bool {
+        let top = self.top.trim_end_matches('/');
+        cgroup
+            .strip_prefix(top)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    fn asked_of(task: &Task<'_>, kind: Kind) -> u64 {
+        u64::from(match kind {
+            Kind::User => task.uid,
+            Kind::Group => task.gid,
+        })
+    }
+
     /// The selection class of a task whose cgroup has this class.
     fn staged(&self, class: u32, task: &Task<'_>) -> u32 {
         let classes = self.classes.read();
         let mut stages = self.asked.stages.iter();
         let selection = stages.try_fold(class, |class, stage| {
-            let value = match stage.kind {
-                Kind::User => task.uid,
-                Kind::Group => task.gid,
-            };
-            classes.staged(class, stage.kind, u64::from(value))
+            classes.staged(class, stage.kind, Self::asked_of(task, stage.kind))
         });
         selection.unwrap_or(SELECTION_NONE)
     }

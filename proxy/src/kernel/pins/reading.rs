@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use super::{LINKS, PinError, PinName, Pins, instances};
+use super::{LINKS, PinError, PinName, Pins, instances, maps_of};
 use crate::holder::Holder;
 
 /// Whether an instance's rules are in force in the kernel, whoever runs.
@@ -32,6 +32,12 @@ pub fn holder(name: &PinName) -> Option<Holder> {
         Err(PinError::Held { holder, .. }) => Some(holder),
         _ => None,
     }
+}
+
+/// Where a map of this binary's object is pinned, if it is.
+pub(in crate::kernel) fn map_path(name: &PinName, map: &str) -> Option<PathBuf> {
+    let folder = instances().ok()?.join(name.to_string());
+    Some(maps_of(&folder).join(map))
 }
 
 /// Where the link of a program is pinned, if it is.

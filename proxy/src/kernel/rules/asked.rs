@@ -36,6 +36,17 @@ pub(super) enum Kind {
     Group,
 }
 
+/// The selections of a task, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selections {
+    /// It is in these.
+    pub certain: Vec<String>,
+    /// It could be in these: its cgroup is a container whose name is not known.
+    pub possible: Vec<String>,
+    /// An exclusion keeps it from these.
+    pub excluded: Vec<String>,
+}
+
 /// One selector.
 #[derive(Clone, Debug)]
 struct Question {
@@ -206,6 +217,23 @@ impl Asked {
             }
         }
         found
+    }
+
+    /// The same by name, with those that an exclusion keeps it from.
+    pub(super) fn named(&self, known: &Known) -> Selections {
+        let Candidates { certain, possible } = self.candidates(known);
+        let excludes = self.selectors.iter().zip(&known.0);
+        let excludes = excludes.filter(|(one, truth)| one.excludes && **truth == Truth::Yes);
+        let excluded: Selected = excludes.map(|(one, _)| one.selection).collect();
+        let names = |selected: Selected| {
+            let names = selected.into_iter().filter_map(|one| self.names.get(one));
+            names.cloned().collect()
+        };
+        Selections {
+            certain: names(certain),
+            possible: names(possible),
+            excluded: names(excluded),
+        }
     }
 
     /// Nothing at all.
