@@ -70,7 +70,7 @@ pub fn map_of(pid: i32, name: &str) -> ForeignMap {
 #[track_caller]
 pub fn cgroups_of(pid: i32) -> ForeignMap {
     map_where(pid, "of cgroups", |info| {
-        info.kind == HASH && (info.key_size, info.value_size, info.max_entries) == (8, 8, 16_384)
+        info.kind == HASH && (info.key_size, info.value_size, info.max_entries) == (8, 8, 65_536)
     })
 }
 
