@@ -35,7 +35,7 @@ mod places;
 mod ports;
 mod unclassified;
 
-use asked::{Asked, Candidates, Kind, Selected, Truth};
+use asked::{Asked, Kind, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
@@ -181,14 +181,7 @@ impl RuleTables {
             asked: &self.asked,
             chains: &self.chains,
         };
-        let mut classes = self.classes.write();
-        for certain in [Selected::new(), self.asked.all()] {
-            let candidates = Candidates {
-                certain,
-                possible: Selected::new(),
-            };
-            classes.of_selection(&source, candidates);
-        }
+        self.classes.write().of_all(&source);
     }
 
     /// The selection class of a task: what the programs find once they know its cgroup.

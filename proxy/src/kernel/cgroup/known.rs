@@ -85,7 +85,15 @@ impl Known {
                 tell(Change::Gone(id));
             }
             // First of all: by its class, what has not been looked at yet is nobody's.
-            self.top = top.filter(|(id, class)| tell(Change::Appeared(*id, *class)));
+            if let Some((id, class)) = top
+                && !tell(Change::Appeared(id, class))
+            {
+                // What is below it would be nobody's as long as it is not known by itself.
+                return Err(io::Error::other(
+                    "the kernel's table of cgroups takes no entry",
+                ));
+            }
+            self.top = top;
         }
         if view.tables.holds_unknown(&place) {
             self.look_into(view, view.top, Depth::All, tell)?;
