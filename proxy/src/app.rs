@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    canary::{Canaries, Sung},
     config::Config,
     control::ports::{InboundPort, inbound_ports},
     data::{DataPath, Parts},
@@ -29,9 +30,10 @@ use crate::{
         owners::{Owners, selected_cgroups},
     },
     kernel::{
-        Facts, KernelError, Left, LoadError, Pins, Redirector,
+        Facts, Family, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
-        cgroup::whose::Finder,
+        cgroup::{self, whose::Finder},
+        effective::Proof,
         hop::HopRoutes,
         listening::{self, Mend, Suspects},
         rules::Scope,
@@ -44,9 +46,11 @@ mod heartbeat;
 mod housekeeping;
 mod listeners;
 pub mod reload;
+pub mod uncovered;
 
 use heartbeat::Heartbeat;
 use listeners::Listeners;
+use uncovered::Past;
 
 /// How long connects that were redirected just before a drain may take to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(50);
@@ -150,6 +154,8 @@ pub struct App {
     suspects: Mutex<Suspects>,
     heartbeat: Heartbeat,
     hop: Option<HopRoutes>,
+    past: Past,
+    canaries: Canaries,
 }
 
 impl App {
@@ -178,6 +184,7 @@ impl App {
             exempt_by_socket: plan.proxy.id == 0,
         }));
         let listeners = Listeners::bind(config.intercept.listeners)?;
+        let past = Past::of(listeners.addresses().map_err(StartError::Listen)?);
         let gateway = match &config.gateway {
             Some(gateway) => Some(listeners::at(gateway.listen)?),
             None => None,
@@ -199,8 +206,13 @@ impl App {
                 turn,
             ));
         }
+        let canaries = Canaries::new(
+            plan.governed.clone(),
+            cgroup::canary_name(&config.daemon.instance),
+        );
         let app = Arc::new(Self {
             hop,
+            canaries,
             data,
             redirector,
             since: Instant::now(),
@@ -214,6 +226,7 @@ impl App {
             generations: reload::Generations::after(policy.generation),
             suspects: Mutex::default(),
             heartbeat,
+            past,
         });
         app.refresh_addresses()?;
         // Before and after: sk_lookup must not find an application that listens already missing,
@@ -231,6 +244,11 @@ impl App {
         app.redirector.will_leave(plan.left);
         if let Some(hop) = &app.hop {
             hop.stay();
+        }
+        if app.scope == Scope::Selections
+            && let Err(error) = app.meet_existing()
+        {
+            tracing::warn!(%error, "looking for connections that were there before");
         }
         Ok(app)
     }
@@ -342,6 +360,19 @@ impl App {
         });
         let policy = self.data.policy.load();
         inbound_ports(&policy.config, &sockets, self.governed_ids().as_ref())
+    }
+
+    /// Sends a canary through the redirect, and waits for it.
+    pub fn send_canary(&self) -> Sung {
+        let with_ipv6 = self.redirector.is_listening(Family::V6);
+        self.canaries.send(&self.data.canary, with_ipv6)
+    }
+
+    /// What the kernel says, also at the cgroups that rules name.
+    pub fn proof(&self) -> Proof {
+        let mut below = self.redirector.tables().named_cgroups(&self.mount);
+        below.retain(|folder| *folder != self.governed && folder.starts_with(&self.governed));
+        self.redirector.proof(&below)
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

@@ -16,6 +16,7 @@ use crate::{
     pki::{Credential, Flaw},
     process::{Finished, Running},
     sidetrack_bin,
+    status::Status,
     wait::DEADLINE,
 };
 
@@ -24,6 +25,7 @@ pub struct Setup {
     host: Host,
     instance: String,
     intercept: String,
+    more_intercept: String,
     cgroup: PathBuf,
     credential: Credential,
     bundles: [PathBuf; 2],
@@ -42,6 +44,7 @@ impl Setup {
             host: host.clone(),
             instance: host.unique(),
             intercept: host.apps().name(),
+            more_intercept: String::new(),
             cgroup: host.daemons().path().to_owned(),
             credential: pki.credential(host.letter(), Flaw::None),
             bundles: [pki.bundle(), pki.other_bundle()],
@@ -80,6 +83,12 @@ impl Setup {
         Running::spawn(command).finish_within(DEADLINE)
     }
 
+    /// Runs `status` for the instance, whatever it says.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        Status::ask(&self.host, &self.instance, &self.dir.join("run"))
+    }
+
     /// A revocation list of `example.org`.
     pub fn crl(mut self, list: PathBuf) -> Self {
         self.crl = Some(list);
@@ -105,6 +114,12 @@ impl Setup {
         self
     }
 
+    /// Adds keys to `[intercept]`.
+    pub fn more_intercept(mut self, toml: &str) -> Self {
+        self.more_intercept.push_str(toml);
+        self
+    }
+
     /// `daemon.drain`.
     pub fn drain(mut self, time: &'static str) -> Self {
         self.drain = time;
@@ -125,6 +140,7 @@ access = "json"
 access_file = "{dir}/access.json"
 [intercept]
 cgroup = "{cgroup}"
+{more_intercept}
 [identity.own]
 certificate = "{certificate}"
 private_key = "{key}"
@@ -139,6 +155,7 @@ bundle = "{other}"
             drain = self.drain,
             heartbeat = self.heartbeat,
             cgroup = self.intercept,
+            more_intercept = self.more_intercept,
             certificate = self.credential.certificate.display(),
             key = self.credential.key.display(),
             ours = self.bundles[0].display(),

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{NamedProxy, PortRule, asked::Candidates, compile::merge, unclassified::strictest};
+use super::{
+    NamedProxy, PortRule,
+    asked::Candidates,
+    compile::{merge, put_canary},
+    unclassified::strictest,
+};
 use crate::config::OutboundRule;
 
 /// All destination classes.
@@ -11,6 +16,8 @@ pub(super) struct Chains {
     pub(super) outbound: Vec<OutboundRule>,
     pub(super) proxies: Vec<NamedProxy>,
     pub(super) of: Vec<(u32, Vec<Link>)>,
+    /// Those at which the daemon's canary is redirected.
+    pub(super) canary: Vec<u32>,
 }
 
 /// One rule.
@@ -41,7 +48,10 @@ impl Chains {
             let each: Vec<Vec<PortRule>> = each
                 .map(|and| self.merged(chain, candidates, and))
                 .collect();
-            let ranges = strictest(each.iter());
+            let mut ranges = strictest(each.iter());
+            if self.canary.contains(destination) {
+                put_canary(&mut ranges);
+            }
             (!ranges.is_empty()).then_some((*destination, ranges))
         })
     }

@@ -5,8 +5,8 @@ use sidetrack_abi::rules::ACTION_REDIRECT;
 
 use super::{compile::naive, *};
 use crate::config::{
-    CgroupPattern, Daemon, Datagrams, FailMode, Instance, Intercept, Limits, Log, OutboundAction,
-    OutboundRule, Protocols, Proxy, RecordFormat, Select, Selector,
+    CgroupPattern, Daemon, Datagrams, Existing, FailMode, Instance, Intercept, Limits, Log,
+    OutboundAction, OutboundRule, Protocols, Proxy, RecordFormat, Select, Selector,
 };
 
 fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&str]) -> Config {
@@ -47,6 +47,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
             .map(|(name, s)| ((*name).to_owned(), s.clone()))
             .collect(),
         intercept: Intercept {
+            existing: Existing::Leave,
             cgroup: "/".into(),
             exclude_to: exclude.iter().map(|net| net.parse().unwrap()).collect(),
             listeners: 1,
@@ -114,7 +115,11 @@ fn cgroup(pattern: &str) -> Selector {
 }
 
 fn task(cgroup: &str, uid: u32, gid: u32) -> Task<'_> {
-    Task { cgroup, uid, gid }
+    Task {
+        cgroup,
+        uid,
+        gid: Some(gid),
+    }
 }
 
 fn user(uid: u32) -> Selector {
