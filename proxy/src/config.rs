@@ -14,10 +14,12 @@ use crate::identity::{Expected, SpiffeId, TrustDomain};
 
 pub mod errors;
 pub mod file;
+mod protocol;
 mod shape;
 pub mod validate;
 
 pub use errors::{ConfigError, ConfigErrors};
+pub use protocol::{Datagrams, Protocol, Protocols};
 
 /// A whole configuration, valid by itself. Files that it names are not read yet.
 #[derive(Clone, Debug)]
@@ -166,7 +168,8 @@ pub struct Intercept {
     /// The cgroup (path below the cgroup2 root) at which programs are attached. What is not in
     /// it is neither redirected nor steered to. The root by default.
     pub cgroup: String,
-    /// Destinations that are never touched.
+    /// Destinations that are never touched, whatever rules say. Those of [`left_alone`] are not
+    /// among them: a rule can name them.
     pub exclude_to: Vec<IpNet>,
     /// Listener sockets for each address family: each carries as many connections as there are
     /// ephemeral ports (DESIGN decision 3).
@@ -241,6 +244,8 @@ pub struct OutboundRule {
     pub to: Vec<IpNet>,
     /// Destination ports.
     pub ports: Vec<RangeInclusive<u16>>,
+    /// Of which protocols.
+    pub protocols: Protocols,
     /// What happens.
     pub action: OutboundAction,
     /// When there is no proxy to redirect to.
@@ -351,6 +356,23 @@ pub enum SourceMode {
     Api,
     /// A PROXY protocol v2 header precedes the bytes; the application must expect it.
     ProxyProtocol,
+}
+
+/// Destinations that no rule is about unless a prefix of its lies in them: what stays on this host
+/// or this link, and what goes to many.
+pub fn left_alone() -> impl Iterator<Item = IpNet> {
+    const LEFT_ALONE: [&str; 9] = [
+        "127.0.0.0/8",
+        "::1/128",
+        "169.254.0.0/16",
+        "fe80::/10",
+        "224.0.0.0/4",
+        "ff00::/8",
+        "0.0.0.0/32",
+        "::/128",
+        "255.255.255.255/32",
+    ];
+    LEFT_ALONE.iter().filter_map(|text| text.parse().ok())
 }
 
 /// Ports as the file writes them, for messages.

@@ -17,8 +17,8 @@ use sidetrack_abi::{
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
-        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, RULE_UNCLASSIFIED, Rule,
-        SELECTION_NONE, UserKey,
+        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, PROTOCOL_TCP,
+        RULE_UNCLASSIFIED, Rule, SELECTION_NONE, UserKey,
     },
     settings::{
         SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_USERS, Settings,
@@ -136,6 +136,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         &Query {
             destination: asked,
             selection,
+            protocol: PROTOCOL_TCP,
         },
     );
     if addr.protocol() != IPPROTO_TCP {
@@ -146,7 +147,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     }
     let rule = match verdict {
         Verdict::Redirect(rule) | Verdict::Deny(rule) => rule,
-        Verdict::Unmatched => {
+        Verdict::Unmatched | Verdict::Pass(_) => {
             // A socket that was redirected before and now goes elsewhere must not be taken for
             // redirected.
             maps::forget_client(sock);

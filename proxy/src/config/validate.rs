@@ -14,6 +14,7 @@ mod daemon;
 mod gateway;
 mod inbound;
 mod outbound;
+mod protocol;
 mod proxies;
 mod references;
 mod selection;

@@ -18,7 +18,7 @@ pub struct Past {
 }
 
 const NOT_SEEN: &[&str] = &[
-    "UDP and QUIC (counted as other_protocol where a rule names the destination)",
+    "UDP where no rule speaks of it, QUIC with it (counted as other_protocol)",
     "other network namespaces than the daemon's",
 ];
 

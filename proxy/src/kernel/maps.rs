@@ -204,8 +204,9 @@ impl Maps {
         let mut rules = LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for ((destination, selection), ranges) in &tables.rules {
             for range in ranges {
+                let protocol = range.protocol.number();
                 for (port, length) in port_prefixes(range.first, range.last) {
-                    let key = RuleKey::new(*destination, *selection, port.to_be());
+                    let key = RuleKey::new(*destination, *selection, protocol, port.to_be());
                     let key = Key::new(RuleKey::PORT_OFFSET + length, key);
                     rules.insert(&key, range.rule, 0).map_err(filling)?;
                 }
