@@ -36,10 +36,12 @@ use super::{
 
 mod addresses;
 mod cgroups;
+mod check;
 mod heartbeat;
 mod proxies;
 
 use cgroups::Cgroups;
+use check::Registry;
 pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
@@ -86,6 +88,8 @@ pub(super) struct Maps {
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
+    /// Listeners that are to be in the registries.
+    registered: Vec<(Registry, ListenerKey)>,
     active: u32,
     /// Settings of the active set, and those of its flags that are the host's.
     active_settings: Settings,
@@ -134,6 +138,7 @@ impl Maps {
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
+            registered: Vec::new(),
             active_settings: Settings::default(),
             absent: 0,
             events: Some(taken(bpf, map::EVENTS)?),
@@ -145,7 +150,9 @@ impl Maps {
         key: &ListenerKey,
         listener: &impl AsRawFd,
     ) -> Result<(), KernelError> {
-        register(&mut self.listeners, key, listener)
+        register(&mut self.listeners, key, listener)?;
+        self.registered.push((Registry::Outbound, *key));
+        Ok(())
     }
 
     pub(super) fn register_inbound(
@@ -153,10 +160,13 @@ impl Maps {
         key: &ListenerKey,
         listener: &impl AsRawFd,
     ) -> Result<(), KernelError> {
-        register(&mut self.inbound_listeners, key, listener)
+        register(&mut self.inbound_listeners, key, listener)?;
+        self.registered.push((Registry::Inbound, *key));
+        Ok(())
     }
 
     pub(super) fn unregister(&mut self) {
+        self.registered.clear();
         for map in [&mut self.listeners, &mut self.inbound_listeners] {
             let keys: Vec<ListenerKey> = map.keys().filter_map(Result::ok).collect();
             for key in keys {
