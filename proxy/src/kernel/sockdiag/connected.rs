@@ -198,7 +198,7 @@ pub fn listening_ports() -> io::Result<HashSet<u16>> {
 mod tests {
     use std::{
         io::Read as _,
-        net::{TcpListener, TcpStream},
+        net::{TcpListener, TcpStream, UdpSocket},
     };
 
     use super::*;
@@ -212,6 +212,23 @@ mod tests {
         let found = all.iter().find(|socket| socket.from == own).unwrap();
         assert_eq!(found.to, listener.local_addr().unwrap());
         assert_ne!((found.inode, found.cookie), (0, 0));
+    }
+
+    #[test]
+    #[ignore = "privileged: run by cargo xtask test"]
+    fn a_datagram_socket_is_found_if_it_is_connected_and_closed() {
+        let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let at = sockets
+            .each_ref()
+            .map(|socket| socket.local_addr().unwrap());
+        sockets[0].connect(at[1]).unwrap();
+        let all = connected().unwrap();
+        assert!(!all.iter().any(|socket| socket.from == at[1]));
+        let found = all.iter().find(|socket| socket.from == at[0]).unwrap();
+        assert_eq!((found.protocol, found.to), (Protocol::Udp, at[1]));
+        assert_eq!(Closer::new().unwrap().close(found).unwrap(), Closed::Now);
+        let error = sockets[0].recv(&mut [0]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNABORTED));
     }
 
     #[test]
