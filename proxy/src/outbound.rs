@@ -9,11 +9,16 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use sidetrack_abi::{Redirected, rules::RULE_UNCLASSIFIED};
+use sidetrack_abi::{
+    Redirected,
+    event::{EVENT_DATAGRAM_DENIED, Refused},
+    rules::RULE_UNCLASSIFIED,
+};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     addr::OriginalDst,
+    config::Protocol,
     data::DataPath,
     kernel::flows::NoOriginal,
     live::Place,
@@ -195,7 +200,7 @@ impl<'a> Resolved<'a> {
 }
 
 /// The record of a connection that the kernel refused.
-pub fn refused_in_kernel(data: &DataPath, refused: &sidetrack_abi::event::Refused) {
+pub fn refused_in_kernel(data: &DataPath, refused: &Refused) {
     let connection = &refused.connection;
     let destination = OriginalDst::new(connection.destination.into());
     // The hook runs before a source is chosen; the family is what is known of it.
@@ -208,5 +213,8 @@ pub fn refused_in_kernel(data: &DataPath, refused: &sidetrack_abi::event::Refuse
     record.pid = Some(connection.pid);
     record.uid = Some(connection.uid);
     record.rule = data.policy.load().rule_name(connection);
+    if refused.kind == EVENT_DATAGRAM_DENIED {
+        record.protocol = Protocol::Udp;
+    }
     record.refuse(crate::kernel::events::refusal(refused));
 }

@@ -12,6 +12,7 @@ mod addresses;
 mod baseline;
 mod bytes;
 mod cgroups;
+mod datagrams;
 mod detach;
 mod exec;
 mod fail_closed;

@@ -69,7 +69,8 @@ pub struct Rules {
 
 /// Nothing is left out in silence.
 const NOT_COVERED: &[&str] = &[
-    "UDP and QUIC (counted as other_protocol where a rule names the destination)",
+    "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
+     udp_unruled counts those to destinations of which rules speak for TCP alone",
     "SCTP, raw and packet sockets",
     "sockets connected before the daemon started",
     "other network namespaces than the daemon's",
