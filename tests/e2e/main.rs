@@ -16,6 +16,7 @@ mod datagrams;
 mod detach;
 mod exec;
 mod fail_closed;
+mod gateway;
 mod hop;
 mod inbound;
 mod interop;

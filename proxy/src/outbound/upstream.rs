@@ -33,14 +33,14 @@ pub struct TunnelIo {
     pub facts: TlsFacts,
 }
 
-/// Connects for a permitted connection: from the source and device, and with the mark and DSCP,
+/// Connects to `to` for a permitted connection: from the source and device, and with the mark and DSCP,
 /// that its application chose.
 pub(super) async fn connect(
     data: &DataPath,
     permit: &OutboundPermit,
+    to: UpstreamAddr,
     bind: Option<IpAddr>,
 ) -> Result<(TcpStream, LocalAddr), Refusal> {
-    let to = UpstreamAddr::new(permit.destination.get());
     let failed = |doing: &str, error: io::Error| {
         Refusal::new(Reason::ConnectFailed, format!("{doing} for {to}: {error}"))
     };

@@ -29,7 +29,7 @@ pub(super) fn protocols(
         [("deny", Datagrams::Denied), ("pass", Datagrams::Passed)];
     let carries = matches!(
         action,
-        OutboundAction::Mtls(_) | OutboundAction::Redirect { .. }
+        OutboundAction::Mtls(_) | OutboundAction::Gateway { .. } | OutboundAction::Redirect { .. }
     );
     let protocol_key = format!("{key}.protocol");
     let written = file
@@ -49,7 +49,7 @@ pub(super) fn protocols(
         .as_deref()
         .and_then(|text| values::word(problems, &format!("{key}.udp"), text, &BESIDE));
     match action {
-        OutboundAction::Mtls(_) => {
+        OutboundAction::Mtls(_) | OutboundAction::Gateway { .. } => {
             if file.udp.is_none() && ports.iter().any(|range| range.contains(&DNS)) {
                 problems.warn(
                     key,

@@ -150,7 +150,7 @@ fn value(index: u32, rule: &OutboundRule, protocol: Protocol, proxies: &[NamedPr
         FailMode::Pass => FAIL_PASS,
     };
     let by_action = || match &rule.action {
-        OutboundAction::Mtls(_) => (ACTION_TLS, 0),
+        OutboundAction::Mtls(_) | OutboundAction::Gateway { .. } => (ACTION_TLS, 0),
         OutboundAction::Passthrough => (ACTION_PLAIN, 0),
         OutboundAction::Redirect { proxy } => {
             let number = proxies.iter().position(|named| named.name == *proxy);

@@ -61,7 +61,7 @@ fn no_action_that_carries_connections_takes_datagrams() {
     check(
         &format!("{BASE}{deny}"),
         "outbound[0] \"d\".udp",
-        "only with action mtls or redirect",
+        "only with action mtls, gateway or redirect",
     );
 }
 
