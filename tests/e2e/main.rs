@@ -34,6 +34,7 @@ mod proxies;
 mod records;
 mod redirect;
 mod refused;
+mod reload;
 mod rotation;
 mod storm;
 mod strangers;
