@@ -56,6 +56,10 @@ counters! {
     UdpUnruled = "udp_unruled",
     /// The same of another protocol than TCP and UDP: UDP-Lite, ping sockets.
     OtherProtocol = "other_protocol",
+    /// connect() of the kernel's own (NFS, SMB, Ceph), direct.
+    KernelPassed = "kernel_passed",
+    /// connect() of the kernel's own, refused.
+    KernelBlocked = "kernel_blocked",
     /// A rule said to leave it alone.
     Ignored = "ignored",
     /// A flow was noted for the proxy's accept.

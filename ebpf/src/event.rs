@@ -15,6 +15,8 @@ pub const EVENT_UNREACHABLE: u32 = 5;
 
 /// A connect() failed because the proxy that its rule names had no listener.
 pub const EVENT_NO_PROXY: u32 = 6;
+/// A connect() of the kernel's own was refused: it is never redirected, and its rule is no plain one.
+pub const EVENT_KERNEL_CLIENT: u32 = 8;
 
 /// A rule denied UDP: connect(), or sending to an address.
 pub const EVENT_DATAGRAM_DENIED: u32 = 7;

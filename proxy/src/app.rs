@@ -44,9 +44,11 @@ mod heartbeat;
 mod housekeeping;
 mod listeners;
 pub mod reload;
+pub mod uncovered;
 
 use heartbeat::Heartbeat;
 use listeners::Listeners;
+use uncovered::Past;
 
 /// How long connects that were redirected just before a drain may take to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(50);
@@ -150,6 +152,7 @@ pub struct App {
     suspects: Mutex<Suspects>,
     heartbeat: Heartbeat,
     hop: Option<HopRoutes>,
+    past: Past,
 }
 
 impl App {
@@ -178,6 +181,7 @@ impl App {
             exempt_by_socket: plan.proxy.id == 0,
         }));
         let listeners = Listeners::bind(config.intercept.listeners)?;
+        let past = Past::of(listeners.addresses().map_err(StartError::Listen)?);
         let gateway = match &config.gateway {
             Some(gateway) => Some(listeners::at(gateway.listen)?),
             None => None,
@@ -214,6 +218,7 @@ impl App {
             generations: reload::Generations::after(policy.generation),
             suspects: Mutex::default(),
             heartbeat,
+            past,
         });
         app.refresh_addresses()?;
         // Before and after: sk_lookup must not find an application that listens already missing,
@@ -231,6 +236,11 @@ impl App {
         app.redirector.will_leave(plan.left);
         if let Some(hop) = &app.hop {
             hop.stay();
+        }
+        if app.scope == Scope::Selections
+            && let Err(error) = app.meet_existing()
+        {
+            tracing::warn!(%error, "looking for connections that were there before");
         }
         Ok(app)
     }

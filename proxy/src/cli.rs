@@ -21,12 +21,14 @@ use crate::{
 
 pub mod certs;
 pub mod check;
+pub mod close;
 pub mod connections;
 pub mod detach;
 pub mod doctor;
 pub mod exec;
 pub mod guard;
 pub mod run;
+pub mod sockets;
 pub mod status;
 
 const EXIT_CODES: &str = "\
@@ -62,6 +64,10 @@ pub enum Command {
     Status(status::StatusArgs),
     /// List the connections that are relayed now.
     Connections(connections::ConnectionsArgs),
+    /// List the connections that go past the redirect, and why.
+    Sockets(sockets::SocketsArgs),
+    /// Close connections that go past the redirect: their applications connect again.
+    Close(close::CloseArgs),
     /// Show what this kernel and host have and lack, and the fix.
     Doctor(doctor::DoctorArgs),
     /// Make and inspect certificates: a small CA for people without one.
@@ -133,6 +139,8 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Status(args) => status::run(args),
             Command::Connections(args) => connections::run(args),
+            Command::Sockets(args) => sockets::run(args),
+            Command::Close(args) => close::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Certs(args) => certs::run(&args)
                 .map(|()| Exit::Done)

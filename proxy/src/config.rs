@@ -174,6 +174,17 @@ pub struct Intercept {
     /// Listener sockets for each address family: each carries as many connections as there are
     /// ephemeral ports (DESIGN decision 3).
     pub listeners: u32,
+    /// What becomes of connections that were there before the daemon.
+    pub existing: Existing,
+}
+
+/// Connections that are past the rules when a daemon starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// They go on.
+    Leave,
+    /// They are closed, so that their applications connect again and are redirected.
+    Close,
 }
 
 /// `[proxy.NAME]`: where it is listened for the connections of the host's applications.

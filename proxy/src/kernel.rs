@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use sidetrack_abi::{ListenerKey, settings::SETTING_MPTCP};
 
 pub mod attach;
+pub mod btf;
 pub mod cgroup;
 pub mod changes;
 pub mod events;
@@ -24,6 +25,7 @@ pub mod maps;
 pub mod object;
 pub mod pins;
 pub mod preflight;
+pub(crate) mod process;
 pub mod proxies;
 pub mod rules;
 pub mod sockdiag;
@@ -125,6 +127,11 @@ impl Redirector {
     /// Cookie of the namespace that is served.
     pub fn netns(&self) -> u64 {
         self.netns
+    }
+
+    /// Id of the proxy's own cgroup, 0 if there is none.
+    pub fn own_cgroup(&self) -> u64 {
+        self.own_cgroup
     }
 
     /// The per-connection part.

@@ -36,6 +36,7 @@ mod redirect;
 mod refused;
 mod reload;
 mod rotation;
+mod sockets;
 mod storm;
 mod strangers;
 mod tunnel;

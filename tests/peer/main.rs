@@ -14,6 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod bulk;
 mod connects;
+mod hand_over;
 mod hold;
 mod knock;
 mod many;

@@ -12,12 +12,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use crate::errno_name;
+use crate::{errno_name, hand_over};
 
 /// See [`crate::Peer::Script`].
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `udp4`, `udp6`, `udplite4`, `sendto=ADDR`, `datagram`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
+    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `udp4`, `udp6`, `udplite4`, `sendto=ADDR`, `datagram`, `raw`, `packet`, `give=PATH`, `take=PATH`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
     /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
     /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
     /// `shutdown`, `linger0`, `close`, `pause`.
@@ -67,6 +67,11 @@ impl Sockets {
             "datagram" => {
                 self.socket()?.send(DATAGRAM)?;
             }
+            // The first protocol that is free for experiments (RFC 3692), and no frames at all.
+            "raw" => self.keep(Socket::new(Domain::IPV4, Type::RAW, Some(253.into()))?),
+            "packet" => self.keep(Socket::new(Domain::PACKET, Type::RAW, None)?),
+            "give" => hand_over::give(object.as_ref(), self.socket()?)?,
+            "take" => self.keep(hand_over::take(object.as_ref())?),
             "uid" => nix::unistd::setuid(object.parse::<u32>().expect("uid=NUMBER").into())?,
             "reuse" => self.socket()?.set_reuse_address(true)?,
             "bind" => {
@@ -140,9 +145,12 @@ impl Sockets {
     }
 
     fn make(&mut self, domain: Domain, kind: Type, protocol: Protocol) -> Result<()> {
-        let socket = Socket::new(domain, kind, Some(protocol))?;
-        self.open.insert(self.current, socket);
+        self.keep(Socket::new(domain, kind, Some(protocol))?);
         Ok(())
+    }
+
+    fn keep(&mut self, socket: Socket) {
+        self.open.insert(self.current, socket);
     }
 
     fn socket(&mut self) -> Result<&mut Socket> {

@@ -12,8 +12,8 @@ use sidetrack_abi::{
     counter::Counter,
     decide,
     event::{
-        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE,
-        EVENT_UNREACHABLE,
+        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT, EVENT_NO_LISTENER, EVENT_NO_PROXY,
+        EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE,
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
@@ -28,6 +28,7 @@ use sidetrack_abi::{
 use super::{
     ctx::{IPPROTO_TCP, Sock, SockAddr},
     datagram::{self, Sender},
+    kernels,
     maps::{self, Listener, RuleSet},
     refuse::refuse,
 };
@@ -175,6 +176,15 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return fail(sock, connection, EVENT_DENIED, u32::from(rule.operand));
     }
     let direct = rule.action == ACTION_PLAIN || rule.fail == FAIL_PASS;
+    if kernels::is_own(sock) {
+        // Memory that the proxy waits for may have to be written there first, and kernels before
+        // 6.1.76 keep the rewritten address as that of the mount.
+        if direct {
+            return pass(sock, Counter::KernelPassed);
+        }
+        maps::count(Counter::KernelBlocked);
+        return fail(sock, connection, EVENT_KERNEL_CLIENT, EHOSTDOWN);
+    }
     if addr.netns_cookie() != settings.netns {
         // Our listeners are on the loopback address of another namespace.
         if direct {

@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::{Exit, Failure, InstanceArgs, at, print, print_json, table};
 use crate::control::Question;
 
+mod past;
+
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  sidetrack status\n  sidetrack status --instance blue --json")]
@@ -155,9 +157,5 @@ fn report(status: &Value) -> String {
         out += "\n";
         out += &table(&["COUNTER", "COUNT"], &counters);
     }
-    out += "\nnot covered:\n";
-    for what in at(status, "/not_covered").as_array().into_iter().flatten() {
-        out += &format!("  {}\n", text(what));
-    }
-    out
+    out + &past::report(status)
 }

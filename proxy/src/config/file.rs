@@ -173,6 +173,9 @@ pub struct Intercept {
     pub exclude_to: Option<Vec<String>>,
     /// Listener sockets for each address family. Default 4.
     pub listeners: Option<i64>,
+    /// Connections past the rules that are there when the daemon starts: "leave" (default) or
+    /// "close".
+    pub existing: Option<String>,
 }
 
 /// `[proxy.NAME]`

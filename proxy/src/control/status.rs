@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
 
-use super::ports::InboundPort;
+use super::{past, ports::InboundPort};
 use crate::{
     app::App,
     kernel::{attach::Effective, maps::Occupancy, object, proxies::ProxyListener},
@@ -54,8 +54,9 @@ pub struct Status {
     pub refused: BTreeMap<&'static str, u64>,
     /// Counters of the programs.
     pub counters: BTreeMap<&'static str, u64>,
-    /// What this version leaves alone and does not see.
-    pub not_covered: &'static [&'static str],
+    /// What goes past the redirect.
+    #[serde(flatten)]
+    pub past: past::Past,
 }
 
 /// Names of the rules in force.
@@ -66,15 +67,6 @@ pub struct Rules {
     /// `[[inbound]]`
     pub inbound: Vec<String>,
 }
-
-/// Nothing is left out in silence.
-const NOT_COVERED: &[&str] = &[
-    "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
-     udp_unruled counts those to destinations of which rules speak for TCP alone",
-    "SCTP, raw and packet sockets",
-    "sockets connected before the daemon started",
-    "other network namespaces than the daemon's",
-];
 
 impl Status {
     /// Asks the kernel.
@@ -116,7 +108,7 @@ impl Status {
             maps: app.redirector.occupancy(),
             refused: tally::refused(),
             counters: app.redirector.counters().into_iter().collect(),
-            not_covered: NOT_COVERED,
+            past: past::Past::of(app),
         }
     }
 }

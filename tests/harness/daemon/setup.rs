@@ -24,6 +24,7 @@ pub struct Setup {
     host: Host,
     instance: String,
     intercept: String,
+    more_intercept: String,
     cgroup: PathBuf,
     credential: Credential,
     bundles: [PathBuf; 2],
@@ -42,6 +43,7 @@ impl Setup {
             host: host.clone(),
             instance: host.unique(),
             intercept: host.apps().name(),
+            more_intercept: String::new(),
             cgroup: host.daemons().path().to_owned(),
             credential: pki.credential(host.letter(), Flaw::None),
             bundles: [pki.bundle(), pki.other_bundle()],
@@ -105,6 +107,12 @@ impl Setup {
         self
     }
 
+    /// Adds keys to `[intercept]`.
+    pub fn more_intercept(mut self, toml: &str) -> Self {
+        self.more_intercept.push_str(toml);
+        self
+    }
+
     /// `daemon.drain`.
     pub fn drain(mut self, time: &'static str) -> Self {
         self.drain = time;
@@ -125,6 +133,7 @@ access = "json"
 access_file = "{dir}/access.json"
 [intercept]
 cgroup = "{cgroup}"
+{more_intercept}
 [identity.own]
 certificate = "{certificate}"
 private_key = "{key}"
@@ -139,6 +148,7 @@ bundle = "{other}"
             drain = self.drain,
             heartbeat = self.heartbeat,
             cgroup = self.intercept,
+            more_intercept = self.more_intercept,
             certificate = self.credential.certificate.display(),
             key = self.credential.key.display(),
             ours = self.bundles[0].display(),

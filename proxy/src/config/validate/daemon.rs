@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{selection, values};
 use crate::config::{
-    Daemon, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
+    Daemon, Existing, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
 };
 
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(500);
@@ -15,6 +15,8 @@ const FORMATS: [(&str, RecordFormat); 3] = [
     ("text", RecordFormat::Text),
     ("off", RecordFormat::Off),
 ];
+
+const EXISTING: [(&str, Existing); 2] = [("leave", Existing::Leave), ("close", Existing::Close)];
 
 pub(super) fn daemon(problems: &mut Problems, file: &file::Daemon) -> Daemon {
     let instance = file.instance.as_deref().unwrap_or("default");
@@ -176,9 +178,13 @@ pub(super) fn intercept(problems: &mut Problems, file: &file::Intercept) -> Inte
         Some(path) => selection::cgroup_path(problems, "intercept.cgroup", path),
     };
     let exclude_to = file.exclude_to.as_deref().unwrap_or_default();
+    let existing = file.existing.as_deref();
+    let existing =
+        existing.and_then(|text| values::word(problems, "intercept.existing", text, &EXISTING));
     Intercept {
         cgroup: cgroup.unwrap_or_else(|| "/".into()),
         exclude_to: values::prefixes(problems, "intercept.exclude_to", exclude_to),
         listeners: values::number(problems, "intercept.listeners", file.listeners, 1..=64, 4),
+        existing: existing.unwrap_or(Existing::Leave),
     }
 }

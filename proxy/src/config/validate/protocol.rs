@@ -11,7 +11,7 @@ const DNS: u16 = 53;
 /// What a rule says of each protocol.
 ///
 /// Where nothing is written: what leaves things alone or forbids them does so for every protocol;
-/// what carries connections is about TCP. With mTLS UDP is denied beside it: else what the rule is
+/// what carries connections is about TCP. With mTLS, to a gateway too, UDP is denied beside it: else what the rule is
 /// there to protect could leave in plain text, as DNS, syslog or QUIC to the same port.
 pub(super) fn protocols(
     problems: &mut Problems,

@@ -68,8 +68,7 @@ fn search(mount: &Path, id: u64) -> Option<String> {
     let mut folders = vec![mount.to_path_buf()];
     while let Some(folder) = folders.pop() {
         if is(&folder, id) {
-            let below = folder.strip_prefix(mount).ok()?;
-            return Some(Path::new("/").join(below).to_string_lossy().into_owned());
+            return Some(super::below(mount, &folder));
         }
         folders.extend(super::children(&folder));
     }

@@ -5,8 +5,8 @@ use sidetrack_abi::rules::{ACTION_REDIRECT, ANY_USER};
 
 use super::{classes::selections, compile::naive, *};
 use crate::config::{
-    Daemon, Datagrams, FailMode, Instance, Intercept, Limits, Log, OutboundAction, OutboundRule,
-    Protocols, Proxy, RecordFormat, Select, Selector,
+    Daemon, Datagrams, Existing, FailMode, Instance, Intercept, Limits, Log, OutboundAction,
+    OutboundRule, Protocols, Proxy, RecordFormat, Select, Selector,
 };
 
 fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&str]) -> Config {
@@ -47,6 +47,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
             .map(|(name, s)| ((*name).to_owned(), s.clone()))
             .collect(),
         intercept: Intercept {
+            existing: Existing::Leave,
             cgroup: "/".into(),
             exclude_to: exclude.iter().map(|net| net.parse().unwrap()).collect(),
             listeners: 1,
