@@ -60,3 +60,68 @@ fn too_many(tables: &RuleTables, what: String) -> KernelError {
         std::io::Error::other(what),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, path::Path};
+
+    use ipnet::{IpNet, Ipv4Net};
+
+    use super::*;
+    use crate::{
+        config::{Config, FailMode, OutboundAction, OutboundRule, Protocols},
+        kernel::rules::Scope,
+    };
+
+    fn rule(number: u32) -> OutboundRule {
+        let address = Ipv4Addr::from(0x0a00_0000 + number * 256);
+        OutboundRule {
+            name: format!("r{number}"),
+            select: (!number.is_multiple_of(5)).then(|| format!("s{}", number % 5)),
+            to: vec![Ipv4Net::new(address, 24).unwrap().into()],
+            ports: vec![443..=443, 8000..=8999],
+            protocols: Protocols::ANY,
+            action: OutboundAction::Passthrough,
+            fail: FailMode::Block,
+        }
+    }
+
+    fn compiled(rules: u32) -> RuleTables {
+        let selects: String = (1..5)
+            .map(|n| format!("select.s{n}.include = [{{ cgroup = \"/pods/{n}\" }}]\n"))
+            .collect();
+        let all = "[[outbound]]\nname = \"all\"\naction = \"deny\"\n";
+        let text = format!("version = 1\n{selects}{all}");
+        let mut config = Config::parse(&text, Path::new("/f.toml")).unwrap();
+        config.outbound.extend((0..rules).map(rule));
+        RuleTables::compile(&config, Scope::Selections, 1)
+    }
+
+    #[test]
+    fn ten_thousand_rules_for_several_selections_fit_beside_one_for_everything() {
+        let entries = rule_entries(&compiled(10_000)).unwrap().len();
+        assert!(entries < RULE_ENTRIES, "{entries}");
+    }
+
+    #[test]
+    fn rules_that_do_not_fit_are_refused_with_how_many_there_are_and_what_to_do() {
+        let mut tables = compiled(0);
+        let one = tables.rules.values().next().unwrap().clone();
+        for class in 0..RULE_ENTRIES as u32 / 4 {
+            tables.rules.insert((class, 0), one.clone());
+        }
+        let error = rule_entries(&tables).unwrap_err().to_string();
+        assert!(
+            error.contains("rule set 1") && error.contains("1048576"),
+            "{error}"
+        );
+        assert!(error.contains("join prefixes"), "{error}");
+        let mut tables = compiled(0);
+        for number in 0..=DESTINATION_ENTRIES as u32 {
+            let net = Ipv4Net::new(Ipv4Addr::from(number), 32).unwrap();
+            tables.destinations.insert(IpNet::V4(net), number);
+        }
+        let error = rule_entries(&tables).unwrap_err().to_string();
+        assert!(error.contains("the kernel's table holds 65536"), "{error}");
+    }
+}
