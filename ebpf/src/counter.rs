@@ -26,6 +26,9 @@ macro_rules! counters {
 counters! {
     /// connect() sent to a listener of ours.
     Redirected = "redirected",
+    /// connect() of the daemon's own canary, or of another task to the same place, sent to a
+    /// listener of ours.
+    Canary = "canary",
     /// connect() sent to the listener of somebody else's proxy.
     RedirectedToProxy = "redirected_to_proxy",
     /// connect() of such a proxy itself, under a rule that redirects: direct.

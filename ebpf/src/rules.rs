@@ -44,6 +44,10 @@ pub struct CgroupClass {
 /// have are not decided alike: the strictest of their rules, until user space finds the true one.
 pub const RULE_UNCLASSIFIED: u32 = u32::MAX;
 
+/// [`Rule::index`] of the daemon's own canary: a connection to port 0 of the loopback address, at
+/// which nobody can listen, so that it goes nowhere unless it is redirected.
+pub const RULE_CANARY: u32 = u32::MAX - 1;
+
 /// Key of the table of user classes: the class of a cgroup and a user id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -126,7 +130,7 @@ pub const DENIED: u16 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Rule {
-    /// Index in the configuration, or [`RULE_UNCLASSIFIED`].
+    /// Index in the configuration, [`RULE_UNCLASSIFIED`] or [`RULE_CANARY`].
     pub index: u32,
     /// `ACTION_*`.
     pub action: u8,

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    canary::{Canaries, Sung},
     config::Config,
     control::ports::{InboundPort, inbound_ports},
     data::{DataPath, Parts},
@@ -29,9 +30,10 @@ use crate::{
         owners::{Owners, selected_paths},
     },
     kernel::{
-        Facts, KernelError, Left, LoadError, Pins, Redirector,
+        Facts, Family, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
-        cgroup::whose::Finder,
+        cgroup::{self, whose::Finder},
+        effective::Proof,
         hop::HopRoutes,
         listening::{self, Mend, Suspects},
         rules::Scope,
@@ -153,6 +155,7 @@ pub struct App {
     heartbeat: Heartbeat,
     hop: Option<HopRoutes>,
     past: Past,
+    canaries: Canaries,
 }
 
 impl App {
@@ -203,8 +206,13 @@ impl App {
                 turn,
             ));
         }
+        let canaries = Canaries::new(
+            plan.governed.clone(),
+            cgroup::canary_name(&config.daemon.instance),
+        );
         let app = Arc::new(Self {
             hop,
+            canaries,
             data,
             redirector,
             since: Instant::now(),
@@ -352,6 +360,24 @@ impl App {
         });
         let policy = self.data.policy.load();
         inbound_ports(&policy.config, &sockets, self.governed_ids().as_ref())
+    }
+
+    /// Sends a canary through the redirect, and waits for it.
+    pub fn send_canary(&self) -> Sung {
+        let with_ipv6 = self.redirector.is_listening(Family::V6);
+        self.canaries.send(&self.data.canary, with_ipv6)
+    }
+
+    /// What the kernel says, also at the cgroups that rules name.
+    pub fn proof(&self) -> Proof {
+        let tables = self.redirector.tables();
+        let named = tables.cgroups.keys();
+        let below: Vec<PathBuf> = named
+            .map(|path| cgroup::folder(&self.mount, path))
+            .filter(|folder| *folder != self.governed && folder.starts_with(&self.governed))
+            .filter(|folder| folder.is_dir())
+            .collect();
+        self.redirector.proof(&below)
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

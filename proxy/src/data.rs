@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    canary::Awaited,
     config::Limits,
     inbound::owners::Owners,
     kernel::{FlowTable, cgroup::whose::Finder},
@@ -51,6 +52,8 @@ pub struct DataPath {
     pub owners: Owners,
     /// Whose connections those are that the kernel could not tell.
     pub cgroups: Finder,
+    /// The canary that is under way.
+    pub canary: Awaited,
     /// This host's own addresses.
     pub own_addresses: ArcSwap<Vec<IpAddr>>,
     /// Cookie of the network namespace.
@@ -104,6 +107,7 @@ impl DataPath {
             }),
             owners: parts.owners,
             cgroups: parts.cgroups,
+            canary: Awaited::default(),
             own_addresses: ArcSwap::default(),
             netns: parts.netns,
             exempt_by_socket: parts.exempt_by_socket,

@@ -4,7 +4,9 @@
 //! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. With
 //! [`pins`], what it attached goes on without it.
 
-use std::{collections::HashSet, net::IpAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet, net::IpAddr, os::fd::AsRawFd, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use parking_lot::Mutex;
 use sidetrack_abi::{ListenerKey, settings::SETTING_MPTCP};
@@ -13,6 +15,7 @@ pub mod attach;
 pub mod btf;
 pub mod cgroup;
 pub mod changes;
+pub mod effective;
 pub mod events;
 pub mod flows;
 pub mod hop;
@@ -37,6 +40,8 @@ pub use load::LoadError;
 use maps::{Heartbeat, Maps};
 pub use pins::{Left, Pins};
 use rules::RuleTables;
+
+use crate::socket::monotonic;
 
 /// Something that was asked of the kernel and failed.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +172,12 @@ impl Redirector {
         self.maps
             .lock()
             .register_inbound(&self.listener_key(family, slot), listener)
+    }
+
+    /// Whether a listener of this family was registered, and not taken out again.
+    pub fn is_listening(&self, family: Family) -> bool {
+        let family = self.listener_key(family, 0).family;
+        self.maps.lock().is_registered(family)
     }
 
     /// Takes all listeners out of the registry: rules that need one fail their connects from
@@ -317,18 +328,20 @@ impl Redirector {
         drop(removed);
     }
 
-    /// What the kernel says is attached and effective.
-    pub fn effective(&self) -> Vec<attach::Effective> {
+    /// What the kernel says is attached and effective. It is asked for `cgroups` too.
+    pub fn proof(&self, cgroups: &[PathBuf]) -> effective::Proof {
+        // In the order of `attach`.
+        let pins = self.pins.lock();
         let proxies = self.proxies.lock();
         let programs = self.programs.lock();
-        let mut effective = self
-            .links
-            .lock()
-            .as_ref()
-            .map(|links| links.effective(&programs))
-            .unwrap_or_default();
-        effective.extend(proxies.effective(&programs));
-        effective
+        let links = self.links.lock();
+        let mut proof = effective::Proof::default();
+        if let Some(links) = links.as_ref() {
+            proof.of(links, &programs, pins.as_ref(), cgroups);
+        }
+        proof.programs.extend(proxies.effective(&programs));
+        proof.faults.extend(self.maps.lock().faults(monotonic()));
+        proof
     }
 
     /// Counters of the programs, summed over the CPUs.

@@ -14,6 +14,7 @@
 
 pub mod addr;
 pub mod app;
+pub mod canary;
 pub mod certs;
 pub mod cli;
 pub mod config;

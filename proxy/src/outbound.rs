@@ -7,17 +7,19 @@
 //! Each phase consumes the one before, so that no byte can move before policy has permitted it.
 //! What is known goes into the record, which writes itself when the connection has ended.
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
+use std::{future::poll_fn, net::SocketAddr, ops::ControlFlow, sync::Arc, task::Poll};
 
 use sidetrack_abi::{
     Redirected,
     event::{EVENT_DATAGRAM_DENIED, Refused},
+    rules::RULE_CANARY,
     settings::SETTING_CGROUPS,
 };
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     addr::OriginalDst,
+    canary,
     config::Protocol,
     data::DataPath,
     kernel::flows::NoOriginal,
@@ -76,6 +78,14 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
     };
     // Where there is no place, the record still says who wanted to go where.
     let resolved = accepted.resolve(&mut record);
+    let resolved = match resolved.map(Resolved::or_canary) {
+        Ok(ControlFlow::Break(())) => {
+            record.is_no_connection();
+            return record.end(moved, Ok(()));
+        }
+        Ok(ControlFlow::Continue(resolved)) => Ok(resolved),
+        Err(refusal) => Err(refusal),
+    };
     let end = match (resolved, &place) {
         (Err(refusal), _) => Err(refusal),
         (Ok(_), Err(refusal)) => Err(refusal.clone()),
@@ -173,6 +183,22 @@ impl<'a> Accepted<'a> {
 }
 
 impl<'a> Resolved<'a> {
+    /// Our own canary is answered, and nobody's connection.
+    fn or_canary(mut self) -> ControlFlow<(), Self> {
+        let Redirected { rule, cgroup, .. } = self.redirected;
+        if rule != RULE_CANARY {
+            return ControlFlow::Continue(self);
+        }
+        let Some(answer) = self.data.canary.answer(cgroup) else {
+            return ControlFlow::Continue(self);
+        };
+        if canary::answer(self.app.stream(), answer).is_ok() {
+            // Closed and not reset: the answer is to be read.
+            self.app.begin_relay();
+        }
+        ControlFlow::Break(())
+    }
+
     async fn run(
         self,
         place: &Place,
@@ -196,6 +222,12 @@ impl<'a> Resolved<'a> {
     }
 
     async fn permit(self, record: &mut Record) -> Result<Permitted<'a>, Refusal> {
+        if self.redirected.rule == RULE_CANARY {
+            return Err(Refusal::new(
+                Reason::PortZero,
+                "nobody listens at port 0, and this is not the daemon's canary",
+            ));
+        }
         let policy = self.data.policy.load();
         let permit = if policy.has_decided(&self.redirected) {
             let permit = policy.outbound(&self.redirected)?;
@@ -240,6 +272,9 @@ async fn policy_and_cgroup(
 /// The record of a connection that the kernel refused.
 pub fn refused_in_kernel(data: &DataPath, refused: &Refused) {
     let connection = &refused.connection;
+    if connection.rule == RULE_CANARY && data.canary.was_in(connection.cgroup) {
+        return;
+    }
     let destination = OriginalDst::new(connection.destination.into());
     // The hook runs before a source is chosen; the family is what is known of it.
     let source = match destination.get() {

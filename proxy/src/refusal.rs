@@ -38,6 +38,8 @@ reasons! {
     /// An accepted socket carries no original destination.
     NoOriginalDestination = "no-original-destination",
         "something connected to the proxy's own port; only redirected connections may arrive there";
+    /// The connection was to port 0 of the loopback address.
+    PortZero = "port-zero", "an application connected to port 0 of the loopback address, where nobody can listen and the daemon answers its own canary alone";
     /// A `deny` rule decided.
     DeniedByRule = "denied-by-rule", "an outbound rule with action = \"deny\" names this destination";
     /// The kernel found no live listener for a redirected connection.

@@ -30,6 +30,7 @@ mod misuse;
 mod options;
 mod original_dst;
 mod ports;
+mod proof;
 mod proxies;
 mod records;
 mod redirect;

@@ -19,6 +19,7 @@ use crate::{
     process::{Finished, Running, tail},
     record::Record,
     sidetrack_bin,
+    status::Status,
     wait::{DEADLINE, holds, within},
 };
 
@@ -209,6 +210,12 @@ impl Daemon {
         let answer = Running::spawn(asking).finish().expect_code(0);
         serde_json::from_str(&answer.stdout)
             .unwrap_or_else(|error| panic!("{command:?} --json is no JSON, {error}: {answer}"))
+    }
+
+    /// Runs `status` for it, whatever it says.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        Status::ask(&self.host, &self.instance, &self.runtime_dir)
     }
 
     /// Runs `detach` for it, from the cgroup that it was started in.

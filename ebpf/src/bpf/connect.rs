@@ -18,7 +18,7 @@ use sidetrack_abi::{
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
         ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, PROTOCOL_TCP,
-        RULE_UNCLASSIFIED, Rule, SELECTION_NONE, UserKey,
+        RULE_CANARY, RULE_UNCLASSIFIED, Rule, SELECTION_NONE, UserKey,
     },
     settings::{
         SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_USERS, Settings,
@@ -240,6 +240,8 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     }
     maps::count(if to_proxy {
         Counter::RedirectedToProxy
+    } else if rule.index == RULE_CANARY {
+        Counter::Canary
     } else {
         Counter::Redirected
     });

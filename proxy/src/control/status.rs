@@ -7,7 +7,13 @@ use serde::Serialize;
 use super::{past, ports::InboundPort};
 use crate::{
     app::App,
-    kernel::{attach::Effective, maps::Occupancy, object, proxies::ProxyListener},
+    canary::Sung,
+    kernel::{
+        effective::{Effective, Fault, Hook},
+        maps::Occupancy,
+        object,
+        proxies::ProxyListener,
+    },
     record::tally,
 };
 
@@ -34,6 +40,14 @@ pub struct Status {
     pub cgroup: String,
     /// Programs, where they are and whether the kernel runs them.
     pub programs: Vec<Effective>,
+    /// Everything that the kernel runs at the same hooks, there and at the cgroups that rules
+    /// name, in its order.
+    pub hooks: Vec<Hook>,
+    /// A connection through the redirect, made for this answer; absent in a drain, when none is
+    /// taken.
+    pub canary: Option<Sung>,
+    /// What is not as it was meant; none if it is effective.
+    pub faults: Vec<Fault>,
     /// Rules by name: outbound, then inbound.
     pub rules: Rules,
     /// Ports of the inbound rules on which something listens.
@@ -72,30 +86,38 @@ impl Status {
     /// Asks the kernel.
     pub fn of(app: &App) -> Self {
         let policy = app.data.policy.load();
-        let programs = app.redirector.effective();
+        // Before the canary, which is no connection of an application.
+        let connections = app.data.live.count();
+        let draining = app.data.live.is_draining();
+        let proof = app.proof();
+        let canary = (!draining).then(|| app.send_canary());
+        let mut faults = proof.faults;
+        faults.extend(canary.iter().flat_map(Sung::faults));
+        let attached = !proof.programs.is_empty();
         let names = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect();
         Self {
             instance: policy.instance().to_string(),
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime: app.since.elapsed().as_secs(),
-            state: if app.data.live.is_draining() {
-                "draining"
-            } else {
-                "running"
-            },
-            effective: !programs.is_empty() && programs.iter().all(|program| program.effective),
+            state: if draining { "draining" } else { "running" },
+            effective: attached
+                && proof.programs.iter().all(|program| program.effective)
+                && faults.is_empty(),
             generation: policy.generation,
             object: object::SHA256,
             cgroup: app.governed().display().to_string(),
-            programs,
+            programs: proof.programs,
+            hooks: proof.hooks,
+            canary,
+            faults,
             rules: Rules {
                 outbound: names(&mut policy.config.outbound.iter().map(|rule| &rule.name)),
                 inbound: names(&mut policy.config.inbound.iter().map(|rule| &rule.name)),
             },
             ports: app.inbound_ports(),
             proxies: app.redirector.proxies(),
-            connections: app.data.live.count(),
+            connections,
             tunnels: app
                 .data
                 .pool

@@ -36,6 +36,11 @@ pub fn own_name(instance: &Instance) -> String {
     format!("sidetrack-{instance}")
 }
 
+/// Name of the cgroup that a daemon makes for its canaries.
+pub fn canary_name(instance: &Instance) -> String {
+    format!("sidetrack-canary-{instance}")
+}
+
 /// Name of the cgroup that the `exec` of process `pid` makes for itself and its command.
 pub fn exec_name(pid: u32) -> String {
     format!("sidetrack-exec-{pid}")

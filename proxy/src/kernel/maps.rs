@@ -36,11 +36,13 @@ use super::{
 
 mod addresses;
 mod cgroups;
+mod check;
 mod entries;
 mod heartbeat;
 mod proxies;
 
 use cgroups::Cgroups;
+use check::Registry;
 use entries::rule_entries;
 pub(super) use heartbeat::Heartbeat;
 
@@ -88,6 +90,8 @@ pub(super) struct Maps {
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
+    /// Listeners that are to be in the registries.
+    registered: Vec<(Registry, ListenerKey)>,
     active: u32,
     /// Settings of the active set, and those of its flags that are the host's.
     active_settings: Settings,
@@ -136,6 +140,7 @@ impl Maps {
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
+            registered: Vec::new(),
             active_settings: Settings::default(),
             absent: 0,
             events: Some(taken(bpf, map::EVENTS)?),
@@ -147,7 +152,9 @@ impl Maps {
         key: &ListenerKey,
         listener: &impl AsRawFd,
     ) -> Result<(), KernelError> {
-        register(&mut self.listeners, key, listener)
+        register(&mut self.listeners, key, listener)?;
+        self.registered.push((Registry::Outbound, *key));
+        Ok(())
     }
 
     pub(super) fn register_inbound(
@@ -155,10 +162,13 @@ impl Maps {
         key: &ListenerKey,
         listener: &impl AsRawFd,
     ) -> Result<(), KernelError> {
-        register(&mut self.inbound_listeners, key, listener)
+        register(&mut self.inbound_listeners, key, listener)?;
+        self.registered.push((Registry::Inbound, *key));
+        Ok(())
     }
 
     pub(super) fn unregister(&mut self) {
+        self.registered.clear();
         for map in [&mut self.listeners, &mut self.inbound_listeners] {
             let keys: Vec<ListenerKey> = map.keys().filter_map(Result::ok).collect();
             for key in keys {

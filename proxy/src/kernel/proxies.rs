@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use sidetrack_abi::ListenerKey;
 
 use super::{
-    Family, KernelError, attach::Effective, listening, load::Programs, maps::Maps, process,
+    Family, KernelError, effective::Effective, listening, load::Programs, maps::Maps, process,
     rules::NamedProxy, sockdiag::Listening,
 };
 

@@ -16,6 +16,7 @@ use crate::{
     pki::{Credential, Flaw},
     process::{Finished, Running},
     sidetrack_bin,
+    status::Status,
     wait::DEADLINE,
 };
 
@@ -80,6 +81,12 @@ impl Setup {
         let mut command = self.host.command_in(&self.cgroup, sidetrack_bin());
         command.args(["guard", "--config"]).arg(self.write());
         Running::spawn(command).finish_within(DEADLINE)
+    }
+
+    /// Runs `status` for the instance, whatever it says.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        Status::ask(&self.host, &self.instance, &self.dir.join("run"))
     }
 
     /// A revocation list of `example.org`.

@@ -110,7 +110,7 @@ mod tests {
         for class in 0..RULE_ENTRIES as u32 / 4 {
             tables.rules.insert((class, 0), one.clone());
         }
-        let error = rule_entries(&tables).unwrap_err().to_string();
+        let error = rule_entries(&tables).err().unwrap().to_string();
         assert!(
             error.contains("rule set 1") && error.contains("1048576"),
             "{error}"
@@ -121,7 +121,7 @@ mod tests {
             let net = Ipv4Net::new(Ipv4Addr::from(number), 32).unwrap();
             tables.destinations.insert(IpNet::V4(net), number);
         }
-        let error = rule_entries(&tables).unwrap_err().to_string();
+        let error = rule_entries(&tables).err().unwrap().to_string();
         assert!(error.contains("the kernel's table holds 65536"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
     rules::{
         ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, DENIED, FAIL_BLOCK,
-        FAIL_PASS, Rule,
+        FAIL_PASS, RULE_CANARY, Rule,
     },
     settings::SETTING_SELECT_ALL,
 };
@@ -19,7 +19,10 @@ use super::{
     order::{Order, Placed},
     unclassified::strictest,
 };
-use crate::config::{Config, Datagrams, FailMode, OutboundAction, OutboundRule, Protocol};
+use crate::{
+    canary::CANARY,
+    config::{Config, Datagrams, FailMode, OutboundAction, OutboundRule, Protocol},
+};
 
 pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTables {
     let mut tables = RuleTables {
@@ -52,7 +55,10 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
             });
         }
         for (candidates, selection) in &classes {
-            let ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
+            let mut ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
+            if CANARY.iter().any(|host| IpNet::from(*host) == *net) {
+                put_canary(&mut ranges);
+            }
             if !ranges.is_empty() {
                 tables.rules.insert((*class, *selection), ranges);
             }
@@ -92,7 +98,8 @@ fn destinations(order: &Order<'_>, tables: &mut RuleTables) {
     // would fall to any IPv6 prefix that is short enough to hold that.
     let all_v4 = IpNet::V4(ipnet::Ipv4Net::default());
     tables.destinations.insert(all_v4, 1);
-    for net in order.prefixes() {
+    let canary = CANARY.map(IpNet::from);
+    for net in order.prefixes().chain(canary) {
         let next = tables.destinations.len() as u32 + 1;
         tables.destinations.entry(net).or_insert(next);
     }
@@ -142,6 +149,31 @@ fn merge_of(protocol: Protocol, rules: &[Placed<'_>], proxies: &[NamedProxy]) ->
         }
     }
     covered
+}
+
+/// Where the canary goes, whoever asks and whatever the rules say.
+fn put_canary(ranges: &mut Vec<PortRule>) {
+    let protocol = Protocol::Tcp;
+    let first = |range: &PortRule| range.protocol == protocol && range.first == 0;
+    if let Some(at) = ranges.iter().position(first) {
+        match ranges.get_mut(at) {
+            Some(range) if range.last > 0 => range.first = 1,
+            _ => drop(ranges.remove(at)),
+        }
+    }
+    let rule = Rule {
+        index: RULE_CANARY,
+        action: ACTION_PLAIN,
+        fail: FAIL_BLOCK,
+        operand: 0,
+    };
+    let only = PortRule {
+        protocol,
+        first: 0,
+        last: 0,
+        rule,
+    };
+    ranges.insert(0, only);
 }
 
 fn value(index: u32, rule: &OutboundRule, protocol: Protocol, proxies: &[NamedProxy]) -> Rule {
