@@ -42,9 +42,8 @@ use asked::{Asked, Kind, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
-
 pub use places::Place;
-pub use ports::port_prefixes;
+pub use ports::{PortPrefix, port_prefixes};
 
 /// Selection class of everything, if that is the scope; the programs use the same number.
 const SELECTION_ALL: u32 = 1;

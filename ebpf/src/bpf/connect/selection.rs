@@ -14,7 +14,7 @@ const SELECTION_ALL: u32 = 1;
 /// The selections that the connecting task is in: the deepest cgroup that is known, then what some
 /// selection asks for.
 #[inline(always)]
-pub(super) fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
+pub(in crate::bpf) fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
     if settings.flags & SETTING_SELECT_ALL != 0 {
         return SELECTION_ALL;
     }
