@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use sidetrack_abi::names::CGROUP_ENTRIES;
+
 mod foreign;
 
 pub use foreign::{Foreign, run_another_in};
@@ -26,10 +28,12 @@ const HASH: u32 = 1;
 const LRU_HASH: u32 = 9;
 
 /// Attach types of `enum bpf_attach_type` that Sidetrack uses at a cgroup.
-const CGROUP_ATTACH_TYPES: [(u32, &str); 8] = [
+const CGROUP_ATTACH_TYPES: [(u32, &str); 10] = [
     (3, "sock_ops"),
     (10, "connect4"),
     (11, "connect6"),
+    (14, "sendmsg4"),
+    (15, "sendmsg6"),
     (21, "getsockopt"),
     (29, "getpeername4"),
     (30, "getpeername6"),
@@ -69,8 +73,9 @@ pub fn map_of(pid: i32, name: &str) -> ForeignMap {
 /// The table of cgroups that process `pid` has filled last: it has no name of its own.
 #[track_caller]
 pub fn cgroups_of(pid: i32) -> ForeignMap {
+    let table = (8, 8, CGROUP_ENTRIES as u32);
     map_where(pid, "of cgroups", |info| {
-        info.kind == HASH && (info.key_size, info.value_size, info.max_entries) == (8, 8, 65_536)
+        info.kind == HASH && (info.key_size, info.value_size, info.max_entries) == table
     })
 }
 

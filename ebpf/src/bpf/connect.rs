@@ -13,47 +13,40 @@ use sidetrack_abi::{
     decide,
     event::{
         EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT, EVENT_NO_LISTENER, EVENT_NO_PROXY,
-        EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE, Refused,
+        EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE,
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
-        ACTION_PLAIN, ACTION_REDIRECT, ANY_VALUE, CGROUP_DEPTH, FAIL_PASS, PROTOCOL_TCP,
-        RULE_CANARY, RULE_UNCLASSIFIED, Rule, SELECTION_NONE, STAGE_GROUP, STAGE_USER, StageKey,
+        ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, PROTOCOL_TCP, RULE_CANARY, RULE_UNCLASSIFIED,
+        Rule,
     },
-    settings::{
-        SETTING_CGROUPS, SETTING_GROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL,
-        SETTING_USERS, Settings,
-    },
+    settings::{SETTING_NO_V4, SETTING_NO_V6, Settings},
 };
 
 use super::{
     ctx::{IPPROTO_TCP, Sock, SockAddr},
+    datagram::{self, Sender},
     kernels,
     maps::{self, Listener, RuleSet},
+    refuse::refuse,
 };
 
+mod selection;
+
+pub(super) use selection::selection;
+
 /// The hook's return value for "go on".
-const ALLOW: i32 = 1;
+pub(super) const ALLOW: i32 = 1;
 /// The hook's return value for "fail".
-const REJECT: i32 = 0;
+pub(super) const REJECT: i32 = 0;
 
-/// Whether the kernel has `bpf_set_retval`, which came with Linux 5.18; set when this is loaded.
-/// The verifier takes it for a constant and does not look at the call where it is 0.
-#[unsafe(no_mangle)]
-static HAS_SET_RETVAL: u32 = 0;
-
-/// What connect() gives when a program fails it and says no more.
-const EPERM: u32 = 1;
 const ENOMEM: u32 = 12;
 const ENODEV: u32 = 19;
 const ENETUNREACH: u32 = 101;
 const EHOSTDOWN: u32 = 112;
 
-/// Selection class of everybody, where a command's own cgroup is all that is governed.
-const SELECTION_ALL: u32 = 1;
-
-/// What becomes of one connect().
-enum Outcome {
+/// What becomes of one connect(), or of one datagram.
+pub(super) enum Outcome {
     Pass,
     Fail,
     /// To a listener on the loopback address, at this port in network order.
@@ -63,15 +56,7 @@ enum Outcome {
 #[cgroup_sock_addr(connect4)]
 fn st_connect4(ctx: SockAddrContext) -> i32 {
     let addr = SockAddr::new(&ctx);
-    let mut asked = addr.v4();
-    if asked.address().is_unspecified() {
-        // connect() takes 0.0.0.0 for the loopback address, after this hook.
-        asked = Endpoint::from_be(
-            Address::from_v4_word(0x7f00_0001_u32.to_be()),
-            asked.port_be(),
-        );
-    }
-    match outcome(&ctx, asked, FAMILY_V4) {
+    match outcome(&ctx, asked_v4(addr), FAMILY_V4) {
         Outcome::Pass => ALLOW,
         Outcome::Fail => REJECT,
         Outcome::Redirect(port) => {
@@ -85,13 +70,7 @@ fn st_connect4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 fn st_connect6(ctx: SockAddrContext) -> i32 {
     let addr = SockAddr::new(&ctx);
-    let mut asked = addr.v6();
-    if asked.address().is_unspecified() {
-        asked = Endpoint::from_be(
-            Address::from_words([0, 0, 0, 1_u32.to_be()]),
-            asked.port_be(),
-        );
-    }
+    let asked = asked_v6(addr);
     // A mapped destination runs this hook and never connect4. It must stay mapped: the socket
     // would connect to ::1 over IPv6 although its application speaks IPv4.
     let mapped = asked.address().v4_word().is_some();
@@ -110,6 +89,28 @@ fn st_connect6(ctx: SockAddrContext) -> i32 {
     }
 }
 
+/// Where it really goes: the kernel takes 0.0.0.0 for the loopback address, after the hook.
+#[inline(always)]
+pub(super) fn asked_v4(addr: SockAddr) -> Endpoint {
+    let asked = addr.v4();
+    if asked.address().is_unspecified() {
+        let loopback = Address::from_v4_word(0x7f00_0001_u32.to_be());
+        return Endpoint::from_be(loopback, asked.port_be());
+    }
+    asked
+}
+
+/// See [`asked_v4`].
+#[inline(always)]
+pub(super) fn asked_v6(addr: SockAddr) -> Endpoint {
+    let asked = addr.v6();
+    if asked.address().is_unspecified() {
+        let loopback = Address::from_words([0, 0, 0, 1_u32.to_be()]);
+        return Endpoint::from_be(loopback, asked.port_be());
+    }
+    asked
+}
+
 #[inline(always)]
 fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     let addr = SockAddr::new(ctx);
@@ -122,6 +123,16 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return Outcome::Pass;
     }
     let selection = selection(settings, set, cgroup);
+    if addr.protocol() != IPPROTO_TCP {
+        let sender = Sender {
+            sock,
+            asked,
+            family,
+            selection,
+            cgroup,
+        };
+        return datagram::outcome(addr, settings, set, sender);
+    }
     if !restore_device(addr, sock) {
         let rule = Rule {
             index: RULE_UNCLASSIFIED,
@@ -140,12 +151,6 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
             protocol: PROTOCOL_TCP,
         },
     );
-    if addr.protocol() != IPPROTO_TCP {
-        if !matches!(verdict, Verdict::Unmatched | Verdict::Ignore(_)) {
-            maps::count(Counter::OtherProtocol);
-        }
-        return Outcome::Pass;
-    }
     let rule = match verdict {
         Verdict::Redirect(rule) | Verdict::Deny(rule) => rule,
         Verdict::Unmatched | Verdict::Pass(_) => {
@@ -256,54 +261,8 @@ fn restore_device(addr: SockAddr, sock: Sock) -> bool {
     }
 }
 
-/// The selections that the connecting task is in: the deepest cgroup that is known, then what some
-/// selection asks for.
 #[inline(always)]
-fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
-    if settings.flags & SETTING_SELECT_ALL != 0 {
-        return SELECTION_ALL;
-    }
-    let mut class = SELECTION_NONE;
-    if settings.flags & SETTING_CGROUPS != 0 {
-        let mut level = CGROUP_DEPTH as i32;
-        while level >= 0 {
-            // SAFETY: a helper that takes any level; deeper than the task is, it gives 0.
-            let cgroup = unsafe { helpers::bpf_get_current_ancestor_cgroup_id(level) };
-            if cgroup != 0
-                && let Some(found) = set.cgroup_class(cgroup)
-            {
-                class = if cgroup == own {
-                    found.own
-                } else {
-                    found.below
-                };
-                break;
-            }
-            level -= 1;
-        }
-    }
-    // SAFETY: a helper without arguments; the group id is the upper half, the user id the lower.
-    let ids = unsafe { helpers::bpf_get_current_uid_gid() };
-    if settings.flags & SETTING_USERS != 0 {
-        class = staged(set, class, STAGE_USER, ids & 0xffff_ffff);
-    }
-    if settings.flags & SETTING_GROUPS != 0 {
-        class = staged(set, class, STAGE_GROUP, ids >> 32);
-    }
-    class
-}
-
-/// The class that a stage gives, by what the task has or by what all others have.
-#[inline(always)]
-fn staged(set: RuleSet, class: u32, kind: u32, value: u64) -> u32 {
-    let of = |value| set.staged(&StageKey { class, kind, value });
-    of(value)
-        .or_else(|| of(ANY_VALUE))
-        .unwrap_or(SELECTION_NONE)
-}
-
-#[inline(always)]
-fn describe(
+pub(super) fn describe(
     settings: &Settings,
     sock: Sock,
     destination: Endpoint,
@@ -387,21 +346,4 @@ fn pass(sock: Sock, counter: Counter) -> Outcome {
 fn fail(sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
     maps::forget_client(sock);
     refuse(connection, kind, errno)
-}
-
-#[inline(always)]
-fn refuse(connection: Redirected, kind: u32, errno: u32) -> Outcome {
-    // SAFETY: read-only data; volatile, or the compiler would take the zero above for its value.
-    let chosen = unsafe { core::ptr::read_volatile(&raw const HAS_SET_RETVAL) } != 0;
-    let errno = if chosen { errno } else { EPERM };
-    maps::tell(&Refused {
-        kind,
-        errno,
-        connection,
-    });
-    if chosen {
-        // SAFETY: a helper of this program type; a value between -4095 and 0.
-        let _ = unsafe { helpers::bpf_set_retval(-((errno & 0xfff) as i32)) };
-    }
-    Outcome::Fail
 }

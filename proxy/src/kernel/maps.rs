@@ -38,6 +38,7 @@ mod addresses;
 mod cgroups;
 mod check;
 mod classes;
+mod entries;
 mod heartbeat;
 pub mod pinned;
 mod proxies;
@@ -45,6 +46,7 @@ mod proxies;
 use cgroups::Cgroups;
 use check::Registry;
 use classes::Classes;
+use entries::destinations_fit;
 pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
@@ -194,6 +196,7 @@ impl Maps {
         tables: &RuleTables,
         proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
+        destinations_fit(tables)?;
         let next = self.inactive_set();
         let mut destinations =
             LpmTrie::create(DESTINATION_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;

@@ -1,14 +1,21 @@
 //! The tables that cgroups' classes lead to. They grow while their rule set is active, as classes
 //! are met: what nothing refers to yet changes no decision.
 
-use aya::maps::{HashMap, LpmTrie, MapData, MapError, lpm_trie::Key};
+use aya::maps::{HashMap, LpmTrie, MapData, MapError};
 use sidetrack_abi::{
     names::{RULE_ENTRIES, STAGE_ENTRIES},
     rules::{Rule, RuleKey, StageKey},
 };
 
-use super::NO_PREALLOC;
-use crate::kernel::rules::{Made, PortRule, RuleTables, port_prefixes};
+use super::{
+    NO_PREALLOC,
+    entries::{rule_entries, rules_fit},
+    filling,
+};
+use crate::kernel::{
+    KernelError,
+    rules::{Made, RuleTables},
+};
 
 /// The tables of one rule set.
 pub(super) struct Classes {
@@ -16,6 +23,8 @@ pub(super) struct Classes {
     rules: LpmTrie<MapData, RuleKey, Rule>,
     /// How much of what was made the kernel has.
     told: usize,
+    /// Entries of the rule trie.
+    entries: usize,
 }
 
 impl Classes {
@@ -25,6 +34,7 @@ impl Classes {
             stages: HashMap::create(STAGE_ENTRIES as u32, NO_PREALLOC)?,
             rules: LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC)?,
             told: 0,
+            entries: 0,
         })
     }
 
@@ -38,34 +48,24 @@ impl Classes {
 
     /// Tells the kernel all that classes were made of. Before it succeeds, no class that was met
     /// since it last did may be named to the kernel.
-    pub(super) fn tell(&mut self, tables: &RuleTables) -> Result<(), MapError> {
+    pub(super) fn tell(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
         for made in tables.made_since(self.told) {
             match made {
                 Made::Rules {
                     destination,
                     selection,
                     ranges,
-                } => self.insert(destination, selection, &ranges)?,
-                Made::Stage(key, class) => self.stages.insert(key, class, 0)?,
+                } => {
+                    let entries = rule_entries(destination, selection, &ranges);
+                    rules_fit(tables, self.entries + entries.len())?;
+                    for (key, rule) in &entries {
+                        self.rules.insert(key, rule, 0).map_err(filling)?;
+                    }
+                    self.entries += entries.len();
+                }
+                Made::Stage(key, class) => self.stages.insert(key, class, 0).map_err(filling)?,
             }
             self.told += 1;
-        }
-        Ok(())
-    }
-
-    fn insert(
-        &mut self,
-        destination: u32,
-        selection: u32,
-        ranges: &[PortRule],
-    ) -> Result<(), MapError> {
-        for range in ranges {
-            for (port, length) in port_prefixes(range.first, range.last) {
-                let protocol = range.protocol.number();
-                let key = RuleKey::new(destination, selection, protocol, port.to_be());
-                let key = Key::new(RuleKey::PORT_OFFSET + length, key);
-                self.rules.insert(&key, range.rule, 0)?;
-            }
         }
         Ok(())
     }
