@@ -87,6 +87,8 @@ pub fn hook_name(attach_type: u32) -> &'static str {
         SK_LOOKUP => "sk_lookup",
         10 => "connect4",
         11 => "connect6",
+        14 => "sendmsg4",
+        15 => "sendmsg6",
         29 => "getpeername4",
         30 => "getpeername6",
         31 => "getsockname4",
