@@ -49,7 +49,7 @@ pub struct Refused {
     pub connection: Redirected,
 }
 
-const _: () = assert!(size_of::<Refused>() == 72);
+const _: () = assert!(size_of::<Refused>() == 80);
 
 /// Bytes of the ring buffer.
 pub const EVENT_BUFFER: usize = 256 * 1024;

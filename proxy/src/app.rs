@@ -27,7 +27,7 @@ use crate::{
     gateway,
     inbound::{
         self,
-        owners::{Owners, selected_paths},
+        owners::{Owners, selected_cgroups},
     },
     kernel::{
         Facts, Family, KernelError, Left, LoadError, Pins, Redirector,
@@ -42,6 +42,7 @@ use crate::{
     record::RecordSink,
 };
 
+pub mod explain;
 mod heartbeat;
 mod housekeeping;
 mod listeners;
@@ -347,7 +348,7 @@ impl App {
         let policy = self.data.policy.load();
         self.data
             .owners
-            .update(&sockets, selected_paths(&policy.config));
+            .update(&sockets, selected_cgroups(&policy.config));
         Ok(())
     }
 
@@ -371,13 +372,8 @@ impl App {
     /// What the kernel says, also at the cgroups that rules name.
     pub fn proof(&self) -> Proof {
         let tables = self.redirector.tables();
-        let named = tables.cgroups.keys();
-        let below: Vec<PathBuf> = named
-            .map(|path| cgroup::folder(&self.mount, path))
-            .filter(|folder| *folder != self.governed && folder.starts_with(&self.governed))
-            .filter(|folder| folder.is_dir())
-            .collect();
-        self.redirector.proof(&below)
+        self.redirector
+            .proof(&cgroup::named(&tables, &self.governed))
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

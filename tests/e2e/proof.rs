@@ -6,7 +6,10 @@ use harness::{Daemon, Running, World, bpf, daemon::Setup, pins, rules};
 use nix::sys::signal::Signal;
 
 mod canary;
+mod explain;
+mod net_cls;
 mod others;
+mod simulate;
 
 /// Both directions, and a cgroup that rules tell apart.
 fn everything(world: &World) -> Setup {
@@ -131,7 +134,7 @@ fn status_goes_red_when_the_kernel_decides_by_other_rules() {
     );
     goes_red(
         |_, daemon| bpf::cgroups_of(daemon.pid()).remove_one(),
-        &["table of cgroups is wrong"],
+        &["table of cgroups lacks"],
     );
 }
 

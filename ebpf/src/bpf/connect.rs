@@ -17,11 +17,12 @@ use sidetrack_abi::{
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
-        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, PROTOCOL_TCP,
-        RULE_CANARY, RULE_UNCLASSIFIED, Rule, SELECTION_NONE, UserKey,
+        ACTION_PLAIN, ACTION_REDIRECT, ANY_VALUE, CGROUP_DEPTH, FAIL_PASS, PROTOCOL_TCP,
+        RULE_CANARY, RULE_UNCLASSIFIED, Rule, SELECTION_NONE, STAGE_GROUP, STAGE_USER, StageKey,
     },
     settings::{
-        SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_USERS, Settings,
+        SETTING_CGROUPS, SETTING_GROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL,
+        SETTING_USERS, Settings,
     },
 };
 
@@ -262,7 +263,8 @@ fn restore_device(addr: SockAddr, sock: Sock) -> bool {
     }
 }
 
-/// The selections that the connecting task is in: the deepest cgroup that is known, then its user.
+/// The selections that the connecting task is in: the deepest cgroup that is known, then what some
+/// selection asks for.
 #[inline(always)]
 pub(super) fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
     if settings.flags & SETTING_SELECT_ALL != 0 {
@@ -287,18 +289,24 @@ pub(super) fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
             level -= 1;
         }
     }
+    // SAFETY: a helper without arguments; the group id is the upper half, the user id the lower.
+    let ids = unsafe { helpers::bpf_get_current_uid_gid() };
     if settings.flags & SETTING_USERS != 0 {
-        // SAFETY: a helper without arguments; the user id is the lower half.
-        let uid = unsafe { helpers::bpf_get_current_uid_gid() } as u32;
-        let of = |uid| {
-            set.user_class(&UserKey {
-                cgroup_class: class,
-                uid,
-            })
-        };
-        class = of(uid).or_else(|| of(ANY_USER)).unwrap_or(SELECTION_NONE);
+        class = staged(set, class, STAGE_USER, ids & 0xffff_ffff);
+    }
+    if settings.flags & SETTING_GROUPS != 0 {
+        class = staged(set, class, STAGE_GROUP, ids >> 32);
     }
     class
+}
+
+/// The class that a stage gives, by what the task has or by what all others have.
+#[inline(always)]
+fn staged(set: RuleSet, class: u32, kind: u32, value: u64) -> u32 {
+    let of = |value| set.staged(&StageKey { class, kind, value });
+    of(value)
+        .or_else(|| of(ANY_VALUE))
+        .unwrap_or(SELECTION_NONE)
 }
 
 #[inline(always)]
@@ -321,10 +329,13 @@ pub(super) fn describe(
         generation: settings.generation,
         // SAFETY: helpers without arguments.
         uid: unsafe { helpers::bpf_get_current_uid_gid() } as u32,
+        // SAFETY: as above; the group id is the upper half.
+        gid: (unsafe { helpers::bpf_get_current_uid_gid() } >> 32) as u32,
         // SAFETY: as above; the process id is the upper half.
         pid: (unsafe { helpers::bpf_get_current_pid_tgid() } >> 32) as u32,
         mark: sock.mark(),
         device: sock.bound_device(),
+        zero: 0,
         cgroup,
         flags: if bound { FLAG_BOUND_SOURCE } else { 0 },
         tos: 0,

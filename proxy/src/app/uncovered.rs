@@ -161,11 +161,13 @@ impl App {
 
     fn holder(&self, pid: u32) -> Option<Holder> {
         let folder = process::cgroup_of(&self.mount, pid).ok()?;
+        let (uid, gid) = process::ids(pid)?;
         Some(Holder {
             pid,
             command: process::command(pid),
             cgroup: cgroup::below(&self.mount, &folder),
-            uid: process::uid(pid)?,
+            uid,
+            gid,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{selection, values};
+use super::{cgroups, values};
 use crate::config::{
     Daemon, Existing, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
 };
@@ -175,7 +175,7 @@ pub(super) fn intercept(problems: &mut Problems, file: &file::Intercept) -> Inte
     }
     let cgroup = match &file.cgroup {
         None => Some("/".into()),
-        Some(path) => selection::cgroup_path(problems, "intercept.cgroup", path),
+        Some(path) => cgroups::path(problems, "intercept.cgroup", path),
     };
     let existing = file.existing.as_deref();
     let existing =

@@ -8,11 +8,41 @@ use sidetrack_abi::{
 
 use crate::kernel::{
     KernelError,
-    rules::{RuleTables, port_prefixes},
+    rules::{Made, PortRule, RuleTables, port_prefixes},
 };
 
-/// What the rule trie is to hold.
-pub(super) fn rule_entries(tables: &RuleTables) -> Result<Vec<(Key<RuleKey>, Rule)>, KernelError> {
+/// The entries for the ports of one destination class and one selection class.
+pub(super) fn rule_entries(
+    destination: u32,
+    selection: u32,
+    ranges: &[PortRule],
+) -> Vec<(Key<RuleKey>, Rule)> {
+    let mut entries = Vec::new();
+    for ranges in ranges.chunk_by(|one, next| one.protocol == next.protocol) {
+        let Some(protocol) = ranges.first().map(|range| range.protocol.number()) else {
+            continue;
+        };
+        entries.extend(port_prefixes(ranges).into_iter().map(|prefix| {
+            let port = prefix.port.to_be();
+            let key = RuleKey::new(destination, selection, protocol, port);
+            (
+                Key::new(RuleKey::PORT_OFFSET + prefix.length, key),
+                prefix.rule,
+            )
+        }));
+    }
+    entries
+}
+
+/// Whether the kernel's tables have room for rules, as far as they are made.
+///
+/// # Errors
+/// What there is too much of.
+pub(super) fn fit(tables: &RuleTables) -> Result<(), KernelError> {
+    fit_in(RULE_ENTRIES, tables)
+}
+
+fn fit_in(room: usize, tables: &RuleTables) -> Result<(), KernelError> {
     if tables.destinations.len() > DESTINATION_ENTRIES {
         return Err(too_many(
             tables,
@@ -22,34 +52,28 @@ pub(super) fn rule_entries(tables: &RuleTables) -> Result<Vec<(Key<RuleKey>, Rul
             ),
         ));
     }
-    let mut entries = Vec::new();
-    for ((destination, selection), ranges) in &tables.rules {
-        for ranges in ranges.chunk_by(|one, next| one.protocol == next.protocol) {
-            let Some(protocol) = ranges.first().map(|range| range.protocol.number()) else {
-                continue;
-            };
-            entries.extend(port_prefixes(ranges).into_iter().map(|prefix| {
-                let port = prefix.port.to_be();
-                let key = RuleKey::new(*destination, *selection, protocol, port);
-                (
-                    Key::new(RuleKey::PORT_OFFSET + prefix.length, key),
-                    prefix.rule,
-                )
-            }));
+    let (mut rows, mut entries) = (0, 0);
+    for made in tables.made_since(0) {
+        if let Made::Rules {
+            destination,
+            selection,
+            ranges,
+        } = made
+        {
+            rows += 1;
+            entries += rule_entries(destination, selection, &ranges).len();
         }
     }
-    if entries.len() > RULE_ENTRIES {
-        let rows = tables.rules.len();
+    if entries > room {
         return Err(too_many(
             tables,
             format!(
-                "{rows} combinations of destination prefix and selection need {} entries for \
-                 their ports, the kernel's table holds {RULE_ENTRIES}",
-                entries.len()
+                "{rows} combinations of destination prefix and selection need {entries} entries \
+                 for their ports, the kernel's table holds {room}",
             ),
         ));
     }
-    Ok(entries)
+    Ok(())
 }
 
 fn too_many(tables: &RuleTables, what: String) -> KernelError {
@@ -99,20 +123,20 @@ mod tests {
 
     #[test]
     fn ten_thousand_rules_for_several_selections_fit_beside_one_for_everything() {
-        let entries = rule_entries(&compiled(10_000)).unwrap().len();
-        assert!(entries < RULE_ENTRIES, "{entries}");
+        let tables = compiled(10_000);
+        for n in 1..5 {
+            tables.class(&tables.place(&format!("/pods/{n}")));
+        }
+        let rows = tables.made_since(0);
+        assert!(rows.len() > 5 * 10_000, "{} rows", rows.len());
+        fit(&tables).unwrap();
     }
 
     #[test]
     fn rules_that_do_not_fit_are_refused_with_how_many_there_are_and_what_to_do() {
-        let mut tables = compiled(0);
-        let one = tables.rules.values().next().unwrap().clone();
-        for class in 0..RULE_ENTRIES as u32 / 4 {
-            tables.rules.insert((class, 0), one.clone());
-        }
-        let error = rule_entries(&tables).err().unwrap().to_string();
+        let error = fit_in(10, &compiled(5)).err().unwrap().to_string();
         assert!(
-            error.contains("rule set 1") && error.contains("1048576"),
+            error.contains("rule set 1") && error.contains("holds 10"),
             "{error}"
         );
         assert!(error.contains("join prefixes"), "{error}");
@@ -121,7 +145,7 @@ mod tests {
             let net = Ipv4Net::new(Ipv4Addr::from(number), 32).unwrap();
             tables.destinations.insert(IpNet::V4(net), number);
         }
-        let error = rule_entries(&tables).err().unwrap().to_string();
+        let error = fit(&tables).err().unwrap().to_string();
         assert!(error.contains("the kernel's table holds 65536"), "{error}");
     }
 }
