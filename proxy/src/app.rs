@@ -371,9 +371,9 @@ impl App {
 
     /// What the kernel says, also at the cgroups that rules name.
     pub fn proof(&self) -> Proof {
-        let tables = self.redirector.tables();
-        self.redirector
-            .proof(&cgroup::named(&tables, &self.governed))
+        let mut below = self.redirector.tables().named_cgroups(&self.mount);
+        below.retain(|folder| *folder != self.governed && folder.starts_with(&self.governed));
+        self.redirector.proof(&below)
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

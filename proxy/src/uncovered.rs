@@ -40,7 +40,7 @@ pub struct Holder {
     pub cgroup: String,
     /// Its effective user.
     pub uid: u32,
-    /// Its effective group.
+    /// Its real group.
     pub gid: u32,
 }
 
@@ -196,13 +196,12 @@ impl View<'_> {
             .map(|holder| Task {
                 cgroup: &holder.cgroup,
                 uid: holder.uid,
-                gid: holder.gid,
+                gid: Some(holder.gid),
             });
         let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
             cgroup,
             uid: socket.uid,
-            // No socket knows the group of its maker, and no group has this id.
-            gid: u32::MAX,
+            gid: None,
         });
         let rule = of_holders
             .chain(of_birth)

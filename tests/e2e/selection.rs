@@ -3,6 +3,7 @@
 use std::path::Path;
 
 mod containers;
+mod leaving;
 
 use harness::{Capture, Daemon, World, daemon::Setup, load, process::Running, rules};
 use nix::sys::signal::Signal;
@@ -13,6 +14,10 @@ const OURS: &str = "spiffe://example.org/a";
 /// What `select` of host a selects goes out in mutual TLS, and nothing else; b takes plain text
 /// too. `APPS` stands for the path of a's applications.
 fn started(world: &World, select: &str) -> [Daemon; 2] {
+    setups(world, select).map(Setup::start)
+}
+
+fn setups(world: &World, select: &str) -> [Setup; 2] {
     let accept = r#"["tunnel", "mtls", "plain"]"#;
     let b = Setup::new(world, &world.b)
         .with(rules::inbound(accept, OURS))
@@ -22,7 +27,7 @@ fn started(world: &World, select: &str) -> [Daemon; 2] {
         .with(format!("[select.one]\n{select}\n"))
         .with(rules::outbound_mtls("tunnel", "spiffe://example.org/b"))
         .with("select = \"one\"");
-    [a, b].map(Setup::start)
+    [a, b]
 }
 
 /// How a connection of a process that is born in `cgroup` went out, by the far application and

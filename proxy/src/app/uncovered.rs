@@ -161,13 +161,12 @@ impl App {
 
     fn holder(&self, pid: u32) -> Option<Holder> {
         let folder = process::cgroup_of(&self.mount, pid).ok()?;
-        let (uid, gid) = process::ids(pid)?;
         Some(Holder {
             pid,
             command: process::command(pid),
             cgroup: cgroup::below(&self.mount, &folder),
-            uid,
-            gid,
+            uid: process::uid(pid)?,
+            gid: process::gid(pid)?,
         })
     }
 }

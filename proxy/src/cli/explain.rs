@@ -16,7 +16,7 @@ use crate::{
     control::Question,
     kernel::{
         cgroup,
-        maps::pinned::Pinned,
+        maps::pinned::{Pinned, PinnedError},
         pins::PinName,
         preflight, process as processes,
         rules::{RuleTables, Scope, Task},
@@ -219,8 +219,9 @@ fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
             cgroup::below(&mount, &folder)
         }
     };
-    let (uid, gid) = processes::ids(pid)
-        .ok_or_else(|| gone(&std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+    let ids = processes::uid(pid).zip(processes::gid(pid));
+    let (uid, gid) =
+        ids.ok_or_else(|| gone(&std::io::Error::from(std::io::ErrorKind::NotFound)))?;
     Ok(Connecting {
         cgroup,
         uid: args.uid.unwrap_or(uid),
@@ -231,7 +232,12 @@ fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
 /// Asks the kernel's own tables the same.
 fn in_kernel(args: &ExplainArgs, explained: &[Explanation]) -> Vec<InKernel> {
     let read = |explanation: &Explanation| -> Result<InKernel, Box<dyn std::error::Error>> {
-        let pinned = Pinned::open(&PinName::of(&args.of.instance))?;
+        let pinned = match Pinned::open(&PinName::of(&args.of.instance)) {
+            Err(error @ PinnedError::NoRules { .. }) => {
+                return Ok(InKernel::Differs(error.to_string()));
+            }
+            pinned => pinned?,
+        };
         let mount = preflight::cgroup2_mount()?;
         let Connecting { cgroup, uid, gid } = &explanation.task;
         let selection = pinned.selection(
@@ -239,7 +245,7 @@ fn in_kernel(args: &ExplainArgs, explained: &[Explanation]) -> Vec<InKernel> {
             &Task {
                 cgroup,
                 uid: *uid,
-                gid: *gid,
+                gid: Some(*gid),
             },
         )?;
         let verdict = pinned.decide(&Query {

@@ -17,11 +17,8 @@ use crate::config::Instance;
 
 pub mod known;
 pub mod matching;
-mod named;
 pub mod watch;
 pub mod whose;
-
-pub use named::named;
 
 /// How long processes that are about to end may hold up the removal of their cgroup.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -46,6 +46,7 @@ mod proxies;
 use cgroups::Cgroups;
 use check::Registry;
 use classes::Classes;
+use entries::destinations_fit;
 pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
@@ -195,6 +196,7 @@ impl Maps {
         tables: &RuleTables,
         proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
+        destinations_fit(tables)?;
         let next = self.inactive_set();
         let mut destinations =
             LpmTrie::create(DESTINATION_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
@@ -207,7 +209,6 @@ impl Maps {
             .set(next, &destinations, 0)
             .map_err(filling)?;
 
-        entries::fit(tables)?;
         let mut classes = Classes::create().map_err(filling)?;
         let cgroups = self.cgroups.fill(next, tables, &mut classes)?;
         self.stages

@@ -115,14 +115,18 @@ pub(crate) fn command(pid: u32) -> String {
         .map_or_else(|_| "unknown".into(), |name| name.trim_end().to_owned())
 }
 
-/// Its effective user and group ids; `None` if it has gone.
-pub(crate) fn ids(pid: u32) -> Option<(u32, u32)> {
+/// Its effective user id; `None` if it has gone.
+pub(crate) fn uid(pid: u32) -> Option<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let effective = |name| {
-        let ids = text.lines().find_map(|line| line.strip_prefix(name))?;
-        ids.split_ascii_whitespace().nth(1)?.parse().ok()
-    };
-    Some((effective("Uid:")?, effective("Gid:")?))
+    let ids = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Its real group id, by which the programs select; `None` if it has gone.
+pub(crate) fn gid(pid: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = text.lines().find_map(|line| line.strip_prefix("Gid:"))?;
+    ids.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// `None` if it has gone.

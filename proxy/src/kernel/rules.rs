@@ -8,7 +8,10 @@
 //! A cgroup that has just appeared is in no table yet. Its tasks have a class that stands for all
 //! that it could turn out to be, for which the strictest of their rules holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
 use parking_lot::RwLock;
@@ -16,14 +19,14 @@ use sidetrack_abi::{
     Address, Query, Verdict,
     decision::Tables,
     inbound::InboundPort,
-    rules::{CGROUP_DEPTH, CgroupClass, Rule, RuleKey, SELECTION_NONE},
+    rules::{ANY_VALUE, CGROUP_DEPTH, CgroupClass, Rule, RuleKey, SELECTION_NONE},
     settings::{SETTING_CGROUPS, SETTING_SELECT_ALL},
 };
 
 use crate::{
     addr::OriginalDst,
     config::{Config, Protocol, Proxy, cgroup::names},
-    kernel::containers::Containers,
+    kernel::{cgroup::matching, containers::Containers},
 };
 
 mod asked;
@@ -36,11 +39,10 @@ mod ports;
 mod unclassified;
 
 pub use asked::Selections;
-use asked::{Asked, Candidates, Kind, Selected, Truth};
+use asked::{Asked, Kind, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
-
 pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
 
@@ -98,8 +100,8 @@ pub struct Task<'a> {
     pub cgroup: &'a str,
     /// Its user.
     pub uid: u32,
-    /// Its group, the primary one.
-    pub gid: u32,
+    /// Its group, the primary one. Where it is not known, it is none that a selection names.
+    pub gid: Option<u32>,
 }
 
 /// Whom the rules are for.
@@ -153,6 +155,11 @@ impl RuleTables {
         place.depth() < CGROUP_DEPTH as usize && place.below(&self.asked).contains(&Truth::Maybe)
     }
 
+    /// The cgroups that selections name, as folders, without those below them.
+    pub fn named_cgroups(&self, mount: &Path) -> Vec<PathBuf> {
+        matching::named(mount, self.asked.patterns.iter(), &self.containers)
+    }
+
     /// Whether it matters in which cgroup a task is.
     pub fn asks_for_cgroups(&self) -> bool {
         self.flags & SETTING_CGROUPS != 0
@@ -182,14 +189,7 @@ impl RuleTables {
             asked: &self.asked,
             chains: &self.chains,
         };
-        let mut classes = self.classes.write();
-        for certain in [Selected::new(), self.asked.all()] {
-            let candidates = Candidates {
-                certain,
-                possible: Selected::new(),
-            };
-            classes.of_selection(&source, candidates);
-        }
+        self.classes.write().of_all(&source);
     }
 
     /// The selection class of a task: what the programs find once they know its cgroup.
@@ -224,10 +224,11 @@ impl RuleTables {
     }
 
     fn asked_of(task: &Task<'_>, kind: Kind) -> u64 {
-        u64::from(match kind {
-            Kind::User => task.uid,
+        let value = match kind {
+            Kind::User => Some(task.uid),
             Kind::Group => task.gid,
-        })
+        };
+        value.map_or(ANY_VALUE, u64::from)
     }
 
     /// The selection class of a task whose cgroup has this class.

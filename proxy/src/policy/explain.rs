@@ -94,7 +94,7 @@ pub fn explain(
     let who = Task {
         cgroup: &task.cgroup,
         uid: task.uid,
-        gid: task.gid,
+        gid: Some(task.gid),
     };
     let to = OriginalDst::new(destination);
     let selections = tables.selections(&who);

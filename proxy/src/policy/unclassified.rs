@@ -35,7 +35,7 @@ impl Policy {
         let selection = self.tables.selection(&Task {
             cgroup: path,
             uid: redirected.uid,
-            gid: redirected.gid,
+            gid: Some(redirected.gid),
         });
         let by = |rule: u32| Redirected {
             selection,

@@ -33,13 +33,8 @@ action = "deny"
 name = "user"
 select = "user"
 to = ["10.0.0.0/8"]
-ports = ["7002"]
+ports = ["7001", "7002"]
 action = "deny"
-[[outbound]]
-name = "later"
-to = ["10.0.0.0/8"]
-ports = ["7000"]
-action = "passthrough"
 "#
     ))
 }
@@ -144,9 +139,16 @@ fn each_rule_that_does_not_decide_is_named_with_its_reason() {
         "1235",
     ]);
     assert!(why(&said, "web").contains("exclude holds"), "{said}");
-    let said = ask(&["10.88.0.2:7000", "--json", "--cgroup", &name]);
+    let said = ask(&[
+        "10.88.0.2:7001",
+        "--json",
+        "--cgroup",
+        &name,
+        "--uid",
+        "1234",
+    ]);
     assert!(
-        why(&said, "later").contains("\"wide\" stands before it"),
+        why(&said, "user").contains("\"web\" stands before it"),
         "{said}"
     );
     let said = ask(&["10.88.0.2:7001", "--json", "--cgroup", &name]);
@@ -168,7 +170,7 @@ fn each_rule_that_does_not_decide_is_named_with_its_reason() {
     let config = daemon.config().display().to_string();
     run(&world, &daemon, &["10.88.0.2:7005", "--cgroup", &name])
         .expect_code(0)
-        .expect_words(&[
+        .expect_said(&[
             "decided by \"narrow\"",
             "the kernel's own tables say the same",
         ]);
@@ -178,7 +180,7 @@ fn each_rule_that_does_not_decide_is_named_with_its_reason() {
         &["10.88.0.2:7005", "--config", &config, "--cgroup", &name],
     )
     .expect_code(0)
-    .expect_words(&["decided by \"narrow\""]);
+    .expect_said(&["decided by \"narrow\""]);
 }
 
 #[test]
@@ -190,7 +192,7 @@ fn what_the_kernel_decides_otherwise_is_said_and_is_a_failure() {
     bpf::map_of(daemon.pid(), "ACTIVE").change_first(u32::MAX);
     run(&world, &daemon, &["10.88.0.2:7005", "--cgroup", &apps])
         .expect_code(1)
-        .expect_words(&["NOT SO IN THE KERNEL"]);
+        .expect_said(&["NOT SO IN THE KERNEL"]);
 }
 
 #[test]
@@ -205,12 +207,12 @@ fn who_comes_to_a_port_is_explained() {
         &["--inbound", "7000", "--from", "10.88.0.2"],
     )
     .expect_code(0)
-    .expect_words(&[
+    .expect_said(&[
         "decided by \"in\"",
         "plain text is let in",
         "1 sockets listen",
     ]);
     run(&world, &daemon, &["--inbound", "80"])
         .expect_code(0)
-        .expect_words(&["no inbound rule names the port"]);
+        .expect_said(&["no inbound rule names the port"]);
 }

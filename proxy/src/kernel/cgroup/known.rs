@@ -41,9 +41,9 @@ struct Folder {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Child {
-    /// Whether the kernel was told of it: it need not be where it has the class of what is not
-    /// known in its folder.
-    told: bool,
+    /// What the kernel was told of it: nothing where it has the class of what is not known in its
+    /// folder.
+    told: Option<CgroupClass>,
     /// Its path, if it is a folder to be read.
     folder: Option<String>,
 }
@@ -85,7 +85,15 @@ impl Known {
                 tell(Change::Gone(id));
             }
             // First of all: by its class, what has not been looked at yet is nobody's.
-            self.top = top.filter(|(id, class)| tell(Change::Appeared(*id, *class)));
+            if let Some((id, class)) = top
+                && !tell(Change::Appeared(id, class))
+            {
+                // What is below it would be nobody's as long as it is not known by itself.
+                return Err(io::Error::other(
+                    "the kernel's table of cgroups takes no entry",
+                ));
+            }
+            self.top = top;
         }
         if view.tables.holds_unknown(&place) {
             self.look_into(view, view.top, Depth::All, tell)?;
@@ -110,12 +118,11 @@ impl Known {
         self.look_into(view, folder, Depth::New, tell)
     }
 
-    /// The cgroups that the kernel was told of.
-    pub fn told(&self) -> impl Iterator<Item = u64> {
+    /// Everything that the kernel was told.
+    pub fn told(&self) -> impl Iterator<Item = (u64, CgroupClass)> {
         let children = self.folders.values().flat_map(|folder| &folder.children);
-        let told = children.filter(|(_, child)| child.told);
-        let top = self.top.map(|(id, _)| id);
-        top.into_iter().chain(told.map(|(id, _)| *id))
+        let told = children.filter_map(|(id, child)| Some((*id, child.told?)));
+        self.top.into_iter().chain(told)
     }
 
     /// Whether a folder is read.
@@ -154,8 +161,8 @@ impl Known {
                     None => new.push((id, name)),
                 }
             }
-            for (id, class, child) in classify(view, folder, new) {
-                if let Some(class) = class
+            for (id, child) in classify(view, folder, new) {
+                if let Some(class) = child.told
                     && !tell(Change::Appeared(id, class))
                 {
                     continue;
@@ -167,7 +174,7 @@ impl Known {
                 .insert(folder.to_owned(), Folder { id, children });
         }
         for (id, child) in gone {
-            if child.told {
+            if child.told.is_some() {
                 tell(Change::Gone(id));
             }
             // It may be there again under another id, and is then read anew.
@@ -224,11 +231,7 @@ fn list(view: &View<'_>, folder: &str, at: &Path, watched: Option<u64>) -> io::R
 }
 
 /// The classes of cgroups in a folder, where they are not what follows from the folder.
-fn classify(
-    view: &View<'_>,
-    folder: &str,
-    entries: Vec<(u64, String)>,
-) -> Vec<(u64, Option<CgroupClass>, Child)> {
+fn classify(view: &View<'_>, folder: &str, entries: Vec<(u64, String)>) -> Vec<(u64, Child)> {
     if entries.is_empty() {
         return Vec::new();
     }
@@ -243,10 +246,9 @@ fn classify(
             continue;
         }
         let class = tables.class(&place);
-        let class = (class.own != unknown || class.below != unknown).then_some(class);
         let path = format!("{}/{name}", folder.trim_end_matches('/'));
         let child = Child {
-            told: class.is_some(),
+            told: (class.own != unknown || class.below != unknown).then_some(class),
             folder: tables.holds_unknown(&place).then_some(path),
         };
         let found = if tables.is_named(&place) {
@@ -254,7 +256,7 @@ fn classify(
         } else {
             &mut others
         };
-        found.push((id, class, child));
+        found.push((id, child));
     }
     // Where there is no room for all, those that rules name have it.
     named.append(&mut others);

@@ -21,50 +21,95 @@ pub struct Matched {
     pub possible: HashSet<u64>,
 }
 
-/// What each pattern selects. Reads only folders in which there can be one.
+/// What each pattern selects.
 pub fn ids<'a>(
     mount: &Path,
     patterns: impl Iterator<Item = &'a CgroupPattern>,
     containers: &impl Names,
 ) -> HashMap<CgroupPattern, Matched> {
-    let mut found: HashMap<&CgroupPattern, Matched> = patterns
-        .map(|pattern| (pattern, Matched::default()))
+    let mut found: HashMap<CgroupPattern, Matched> = patterns
+        .map(|pattern| (pattern.clone(), Matched::default()))
         .collect();
-    let at_root: Vec<(&CgroupPattern, Progress)> = found
-        .keys()
-        .map(|pattern| (*pattern, pattern.root()))
-        .collect();
-    let mut folders: Vec<(PathBuf, Vec<(&CgroupPattern, Progress)>)> =
-        vec![(mount.to_path_buf(), at_root)];
+    let patterns: Vec<CgroupPattern> = found.keys().cloned().collect();
+    walk(mount, patterns.iter(), containers, |one| {
+        let Some(matched) = found.get_mut(one.pattern) else {
+            return;
+        };
+        match one.selects {
+            Selects::Yes => drop(matched.certain.insert(one.id)),
+            Selects::Perhaps => drop(matched.possible.insert(one.id)),
+            Selects::No => {}
+        }
+    });
+    found
+}
+
+/// Folders of the cgroups that patterns name, without those below them.
+pub fn named<'a>(
+    mount: &Path,
+    patterns: impl Iterator<Item = &'a CgroupPattern>,
+    containers: &impl Names,
+) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(mount, patterns, containers, |one| {
+        if one.selects == Selects::Yes && !one.above_too {
+            found.push(one.folder.to_path_buf());
+        }
+    });
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// A pattern at one cgroup.
+struct At<'a> {
+    folder: &'a Path,
+    id: u64,
+    pattern: &'a CgroupPattern,
+    selects: Selects,
+    /// Whether it selects the cgroup above as well.
+    above_too: bool,
+}
+
+/// Where a pattern has come to, and whether it selects the cgroup above.
+type Followed<'a> = (&'a CgroupPattern, Progress, bool);
+
+/// Visits only folders in which one that is selected can be.
+fn walk<'a>(
+    mount: &Path,
+    patterns: impl Iterator<Item = &'a CgroupPattern>,
+    containers: &impl Names,
+    mut visit: impl FnMut(At<'_>),
+) {
+    let at_root = patterns.map(|pattern| (pattern, pattern.root(), false));
+    let mut folders: Vec<(PathBuf, Vec<Followed<'a>>)> =
+        vec![(mount.to_path_buf(), at_root.collect())];
     while let Some((folder, patterns)) = folders.pop() {
         let Ok(metadata) = fs::metadata(&folder) else {
             continue;
         };
-        for (pattern, progress) in &patterns {
-            let Some(matched) = found.get_mut(pattern) else {
-                continue;
-            };
-            match pattern.selects(*progress) {
-                Selects::Yes => matched.certain.insert(metadata.ino()),
-                Selects::Perhaps => matched.possible.insert(metadata.ino()),
-                Selects::No => continue,
-            };
+        for (pattern, progress, above_too) in &patterns {
+            visit(At {
+                folder: &folder,
+                id: metadata.ino(),
+                pattern,
+                selects: pattern.selects(*progress),
+                above_too: *above_too,
+            });
         }
-        let could_be = |(pattern, progress): &(&CgroupPattern, Progress)| {
-            pattern.below(*progress) != Below::None
-        };
         // With two links it has no folders in it.
-        if metadata.nlink() == 2 || !patterns.iter().any(could_be) {
+        if metadata.nlink() == 2 {
             continue;
         }
         for child in super::children(&folder) {
             let Some(name) = child.file_name().map(|name| name.to_string_lossy()) else {
                 continue;
             };
-            let step = |(pattern, progress): &(&'a CgroupPattern, Progress)| {
-                let progress = pattern.child(*progress, &name, containers);
-                let one = (*pattern, progress);
-                could_be(&one).then_some(one)
+            let step = |(pattern, before, _): &Followed<'a>| {
+                let progress = pattern.child(*before, &name, containers);
+                let goes_on = pattern.below(progress) != Below::None;
+                let above_too = pattern.selects(*before) == Selects::Yes;
+                goes_on.then_some((*pattern, progress, above_too))
             };
             let patterns: Vec<_> = patterns.iter().filter_map(step).collect();
             if !patterns.is_empty() {
@@ -72,8 +117,4 @@ pub fn ids<'a>(
             }
         }
     }
-    found
-        .into_iter()
-        .map(|(pattern, ids)| (pattern.clone(), ids))
-        .collect()
 }

@@ -44,6 +44,8 @@ pub(super) struct Classified {
     pub(super) known: Known,
     /// Cgroups for which there is no room: their connections are decided by the proxy.
     left_out: usize,
+    /// Why the rules of a class that was met are not in the kernel.
+    do_not_fit: Option<KernelError>,
 }
 
 impl Cgroups {
@@ -74,13 +76,17 @@ impl Cgroups {
         classes: &mut Classes,
     ) -> Result<Classified, KernelError> {
         // Those that are met without a look at any cgroup.
-        classes.tell(tables).map_err(filling)?;
+        classes.tell(tables)?;
         let mut classified = Classified {
             inner: HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?,
             known: Known::default(),
             left_out: 0,
+            do_not_fit: None,
         };
         self.look(&mut classified, classes, tables, &Changed::Anywhere)?;
+        if let Some(error) = classified.do_not_fit {
+            return Err(error);
+        }
         self.sets
             .set(index, &classified.inner, 0)
             .map_err(filling)?;
@@ -133,16 +139,21 @@ impl Cgroups {
             inner,
             known,
             left_out,
+            do_not_fit,
         } = classified;
         let (before, mut refused) = (*left_out, 0);
         let mut tell = |change| match change {
             Change::Appeared(id, class) => {
                 // What the class leads to first, so that nobody finds it without.
-                let taken = classes
-                    .tell(tables)
-                    .and_then(|()| inner.insert(id, class, 0));
-                refused += usize::from(taken.is_err());
-                taken.is_ok()
+                let taken = match classes.tell(tables) {
+                    Ok(()) => inner.insert(id, class, 0).is_ok(),
+                    Err(error) => {
+                        do_not_fit.get_or_insert(error);
+                        false
+                    }
+                };
+                refused += usize::from(!taken);
+                taken
             }
             Change::Gone(id) => inner.remove(&id).is_ok(),
         };

@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use sidetrack_abi::{
     ListenerKey,
     flow::FAMILY_V4,
+    rules::CgroupClass,
     settings::{SETTING_NO_V4, SETTING_NO_V6, Settings},
 };
 
@@ -129,15 +130,16 @@ impl Cgroups {
     /// The kernel's table of cgroups, held against what it was told.
     fn fault(&self) -> Option<Fault> {
         let classified = &self.active.as_ref()?.classified;
-        let told = classified.known.told();
-        let missing: Vec<u64> = told
-            .filter(|id| classified.inner.get(id, 0).is_err())
+        let wrong: Vec<(u64, CgroupClass)> = classified
+            .known
+            .told()
+            .filter(|(id, class)| classified.inner.get(id, 0).ok() != Some(*class))
             .collect();
-        let first = missing.first()?;
+        let (first, _) = wrong.first()?;
         Some(written_by_others(format!(
-            "the kernel's table of cgroups lacks {} of them, among them the one with the id \
-             {first}: the proxy decides for connections from there",
-            missing.len()
+            "the kernel's table of cgroups is wrong about {} of them, among them the one with the \
+             id {first}: connections from there are decided by other rules",
+            wrong.len()
         )))
     }
 }

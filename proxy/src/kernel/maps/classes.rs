@@ -7,8 +7,15 @@ use sidetrack_abi::{
     rules::{Rule, RuleKey, StageKey},
 };
 
-use super::{NO_PREALLOC, entries::rule_entries};
-use crate::kernel::rules::{Made, PortRule, RuleTables};
+use super::{
+    NO_PREALLOC,
+    entries::{rule_entries, rules_fit},
+    filling,
+};
+use crate::kernel::{
+    KernelError,
+    rules::{Made, RuleTables},
+};
 
 /// The tables of one rule set.
 pub(super) struct Classes {
@@ -16,6 +23,8 @@ pub(super) struct Classes {
     rules: LpmTrie<MapData, RuleKey, Rule>,
     /// How much of what was made the kernel has.
     told: usize,
+    /// Entries of the rule trie.
+    entries: usize,
 }
 
 impl Classes {
@@ -25,6 +34,7 @@ impl Classes {
             stages: HashMap::create(STAGE_ENTRIES as u32, NO_PREALLOC)?,
             rules: LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC)?,
             told: 0,
+            entries: 0,
         })
     }
 
@@ -38,29 +48,24 @@ impl Classes {
 
     /// Tells the kernel all that classes were made of. Before it succeeds, no class that was met
     /// since it last did may be named to the kernel.
-    pub(super) fn tell(&mut self, tables: &RuleTables) -> Result<(), MapError> {
+    pub(super) fn tell(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
         for made in tables.made_since(self.told) {
             match made {
                 Made::Rules {
                     destination,
                     selection,
                     ranges,
-                } => self.insert(destination, selection, &ranges)?,
-                Made::Stage(key, class) => self.stages.insert(key, class, 0)?,
+                } => {
+                    let entries = rule_entries(destination, selection, &ranges);
+                    rules_fit(tables, self.entries + entries.len())?;
+                    for (key, rule) in &entries {
+                        self.rules.insert(key, rule, 0).map_err(filling)?;
+                    }
+                    self.entries += entries.len();
+                }
+                Made::Stage(key, class) => self.stages.insert(key, class, 0).map_err(filling)?,
             }
             self.told += 1;
-        }
-        Ok(())
-    }
-
-    fn insert(
-        &mut self,
-        destination: u32,
-        selection: u32,
-        ranges: &[PortRule],
-    ) -> Result<(), MapError> {
-        for (key, rule) in rule_entries(destination, selection, ranges) {
-            self.rules.insert(&key, rule, 0)?;
         }
         Ok(())
     }

@@ -8,10 +8,10 @@ use sidetrack_abi::{
 
 use crate::kernel::{
     KernelError,
-    rules::{Made, PortRule, RuleTables, port_prefixes},
+    rules::{PortRule, RuleTables, port_prefixes},
 };
 
-/// The entries for the ports of one destination class and one selection class.
+/// What the rule trie is to hold for a destination class and a selection class.
 pub(super) fn rule_entries(
     destination: u32,
     selection: u32,
@@ -23,57 +23,36 @@ pub(super) fn rule_entries(
             continue;
         };
         entries.extend(port_prefixes(ranges).into_iter().map(|prefix| {
-            let port = prefix.port.to_be();
-            let key = RuleKey::new(destination, selection, protocol, port);
-            (
-                Key::new(RuleKey::PORT_OFFSET + prefix.length, key),
-                prefix.rule,
-            )
+            let key = RuleKey::new(destination, selection, protocol, prefix.port.to_be());
+            let key = Key::new(RuleKey::PORT_OFFSET + prefix.length, key);
+            (key, prefix.rule)
         }));
     }
     entries
 }
 
-/// Whether the kernel's tables have room for rules, as far as they are made.
-///
-/// # Errors
-/// What there is too much of.
-pub(super) fn fit(tables: &RuleTables) -> Result<(), KernelError> {
-    fit_in(RULE_ENTRIES, tables)
+/// Whether the rule trie has room for `entries`.
+pub(super) fn rules_fit(tables: &RuleTables, entries: usize) -> Result<(), KernelError> {
+    if entries <= RULE_ENTRIES {
+        return Ok(());
+    }
+    let what = format!(
+        "their ports need at least {entries} entries for the selections that occur, the kernel's \
+         table holds {RULE_ENTRIES}"
+    );
+    Err(too_many(tables, what))
 }
 
-fn fit_in(room: usize, tables: &RuleTables) -> Result<(), KernelError> {
-    if tables.destinations.len() > DESTINATION_ENTRIES {
-        return Err(too_many(
-            tables,
-            format!(
-                "they name {} destination prefixes, the kernel's table holds {DESTINATION_ENTRIES}",
-                tables.destinations.len()
-            ),
-        ));
+/// Whether there is room for the destination prefixes.
+pub(super) fn destinations_fit(tables: &RuleTables) -> Result<(), KernelError> {
+    let named = tables.destinations.len();
+    if named <= DESTINATION_ENTRIES {
+        return Ok(());
     }
-    let (mut rows, mut entries) = (0, 0);
-    for made in tables.made_since(0) {
-        if let Made::Rules {
-            destination,
-            selection,
-            ranges,
-        } = made
-        {
-            rows += 1;
-            entries += rule_entries(destination, selection, &ranges).len();
-        }
-    }
-    if entries > room {
-        return Err(too_many(
-            tables,
-            format!(
-                "{rows} combinations of destination prefix and selection need {entries} entries \
-                 for their ports, the kernel's table holds {room}",
-            ),
-        ));
-    }
-    Ok(())
+    let what = format!(
+        "they name {named} destination prefixes, the kernel's table holds {DESTINATION_ENTRIES}"
+    );
+    Err(too_many(tables, what))
 }
 
 fn too_many(tables: &RuleTables, what: String) -> KernelError {
@@ -94,7 +73,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Config, FailMode, OutboundAction, OutboundRule, Protocols},
-        kernel::rules::Scope,
+        kernel::rules::{Made, Scope},
     };
 
     fn rule(number: u32) -> OutboundRule {
@@ -124,28 +103,35 @@ mod tests {
     #[test]
     fn ten_thousand_rules_for_several_selections_fit_beside_one_for_everything() {
         let tables = compiled(10_000);
-        for n in 1..5 {
-            tables.class(&tables.place(&format!("/pods/{n}")));
+        for pod in 0..5 {
+            tables.class(&tables.place(&format!("/pods/{pod}")));
         }
-        let rows = tables.made_since(0);
-        assert!(rows.len() > 5 * 10_000, "{} rows", rows.len());
-        fit(&tables).unwrap();
+        let entries = tables.made_since(0).into_iter().map(|made| match made {
+            Made::Rules {
+                destination,
+                selection,
+                ranges,
+            } => rule_entries(destination, selection, &ranges).len(),
+            Made::Stage(..) => 0,
+        });
+        rules_fit(&tables, entries.sum()).unwrap();
     }
 
     #[test]
     fn rules_that_do_not_fit_are_refused_with_how_many_there_are_and_what_to_do() {
-        let error = fit_in(10, &compiled(5)).err().unwrap().to_string();
+        let mut tables = compiled(0);
+        let error = rules_fit(&tables, RULE_ENTRIES + 1);
+        let error = error.err().unwrap().to_string();
         assert!(
             error.contains("rule set 1") && error.contains("holds 10"),
             "{error}"
         );
         assert!(error.contains("join prefixes"), "{error}");
-        let mut tables = compiled(0);
         for number in 0..=DESTINATION_ENTRIES as u32 {
             let net = Ipv4Net::new(Ipv4Addr::from(number), 32).unwrap();
             tables.destinations.insert(IpNet::V4(net), number);
         }
-        let error = fit(&tables).err().unwrap().to_string();
+        let error = destinations_fit(&tables).err().unwrap().to_string();
         assert!(error.contains("the kernel's table holds 65536"), "{error}");
     }
 }

@@ -35,6 +35,12 @@ pub enum PinnedError {
     /// No bpf file system.
     #[error("no bpf file system is mounted, so that nothing is pinned")]
     Nowhere,
+    /// The active set was never filled.
+    #[error("the kernel decides by the rule set {set}, in which there are no rules")]
+    NoRules {
+        /// Its number.
+        set: u32,
+    },
     /// The kernel refused, or they are of another build.
     #[error(
         "reading the kernel's tables: {0}; it needs CAP_SYS_ADMIN and CAP_BPF, and a binary of the \
@@ -57,12 +63,16 @@ impl Pinned {
         let active: Array<MapData, u32> = Map::Array(data(map::ACTIVE)?).try_into()?;
         let settings: Array<MapData, Settings> = Map::Array(data(map::SETTINGS)?).try_into()?;
         let set = active.get(&0, 0)?;
+        let settings = settings.get(&set, 0)?;
+        if settings.generation == 0 {
+            return Err(PinnedError::NoRules { set });
+        }
         let cgroups = ArrayOfMaps::try_from(sets(map::CGROUPS)?)?;
         let stages = ArrayOfMaps::try_from(sets(map::STAGES)?)?;
         let destinations = ArrayOfMaps::try_from(sets(map::DESTINATIONS)?)?;
         let rules = ArrayOfMaps::try_from(sets(map::RULES)?)?;
         Ok(Self {
-            settings: settings.get(&set, 0)?,
+            settings,
             cgroups: cgroups.get(&set, 0)?,
             stages: stages.get(&set, 0)?,
             destinations: destinations.get(&set, 0)?,
@@ -103,12 +113,12 @@ impl Pinned {
             }
         }
         for (setting, kind, value) in [
-            (SETTING_USERS, STAGE_USER, task.uid),
+            (SETTING_USERS, STAGE_USER, Some(task.uid)),
             (SETTING_GROUPS, STAGE_GROUP, task.gid),
         ] {
             if flags & setting != 0 {
                 let of = |value| self.stages.get(&StageKey { class, kind, value }, 0);
-                let found = of(u64::from(value)).or_else(|_| of(ANY_VALUE));
+                let found = of(value.map_or(ANY_VALUE, u64::from)).or_else(|_| of(ANY_VALUE));
                 class = found.unwrap_or(SELECTION_NONE);
             }
         }

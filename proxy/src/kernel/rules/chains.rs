@@ -16,7 +16,7 @@ pub(super) struct Chains {
     pub(super) outbound: Vec<OutboundRule>,
     pub(super) proxies: Vec<NamedProxy>,
     pub(super) of: Vec<(u32, Vec<Link>)>,
-    /// Destination classes that the canary connects to.
+    /// Those at which the daemon's canary is redirected.
     pub(super) canary: Vec<u32>,
 }
 

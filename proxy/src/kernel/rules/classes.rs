@@ -9,8 +9,8 @@ use std::{collections::HashMap, sync::Arc};
 use sidetrack_abi::rules::{ANY_VALUE, StageKey};
 
 use super::{
-    PortRule,
-    asked::{Asked, Candidates, Kind, Known},
+    PortRule, SELECTION_ALL,
+    asked::{Asked, Candidates, Kind, Known, Selected},
     chains::Chains,
 };
 
@@ -116,7 +116,23 @@ impl Classes {
             return *class;
         }
         let selection = self.selections.len() as u32;
-        for (destination, ranges) in source.chains.rules(&candidates) {
+        self.make(source, selection, &candidates);
+        self.selections.insert(candidates, selection);
+        selection
+    }
+
+    /// The class of everybody, where a command's own cgroup is all that is governed: in all
+    /// selections.
+    pub(super) fn of_all(&mut self, source: &Source<'_>) {
+        let candidates = Candidates {
+            certain: source.asked.all(),
+            possible: Selected::new(),
+        };
+        self.make(source, SELECTION_ALL, &candidates);
+    }
+
+    fn make(&mut self, source: &Source<'_>, selection: u32, candidates: &Candidates) {
+        for (destination, ranges) in source.chains.rules(candidates) {
             let ranges: Arc<[PortRule]> = ranges.into();
             self.rules
                 .insert((destination, selection), Arc::clone(&ranges));
@@ -126,8 +142,6 @@ impl Classes {
                 ranges,
             });
         }
-        self.selections.insert(candidates, selection);
-        selection
     }
 
     /// The class after a stage, as the programs find it.

@@ -35,10 +35,7 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
         outbound: config.outbound.clone(),
         proxies: tables.proxies.clone(),
         of: chains(&order, &tables),
-        canary: CANARY
-            .iter()
-            .filter_map(|host| tables.destinations.get(&IpNet::from(*host)).copied())
-            .collect(),
+        canary: canary(&tables),
     };
     match scope {
         Scope::Selections => {
@@ -161,6 +158,14 @@ fn merge_of(protocol: Protocol, rules: &[Placed<'_>], proxies: &[NamedProxy]) ->
         }
     }
     covered
+}
+
+/// Destination classes of the canary.
+fn canary(tables: &RuleTables) -> Vec<u32> {
+    let hosts = CANARY.iter().map(|host| IpNet::from(*host));
+    hosts
+        .filter_map(|net| tables.destinations.get(&net).copied())
+        .collect()
 }
 
 /// Where the canary goes, whoever asks and whatever the rules say.

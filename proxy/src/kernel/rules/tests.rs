@@ -115,7 +115,11 @@ fn cgroup(pattern: &str) -> Selector {
 }
 
 fn task(cgroup: &str, uid: u32, gid: u32) -> Task<'_> {
-    Task { cgroup, uid, gid }
+    Task {
+        cgroup,
+        uid,
+        gid: Some(gid),
+    }
 }
 
 fn user(uid: u32) -> Selector {
@@ -242,6 +246,13 @@ fn a_commands_own_cgroup_is_in_every_selection() {
         )],
         &[],
     );
+    let tables = RuleTables::compile(&config, Scope::Everything, 1);
+    assert_eq!(decides(&tables, "10.0.0.1:80", 1), Some(0));
+}
+
+#[test]
+fn a_commands_own_cgroup_has_the_rules_that_are_for_everybody() {
+    let config = config(vec![rule(None, &["10.0.0.0/8"], &[80..=80])], &[], &[]);
     let tables = RuleTables::compile(&config, Scope::Everything, 1);
     assert_eq!(decides(&tables, "10.0.0.1:80", 1), Some(0));
 }

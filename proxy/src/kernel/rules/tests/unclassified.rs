@@ -40,7 +40,7 @@ fn selected(config: &Config, task: &Task<'_>) -> BTreeSet<String> {
         cgroup.is_none_or(|pattern| {
             pattern.selects(pattern.path(task.cgroup, &NoNames)) == Selects::Yes
         }) && selector.uid.is_none_or(|wanted| task.uid == wanted)
-            && selector.gid.is_none_or(|wanted| task.gid == wanted)
+            && selector.gid.is_none_or(|wanted| task.gid == Some(wanted))
     };
     let selects = config.selects.iter().filter(|(_, select)| {
         select.include.iter().any(matches) && !select.exclude.iter().any(matches)
@@ -248,4 +248,38 @@ fn a_rule_that_lets_pass_does_so_for_a_new_cgroup_too() {
     let to = OriginalDst::new("10.0.0.1:80".parse().unwrap());
     let rule = verdict_rule(tables.decide(Protocol::Tcp, to, selection)).unwrap();
     assert_eq!((rule.action, rule.fail), (ACTION_PLAIN, FAIL_PASS));
+}
+
+#[test]
+fn beyond_the_most_classes_a_cgroup_has_that_of_which_nothing_is_known() {
+    let letters = 'a'..='m';
+    let names: Vec<String> = letters.map(String::from).collect();
+    let select = |name: &String| Select {
+        include: vec![cgroup(&format!("/*{name}*"))],
+        exclude: vec![],
+    };
+    let selects: Vec<(&str, Select)> = names
+        .iter()
+        .map(|one| (one.as_str(), select(one)))
+        .collect();
+    let rules = names
+        .iter()
+        .map(|one| rule(Some(one), &["10.0.0.0/8"], &[80..=80]));
+    let config = config(rules.collect(), &selects, &[]);
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    let mut classes = BTreeSet::new();
+    let mut last = 0;
+    for held in 1_u32..1 << names.len() {
+        let held = names
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| held >> bit & 1 == 1);
+        let path: String = held.map(|(_, name)| name.as_str()).collect();
+        last = tables.selection(&task(&format!("/{path}"), 0, 0));
+        classes.insert(last);
+    }
+    assert!(classes.len() <= 4_097, "{} classes", classes.len());
+    let to = OriginalDst::new("10.0.0.1:80".parse().unwrap());
+    let rule = verdict_rule(tables.decide(Protocol::Tcp, to, last)).unwrap();
+    assert_eq!(rule.index, RULE_UNCLASSIFIED);
 }
