@@ -84,7 +84,7 @@ impl Alive {
 
     /// One of the daemons closes it with its reason, and the other sees that.
     #[track_caller]
-    fn is_closed_by(self, letter: char) {
+    fn expect_closed_by(self, letter: char) {
         let daemon = if letter == 'a' { &self.a } else { &self.b };
         let record = daemon.only_record();
         assert_eq!(record.reason(), "policy-changed", "{record}");
@@ -121,10 +121,10 @@ fn simple(action: &str) -> String {
 fn a_connection_that_a_reload_denies_is_closed_with_that_reason() {
     Alive::by(&mtls(), &strict())
         .then('a', &simple("deny"))
-        .is_closed_by('a');
+        .expect_closed_by('a');
     Alive::by(&rules::outbound_passthrough(), &permissive())
         .then('a', &simple("deny"))
-        .is_closed_by('a');
+        .expect_closed_by('a');
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_connection_that_a_reload_denies_to_its_cgroup_is_closed_and_others_go_on() 
     };
     let alive = Alive::by(&mtls(), &strict());
     let apps = alive.world.a.apps().name();
-    alive.then('a', &denied_to(&apps)).is_closed_by('a');
+    alive.then('a', &denied_to(&apps)).expect_closed_by('a');
     let alive = Alive::by(&mtls(), &strict());
     let elsewhere = format!("{}/elsewhere", alive.world.a.apps().name());
     alive.then('a', &denied_to(&elsewhere)).goes_on();
@@ -149,7 +149,7 @@ fn a_connection_that_a_reload_denies_to_its_cgroup_is_closed_and_others_go_on() 
 fn a_plain_connection_whose_rule_says_mtls_after_a_reload_is_closed() {
     Alive::by(&rules::outbound_passthrough(), &permissive())
         .then('a', &mtls())
-        .is_closed_by('a');
+        .expect_closed_by('a');
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_connection_to_a_peer_that_a_reload_does_not_expect_is_closed() {
     for (wire, rules) in [("tunnel", mtls()), ("tls", tls())] {
         Alive::by(&rules, &strict())
             .then('a', &rules::outbound_mtls(wire, SOMEBODY_ELSE))
-            .is_closed_by('a');
+            .expect_closed_by('a');
     }
 }
 
@@ -183,14 +183,14 @@ fn a_connection_of_a_client_that_a_reload_does_not_allow_is_closed() {
     for rules in [mtls(), tls()] {
         Alive::by(&rules, &strict())
             .then('b', &rules::inbound(TUNNEL_OR_TLS, SOMEBODY_ELSE))
-            .is_closed_by('b');
+            .expect_closed_by('b');
     }
     Alive::by(&mtls(), &strict())
         .then('b', &rules::inbound(r#"["mtls"]"#, A))
-        .is_closed_by('b');
+        .expect_closed_by('b');
     Alive::by(&rules::outbound_passthrough(), &permissive())
         .then('b', &strict())
-        .is_closed_by('b');
+        .expect_closed_by('b');
 }
 
 #[test]
