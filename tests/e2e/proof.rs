@@ -149,7 +149,7 @@ fn status_of_a_daemon_that_was_killed_says_that_its_rules_are_in_force() {
     status.expect_red(&["no daemon", "rules are in force"]);
     assert_eq!(status.faults().len(), 1, "{status:?}");
     assert_eq!(status.json["state"], "no daemon");
-    assert_eq!(status.json["programs"].as_array().map(Vec::len), Some(8));
+    assert_eq!(status.json["programs"].as_array().map(Vec::len), Some(10));
     let apps = world.a.apps().path().display().to_string();
     assert_eq!(status.json["cgroup"], apps);
     assert_eq!(status.order("connect4", &apps), ["st_connect4"]);

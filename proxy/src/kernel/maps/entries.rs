@@ -123,7 +123,7 @@ mod tests {
         let error = rules_fit(&tables, RULE_ENTRIES + 1);
         let error = error.err().unwrap().to_string();
         assert!(
-            error.contains("rule set 1") && error.contains("holds 10"),
+            error.contains("rule set 1") && error.contains("1048576"),
             "{error}"
         );
         assert!(error.contains("join prefixes"), "{error}");
