@@ -18,7 +18,8 @@ pub struct Past {
 }
 
 const NOT_SEEN: &[&str] = &[
-    "UDP where no rule speaks of it, QUIC with it (counted as other_protocol)",
+    "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
+     udp_unruled counts those to destinations of which rules speak for TCP alone",
     "other network namespaces than the daemon's",
 ];
 
