@@ -15,6 +15,9 @@ pub const EVENT_UNREACHABLE: u32 = 5;
 
 /// A connect() failed because the proxy that its rule names had no listener.
 pub const EVENT_NO_PROXY: u32 = 6;
+/// No refusal: a connect() went direct because its network namespace has no listeners. Told only
+/// where that may give it some, see [`crate::settings::SETTING_TELL_NAMESPACES`].
+pub const EVENT_NAMESPACE_PASSED: u32 = 7;
 
 /// A connection that the kernel refused; user space writes its record.
 #[repr(C)]
@@ -24,11 +27,13 @@ pub struct Refused {
     pub kind: u32,
     /// The errno that connect() returned, positive.
     pub errno: u32,
+    /// Cookie of the network namespace of the socket.
+    pub netns: u64,
     /// Who wanted what.
     pub connection: Redirected,
 }
 
-const _: () = assert!(size_of::<Refused>() == 72);
+const _: () = assert!(size_of::<Refused>() == 80);
 
 /// Bytes of the ring buffer.
 pub const EVENT_BUFFER: usize = 256 * 1024;

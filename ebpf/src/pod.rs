@@ -11,6 +11,7 @@ use crate::{
     event::Refused,
     flow::{FlowKey, ListenerKey, OwnSocket, Redirected},
     inbound::{InboundPort, ListeningKey, LocalKey},
+    namespace::{NamespaceFacts, SourceKey},
     rules::{CgroupClass, DestinationKey, Rule, RuleKey, UserKey},
     settings::Settings,
 };
@@ -43,5 +44,7 @@ pod! {
     RuleKey = 4 + 4 + 2 + 2;
     UserKey = 4 + 4;
     Settings = 8 + 8 + 8 + 4 * 4;
-    Refused = 4 + 4 + 64;
+    Refused = 4 + 4 + 8 + 64;
+    NamespaceFacts = 4 + 4;
+    SourceKey = 2 * 4 + 16;
 }

@@ -34,6 +34,7 @@ use crate::{
         listening::{self, Mend, Suspects},
         rules::Scope,
     },
+    netns::Namespace,
     policy::{Policy, PolicyError},
     record::RecordSink,
 };
@@ -41,10 +42,13 @@ use crate::{
 mod heartbeat;
 mod housekeeping;
 mod listeners;
+mod namespaces;
 pub mod reload;
 
 use heartbeat::Heartbeat;
 use listeners::Listeners;
+pub use namespaces::NamespaceReport;
+use namespaces::Namespaces;
 
 /// How long connects that were redirected just before a drain may take to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(50);
@@ -99,6 +103,9 @@ pub enum StartError {
         "binding a listener on the loopback address: {0}; is `lo` up in this network namespace?"
     )]
     Listen(#[source] std::io::Error),
+    /// The daemon's own namespace cannot be held.
+    #[error("opening the daemon's own network namespace: {0}; is /proc mounted?")]
+    Namespace(#[source] std::io::Error),
 }
 
 /// Why a reload changed nothing.
@@ -137,6 +144,7 @@ pub struct App {
     suspects: Mutex<Suspects>,
     heartbeat: Heartbeat,
     hop: Option<HopRoutes>,
+    namespaces: Namespaces,
 }
 
 impl App {
@@ -151,6 +159,7 @@ impl App {
         let redirector = Arc::new(Redirector::load(Facts {
             own_cgroup: plan.proxy.id,
             slots: config.intercept.listeners,
+            tell_namespaces: namespaces::wants_any(&config),
             alive_for: config.daemon.heartbeat,
             pins: plan.pins,
         })?);
@@ -161,7 +170,7 @@ impl App {
             sink: plan.sink,
             owners: Owners::new(plan.mount.clone()),
             cgroups: Finder::new(plan.mount.clone()),
-            netns: redirector.netns(),
+            namespace: Namespace::own(redirector.netns()).map_err(StartError::Namespace)?,
             exempt_by_socket: plan.proxy.id == 0,
         }));
         let listeners = Listeners::bind(config.intercept.listeners)?;
@@ -171,9 +180,10 @@ impl App {
         redirector.activate(Arc::clone(&policy.tables))?;
         listeners.register(&redirector)?;
         let (stop, stopped) = watch::channel(false);
-        let mut heartbeat = Heartbeat::new(config.daemon.heartbeat);
-        let tasks = listeners.accept(&data, &mut heartbeat, &stopped);
+        let heartbeat = Heartbeat::new(config.daemon.heartbeat);
+        let tasks = listeners.accept(&data, &heartbeat, &stopped);
         let app = Arc::new(Self {
+            namespaces: Namespaces::new(&config.intercept.netns, plan.mount.clone()),
             hop,
             data,
             redirector,
@@ -190,6 +200,8 @@ impl App {
             heartbeat,
         });
         app.refresh_addresses()?;
+        let before = app.redirector.namespaces_of_before()?;
+        app.namespaces.begin(app.means(), &before);
         // Before and after: sk_lookup must not find an application that listens already missing,
         // and one that begins to listen in between must not be missed.
         app.count_listeners()?;
@@ -201,6 +213,9 @@ impl App {
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
         app.look_twice_at_listeners()?;
+        if namespaces::wants_any(&config) {
+            namespaces::spawn(&app, stopped.clone());
+        }
         housekeeping::spawn(&app, cgroups, stopped);
         app.redirector.will_leave(plan.left);
         if let Some(hop) = &app.hop {

@@ -162,11 +162,26 @@ pub struct Intercept {
     /// The cgroup (path below the cgroup2 root) at which programs are attached. What is not in
     /// it is neither redirected nor steered to. The root by default.
     pub cgroup: String,
+    /// Where namespaces beside the daemon's own are found, in which connections are intercepted.
+    pub netns: Vec<NetnsSource>,
     /// Destinations that are never touched.
     pub exclude_to: Vec<IpNet>,
     /// Listener sockets for each address family: each carries as many connections as there are
     /// ephemeral ports (DESIGN decision 3).
     pub listeners: u32,
+}
+
+/// An entry of `intercept.netns` beside `"host"`: where other network namespaces are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetnsSource {
+    /// The namespace that is at this path whenever one is.
+    Path(PathBuf),
+    /// That of a process.
+    Pid(u32),
+    /// Those of the processes in a cgroup and below it.
+    Cgroup(String),
+    /// Each from which somebody connected for whom a rule is.
+    Selected,
 }
 
 /// `[proxy.NAME]`: where it is listened for the connections of the host's applications.
@@ -341,5 +356,16 @@ impl Instance {
 impl std::fmt::Display for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl std::fmt::Display for NetnsSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Pid(pid) => write!(f, "pid:{pid}"),
+            Self::Cgroup(path) => write!(f, "cgroup:{path}"),
+            Self::Selected => f.write_str("selected"),
+        }
     }
 }

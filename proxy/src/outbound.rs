@@ -9,7 +9,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use sidetrack_abi::{Redirected, rules::RULE_UNCLASSIFIED};
+use sidetrack_abi::{
+    Redirected,
+    event::{EVENT_NAMESPACE_PASSED, EVENT_OTHER_NAMESPACE, Refused},
+    rules::RULE_UNCLASSIFIED,
+};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
@@ -17,6 +21,7 @@ use crate::{
     data::DataPath,
     kernel::flows::NoOriginal,
     live::Place,
+    netns::Namespace,
     policy::OutboundPermit,
     record::{Direction, Record},
     refusal::{Reason, Refusal},
@@ -27,19 +32,23 @@ use crate::{
 mod carry;
 pub mod upstream;
 
-/// Accepts applications' connections until `stop` says so.
+/// Accepts connections of applications in `namespace` until `stop` says so.
 pub async fn accept(
     data: Arc<DataPath>,
+    namespace: Namespace,
     listener: TcpListener,
     stop: watch::Receiver<bool>,
     turn: Turn,
 ) {
     socket::accept_each(listener, stop, turn, |stream, peer| {
+        let mut record = Record::begin(&data.sink, Direction::Outbound, peer);
+        record.netns = namespace.other();
         // All of it before the task runs, so that a drain that begins meanwhile counts it.
         let admitted = Admitted {
+            namespace: namespace.clone(),
             app: Guarded::new(stream),
             peer,
-            record: Record::begin(&data.sink, Direction::Outbound, peer),
+            record,
             place: data.live.enter(),
         };
         tokio::spawn(serve(Arc::clone(&data), admitted));
@@ -49,6 +58,7 @@ pub async fn accept(
 
 /// A connection that was accepted, with its record and its place among the live ones.
 struct Admitted {
+    namespace: Namespace,
     app: Guarded,
     peer: SocketAddr,
     record: Record,
@@ -58,6 +68,7 @@ struct Admitted {
 /// One connection, from accept to its record.
 async fn serve(data: Arc<DataPath>, admitted: Admitted) {
     let Admitted {
+        namespace,
         app,
         peer,
         mut record,
@@ -66,6 +77,7 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
     let mut moved = Moved::default();
     let accepted = Accepted {
         data: &data,
+        namespace: &namespace,
         app,
         peer,
     };
@@ -80,6 +92,7 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
             tokio::select! {
                 biased;
                 refusal = deadline.passed() => Err(refusal),
+                refusal = namespace.cut_off() => Err(refusal),
                 end = resolved.run(place, &mut record, &mut moved) => end,
             }
         }
@@ -92,6 +105,7 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
 /// The kernel handed the connection over; where it wanted to go is not known yet.
 struct Accepted<'a> {
     data: &'a DataPath,
+    namespace: &'a Namespace,
     app: Guarded,
     peer: SocketAddr,
 }
@@ -99,6 +113,7 @@ struct Accepted<'a> {
 /// The original destination is known.
 struct Resolved<'a> {
     data: &'a DataPath,
+    namespace: &'a Namespace,
     app: Guarded,
     peer: SocketAddr,
     redirected: Redirected,
@@ -107,6 +122,7 @@ struct Resolved<'a> {
 /// Policy lets it go on.
 struct Permitted<'a> {
     data: &'a DataPath,
+    namespace: &'a Namespace,
     app: Guarded,
     peer: SocketAddr,
     permit: OutboundPermit,
@@ -130,6 +146,7 @@ impl<'a> Accepted<'a> {
         record.uid = Some(redirected.uid);
         Ok(Resolved {
             data: self.data,
+            namespace: self.namespace,
             app: self.app,
             peer: self.peer,
             redirected,
@@ -174,6 +191,7 @@ impl<'a> Resolved<'a> {
         };
         Ok(Permitted {
             data: self.data,
+            namespace: self.namespace,
             app: self.app,
             peer: self.peer,
             permit,
@@ -194,9 +212,16 @@ impl<'a> Resolved<'a> {
     }
 }
 
-/// The record of a connection that the kernel refused.
-pub fn refused_in_kernel(data: &DataPath, refused: &sidetrack_abi::event::Refused) {
+/// The record of a connection that the kernel refused; of one that it let go direct only the
+/// namespace is of interest.
+pub fn told_by_kernel(data: &DataPath, refused: &Refused) {
     let connection = &refused.connection;
+    if matches!(refused.kind, EVENT_NAMESPACE_PASSED | EVENT_OTHER_NAMESPACE) {
+        data.asked.ask(refused.netns, connection.pid);
+    }
+    if refused.kind == EVENT_NAMESPACE_PASSED {
+        return;
+    }
     let destination = OriginalDst::new(connection.destination.into());
     // The hook runs before a source is chosen; the family is what is known of it.
     let source = match destination.get() {
@@ -204,6 +229,7 @@ pub fn refused_in_kernel(data: &DataPath, refused: &sidetrack_abi::event::Refuse
         SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
     };
     let mut record = Record::begin(&data.sink, Direction::Outbound, source);
+    record.netns = (refused.netns != data.namespace.cookie()).then_some(refused.netns);
     record.destination = Some(destination);
     record.pid = Some(connection.pid);
     record.uid = Some(connection.uid);

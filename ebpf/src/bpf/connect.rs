@@ -12,8 +12,8 @@ use sidetrack_abi::{
     counter::Counter,
     decide,
     event::{
-        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE,
-        EVENT_UNREACHABLE, Refused,
+        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NAMESPACE_PASSED, EVENT_NO_LISTENER,
+        EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE, Refused,
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
@@ -21,13 +21,14 @@ use sidetrack_abi::{
         SELECTION_NONE, UserKey,
     },
     settings::{
-        SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_USERS, Settings,
+        SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_TELL_NAMESPACES,
+        SETTING_USERS, Settings,
     },
 };
 
 use super::{
     ctx::{IPPROTO_TCP, Sock, SockAddr},
-    maps::{self, Listener, RuleSet},
+    maps::{self, Listener, RuleSet, Served},
 };
 
 /// The hook's return value for "go on".
@@ -128,7 +129,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         let connection = describe(settings, sock, asked, family, &rule, selection, cgroup);
         maps::count(Counter::DeviceBound);
         // Its storage still knows the device, for the next attempt.
-        return refuse(connection, EVENT_DEVICE_BOUND, ENODEV);
+        return refuse(addr, connection, EVENT_DEVICE_BOUND, ENODEV);
     }
     let verdict = decide(
         &set,
@@ -164,21 +165,25 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     };
     if matches!(verdict, Verdict::Deny(_)) {
         maps::count(Counter::Denied);
-        return fail(sock, connection, EVENT_DENIED, u32::from(rule.operand));
+        let errno = u32::from(rule.operand);
+        return fail(addr, sock, connection, EVENT_DENIED, errno);
     }
     let direct = rule.action == ACTION_PLAIN || rule.fail == FAIL_PASS;
-    if addr.netns_cookie() != settings.netns {
-        // Our listeners are on the loopback address of another namespace.
-        if direct {
+    // The loopback address that has our listeners is another one in each namespace.
+    let Some(served) = Served::find(addr.netns_cookie(), settings) else {
+        if rule.fail == FAIL_PASS {
+            if settings.flags & SETTING_TELL_NAMESPACES != 0 {
+                tell(addr, connection, EVENT_NAMESPACE_PASSED, 0);
+            }
             return pass(sock, Counter::OtherNamespacePassed);
         }
         maps::count(Counter::OtherNamespaceBlocked);
-        return fail(sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
-    }
+        return fail(addr, sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
+    };
     let listener = if to_proxy {
-        proxy_port(addr, settings, set, &rule, family)
+        proxy_port(settings, served, set, &rule, family)
     } else {
-        listener_port(addr, settings, family)
+        listener_port(addr, settings, served, family)
     };
     let Some(port) = listener else {
         if rule.fail == FAIL_PASS {
@@ -190,7 +195,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         } else {
             EVENT_NO_LISTENER
         };
-        return fail(sock, connection, event, EHOSTDOWN);
+        return fail(addr, sock, connection, event, EHOSTDOWN);
     };
     let absent = if family == FAMILY_V4 {
         SETTING_NO_V4
@@ -198,11 +203,11 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         SETTING_NO_V6
     };
     // Only with a proxy, which keeps this flag true.
-    if settings.flags & absent != 0 && !asked.address().is_loopback() {
+    if served.flags & absent != 0 && !asked.address().is_loopback() {
         // Our listener would answer, and a client that tries both families would stay with the
         // one that leads nowhere.
         maps::count(Counter::FamilyUnreachable);
-        return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
+        return fail(addr, sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
     }
     // Its SYN would leave by the device instead of reaching the loopback listener. The connection
     // that the proxy makes for it is bound to the device instead; a proxy of others knows of none.
@@ -211,14 +216,14 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
             return pass(sock, Counter::DevicePassed);
         }
         maps::count(Counter::DeviceBound);
-        return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
+        return fail(addr, sock, connection, EVENT_DEVICE_BOUND, ENODEV);
     }
     if !maps::set_client(sock, &connection) {
         if connection.device != 0 {
             addr.bind_to_device(connection.device);
         }
         maps::count(Counter::NoMemory);
-        return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
+        return fail(addr, sock, connection, EVENT_NO_LISTENER, ENOMEM);
     }
     maps::count(if to_proxy {
         Counter::RedirectedToProxy
@@ -314,8 +319,8 @@ fn describe(
 /// Spreads over the listeners by the socket's cookie: one address and port serves only as many
 /// connections as there are ephemeral ports.
 #[inline(always)]
-fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16> {
-    let slots = settings.slots;
+fn listener_port(addr: SockAddr, settings: &Settings, served: Served, family: u32) -> Option<u16> {
+    let slots = served.slots;
     if slots == 0 || !maps::is_proxy_alive(settings) {
         return None;
     }
@@ -323,7 +328,7 @@ fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16
     // spread. Fibonacci hashing spreads any step evenly.
     let slot = (addr.socket_cookie().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 % slots;
     let key = ListenerKey {
-        netns: addr.netns_cookie(),
+        netns: served.netns,
         family,
         slot,
     };
@@ -335,8 +340,8 @@ fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16
 /// tells it the destination.
 #[inline(always)]
 fn proxy_port(
-    addr: SockAddr,
     settings: &Settings,
+    served: Served,
     set: RuleSet,
     rule: &Rule,
     family: u32,
@@ -345,7 +350,7 @@ fn proxy_port(
         return None;
     }
     let key = ListenerKey {
-        netns: addr.netns_cookie(),
+        netns: served.netns,
         family,
         slot: set.proxy_slot(rule.operand),
     };
@@ -360,21 +365,27 @@ fn pass(sock: Sock, counter: Counter) -> Outcome {
 }
 
 #[inline(always)]
-fn fail(sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
+fn fail(addr: SockAddr, sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
     maps::forget_client(sock);
-    refuse(connection, kind, errno)
+    refuse(addr, connection, kind, errno)
 }
 
 #[inline(always)]
-fn refuse(connection: Redirected, kind: u32, errno: u32) -> Outcome {
-    // SAFETY: read-only data; volatile, or the compiler would take the zero above for its value.
-    let chosen = unsafe { core::ptr::read_volatile(&raw const HAS_SET_RETVAL) } != 0;
-    let errno = if chosen { errno } else { EPERM };
+fn tell(addr: SockAddr, connection: Redirected, kind: u32, errno: u32) {
     maps::tell(&Refused {
         kind,
         errno,
+        netns: addr.netns_cookie(),
         connection,
     });
+}
+
+#[inline(always)]
+fn refuse(addr: SockAddr, connection: Redirected, kind: u32, errno: u32) -> Outcome {
+    // SAFETY: read-only data; volatile, or the compiler would take the zero above for its value.
+    let chosen = unsafe { core::ptr::read_volatile(&raw const HAS_SET_RETVAL) } != 0;
+    let errno = if chosen { errno } else { EPERM };
+    tell(addr, connection, kind, errno);
     if chosen {
         // SAFETY: a helper of this program type; a value between -4095 and 0.
         let _ = unsafe { helpers::bpf_set_retval(-((errno & 0xfff) as i32)) };

@@ -58,7 +58,7 @@ impl Listeners {
     pub(super) fn accept(
         self,
         data: &Arc<DataPath>,
-        heartbeat: &mut Heartbeat,
+        heartbeat: &Heartbeat,
         stop: &watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
@@ -67,6 +67,7 @@ impl Listeners {
             let turn = heartbeat.turn();
             tasks.spawn(outbound::accept(
                 Arc::clone(&data),
+                data.namespace.clone(),
                 pair.outward,
                 stop.clone(),
                 turn,
@@ -93,7 +94,7 @@ impl Pair {
     }
 }
 
-fn is_family_missing(error: &std::io::Error) -> bool {
+pub(super) fn is_family_missing(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }

@@ -109,6 +109,22 @@ fn report(status: &Value) -> String {
             text(at(proxy, "/state")),
         );
     }
+    for namespace in at(status, "/namespaces").as_array().into_iter().flatten() {
+        let more = match at(namespace, "/why") {
+            Value::Null => format!(
+                "netns {} (inode {}), {} connections",
+                at(namespace, "/netns"),
+                at(namespace, "/inode"),
+                at(namespace, "/connections"),
+            ),
+            why => text(why),
+        };
+        out += &format!(
+            "namespace {}: {}, {more}\n",
+            text(at(namespace, "/found")),
+            text(at(namespace, "/state")),
+        );
+    }
     for (reason, count) in at(status, "/refused").as_object().into_iter().flatten() {
         out += &format!("refused as {reason}: {count}\n");
     }

@@ -12,6 +12,7 @@ use crate::identity::TrustDomain;
 
 mod daemon;
 mod inbound;
+mod netns;
 mod outbound;
 mod proxies;
 mod references;

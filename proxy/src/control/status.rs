@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::ports::InboundPort;
 use crate::{
-    app::App,
+    app::{App, NamespaceReport},
     kernel::{attach::Effective, maps::Occupancy, object, proxies::ProxyListener},
     record::tally,
 };
@@ -40,6 +40,8 @@ pub struct Status {
     pub ports: Vec<InboundPort>,
     /// Proxies of others, to which `redirect` rules send connections.
     pub proxies: Vec<ProxyListener>,
+    /// Network namespaces beside the daemon's own.
+    pub namespaces: Vec<NamespaceReport>,
     /// Live connections.
     pub connections: usize,
     /// Idle tunnels by peer.
@@ -72,7 +74,8 @@ const NOT_COVERED: &[&str] = &[
     "UDP and QUIC (counted as other_protocol where a rule names the destination)",
     "SCTP, raw and packet sockets",
     "sockets connected before the daemon started",
-    "other network namespaces than the daemon's",
+    "connections that come to applications in other network namespaces than the daemon's",
+    "redirect to proxies of others from other network namespaces than the daemon's",
 ];
 
 impl Status {
@@ -102,6 +105,7 @@ impl Status {
             },
             ports: app.inbound_ports(),
             proxies: app.redirector.proxies(),
+            namespaces: app.namespaces(),
             connections: app.data.live.count(),
             tunnels: app
                 .data

@@ -21,6 +21,7 @@ use sidetrack_abi::{
     counter::Counter,
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
+    namespace::{NamespaceFacts, SourceKey},
     rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
     settings::Settings,
 };
@@ -37,6 +38,7 @@ use super::{
 mod addresses;
 mod cgroups;
 mod heartbeat;
+mod namespaces;
 mod proxies;
 
 use cgroups::Cgroups;
@@ -79,7 +81,8 @@ pub(super) struct Maps {
     forward: HashMap<MapData, FlowKey, Endpoint>,
     listening: HashMap<MapData, ListeningKey, u64>,
     local: HashMap<MapData, LocalKey, u32>,
-    sources: LpmTrie<MapData, DestinationKey, Address>,
+    sources: LpmTrie<MapData, SourceKey, Address>,
+    namespaces: HashMap<MapData, u64, NamespaceFacts>,
     proxy_cgroups: HashMap<MapData, u64, u32>,
     cgroups: Cgroups,
     users: Sets<HashMap<MapData, UserKey, u32>>,
@@ -128,6 +131,7 @@ impl Maps {
             listening: taken(bpf, map::LISTENING)?,
             local: taken(bpf, map::LOCAL)?,
             sources: taken(bpf, map::SOURCES)?,
+            namespaces: taken(bpf, map::NAMESPACES)?,
             proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
             cgroups: Cgroups::take(bpf, mount)?,
             users: taken(bpf, map::USERS)?,
@@ -146,6 +150,11 @@ impl Maps {
         listener: &impl AsRawFd,
     ) -> Result<(), KernelError> {
         register(&mut self.listeners, key, listener)
+    }
+
+    /// Gone already if it was closed meanwhile.
+    pub(super) fn unregister_outbound(&mut self, key: &ListenerKey) {
+        let _ = self.listeners.remove(key);
     }
 
     pub(super) fn register_inbound(

@@ -10,7 +10,7 @@ use crate::cli::{Exit, Failure};
 mod features;
 mod host;
 
-pub use host::{KernelVersion, bpffs_mount, cgroup2_mount};
+pub use host::{KernelVersion, bpffs_mount, cgroup2_mount, namespace_mounts};
 
 /// Below this, helpers that the programs call do not exist (DESIGN decision 11).
 const FLOOR: KernelVersion = KernelVersion(5, 15);

@@ -59,7 +59,7 @@ impl Permitted<'_> {
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
         let (mut upstream, local) =
-            upstream::connect(self.data, &self.permit, self.bound_source()).await?;
+            upstream::connect(self.data, self.namespace, &self.permit, self.bound_source()).await?;
         record.source = self.source_seen_from(local);
         record.carriage = Carriage::Plain;
         place.describe(record);
@@ -136,6 +136,7 @@ impl Permitted<'_> {
             };
             let Self {
                 data,
+                namespace,
                 mut app,
                 peer,
                 permit,
@@ -151,8 +152,11 @@ impl Permitted<'_> {
                 idle: limits.idle,
             };
             let end = tunnel.lease(&open, app, first, patience, moved).await;
-            if let Some(tunnel) = end.tunnel {
-                data.pool.put(key.clone(), tunnel);
+            match end.tunnel {
+                // It would keep the namespace that nobody is in.
+                Some(tunnel) if namespace.has_ended() => tunnel.close(),
+                Some(tunnel) => data.pool.put(key.clone(), tunnel),
+                None => {}
             }
             match end.outcome {
                 Outcome::Clean => return Ok(()),
@@ -163,6 +167,7 @@ impl Permitted<'_> {
                     first = replay;
                     this = Self {
                         data,
+                        namespace,
                         app,
                         peer,
                         permit,
@@ -197,7 +202,7 @@ impl Permitted<'_> {
 
     async fn originate(&self, route: &MtlsRoute) -> Result<Met, Refusal> {
         let (stream, local) =
-            upstream::connect(self.data, &self.permit, self.bound_source()).await?;
+            upstream::connect(self.data, self.namespace, &self.permit, self.bound_source()).await?;
         let to = UpstreamAddr::new(self.permit.destination.get());
         if local.ip() == to.ip() {
             return Ok(Met::OwnHost(stream, local));
@@ -236,7 +241,7 @@ impl Permitted<'_> {
 
     fn pool_key(&self, route: &MtlsRoute) -> PoolKey {
         PoolKey {
-            netns: self.data.netns,
+            netns: self.namespace.cookie(),
             bind: self.bound_source(),
             device: self.permit.device,
             mark: self.permit.mark,

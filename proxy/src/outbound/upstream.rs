@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 use crate::{
     addr::{LocalAddr, UpstreamAddr},
     data::DataPath,
+    netns::Namespace,
     policy::OutboundPermit,
     record::TlsFacts,
     refusal::{Reason, Refusal},
@@ -33,10 +34,12 @@ pub struct TunnelIo {
     pub facts: TlsFacts,
 }
 
-/// Connects for a permitted connection: from the source and device, and with the mark and DSCP,
-/// that its application chose.
+/// Connects for a permitted connection: in its application's namespace, by whose routes and from
+/// whose addresses, and from the source and device, and with the mark and DSCP, that the application
+/// chose.
 pub(super) async fn connect(
     data: &DataPath,
+    namespace: &Namespace,
     permit: &OutboundPermit,
     bind: Option<IpAddr>,
 ) -> Result<(TcpStream, LocalAddr), Refusal> {
@@ -44,7 +47,9 @@ pub(super) async fn connect(
     let failed = |doing: &str, error: io::Error| {
         Refusal::new(Reason::ConnectFailed, format!("{doing} for {to}: {error}"))
     };
-    let socket = socket::socket_towards(to.get(), Faces::Wire, &data.limits)
+    let socket = namespace
+        .enter(|| socket::socket_towards(to.get(), Faces::Wire, &data.limits))
+        .and_then(|made| made)
         .map_err(|error| failed("making a socket", error))?;
     if permit.mark != 0 {
         SockRef::from(&socket)

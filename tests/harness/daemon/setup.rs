@@ -24,6 +24,7 @@ pub struct Setup {
     host: Host,
     instance: String,
     intercept: String,
+    netns: Option<Vec<String>>,
     cgroup: PathBuf,
     credential: Credential,
     bundles: [PathBuf; 2],
@@ -42,6 +43,7 @@ impl Setup {
             host: host.clone(),
             instance: host.unique(),
             intercept: host.apps().name(),
+            netns: None,
             cgroup: host.daemons().path().to_owned(),
             credential: pki.credential(host.letter(), Flaw::None),
             bundles: [pki.bundle(), pki.other_bundle()],
@@ -99,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// `intercept.netns`.
+    pub fn netns<S: Into<String>>(mut self, sources: impl IntoIterator<Item = S>) -> Self {
+        self.netns = Some(sources.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Another cgroup in which the daemon is started.
     pub fn born_in(mut self, cgroup: &Path) -> Self {
         self.cgroup = cgroup.to_owned();
@@ -125,6 +133,7 @@ access = "json"
 access_file = "{dir}/access.json"
 [intercept]
 cgroup = "{cgroup}"
+{netns}
 [identity.own]
 certificate = "{certificate}"
 private_key = "{key}"
@@ -139,6 +148,10 @@ bundle = "{other}"
             drain = self.drain,
             heartbeat = self.heartbeat,
             cgroup = self.intercept,
+            netns = self
+                .netns
+                .as_ref()
+                .map_or_else(String::new, |list| format!("netns = {list:?}")),
             certificate = self.credential.certificate.display(),
             key = self.credential.key.display(),
             ours = self.bundles[0].display(),

@@ -45,6 +45,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
             .map(|(name, s)| ((*name).to_owned(), s.clone()))
             .collect(),
         intercept: Intercept {
+            netns: Vec::new(),
             cgroup: "/".into(),
             exclude_to: exclude.iter().map(|net| net.parse().unwrap()).collect(),
             listeners: 1,
