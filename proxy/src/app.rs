@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashSet,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -22,6 +23,7 @@ use crate::{
     config::Config,
     control::ports::{InboundPort, inbound_ports},
     data::{DataPath, Parts},
+    gateway,
     inbound::{
         self,
         owners::{Owners, selected_paths},
@@ -106,6 +108,17 @@ pub enum StartError {
     /// The daemon's own namespace cannot be held.
     #[error("opening the daemon's own network namespace: {0}; is /proc mounted?")]
     Namespace(#[source] std::io::Error),
+    /// The gateway's listener cannot be bound.
+    #[error(
+        "binding the gateway's listener on {at}: {source}; is another process there, or the address \
+         of another host?"
+    )]
+    Gateway {
+        /// `gateway.listen`
+        at: SocketAddr,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
 }
 
 /// Why a reload changed nothing.
@@ -174,6 +187,10 @@ impl App {
             exempt_by_socket: plan.proxy.id == 0,
         }));
         let listeners = Listeners::bind(config.intercept.listeners)?;
+        let gateway = match &config.gateway {
+            Some(gateway) => Some(listeners::at(gateway.listen)?),
+            None => None,
+        };
         // Rules before listeners: where programs are attached already, the first connection that
         // finds a listener must be redirected by rules that are known here.
         let cgroups = housekeeping::watch_cgroups(plan.scope, &redirector);
@@ -181,7 +198,16 @@ impl App {
         listeners.register(&redirector)?;
         let (stop, stopped) = watch::channel(false);
         let heartbeat = Heartbeat::new(config.daemon.heartbeat);
-        let tasks = listeners.accept(&data, &heartbeat, &stopped);
+        let mut tasks = listeners.accept(&data, &heartbeat, &stopped);
+        if let Some(listener) = gateway {
+            let turn = heartbeat.turn();
+            tasks.spawn(gateway::accept(
+                Arc::clone(&data),
+                listener,
+                stopped.clone(),
+                turn,
+            ));
+        }
         let app = Arc::new(Self {
             namespaces: Namespaces::new(&config.intercept.netns, plan.mount.clone()),
             hop,

@@ -40,10 +40,14 @@ pub struct Config {
     pub intercept: Intercept,
     /// Proxies of others by name.
     pub proxies: BTreeMap<String, Proxy>,
+    /// Peers that rules name, by name.
+    pub upstreams: BTreeMap<String, Upstream>,
     /// Rules for connections that applications of this host make.
     pub outbound: Vec<OutboundRule>,
     /// Rules for connections that come to applications of this host.
     pub inbound: Vec<InboundRule>,
+    /// This host as a gateway, if it is one.
+    pub gateway: Option<Gateway>,
     /// What is allowed and works but deserves a word; printed by `check`.
     pub warnings: Vec<String>,
 }
@@ -195,6 +199,41 @@ pub struct Proxy {
     pub user: u32,
 }
 
+/// `[upstream.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it is: one is used for as long as it answers, then the next. Never empty.
+    pub addresses: Vec<SocketAddr>,
+    /// Whom each of them must prove to be: any of these. Never empty.
+    pub expect: Vec<Expected>,
+}
+
+/// `[gateway]` with `[[egress]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Where peers connect.
+    pub listen: SocketAddr,
+    /// Name of the own identity.
+    pub identity: String,
+    /// What they may reach: the first that fits decides, and none means no. Never empty.
+    pub egress: Vec<EgressRule>,
+}
+
+/// `[[egress]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressRule {
+    /// Name in records and messages.
+    pub name: String,
+    /// Who connects: any of these. Never empty.
+    pub identity: Vec<Expected>,
+    /// Destination prefixes.
+    pub to: Vec<IpNet>,
+    /// Destination ports.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Whether it is let through.
+    pub allow: bool,
+}
+
 /// `[[outbound]]`
 #[derive(Clone, Debug)]
 pub struct OutboundRule {
@@ -217,6 +256,13 @@ pub struct OutboundRule {
 pub enum OutboundAction {
     /// Mutual TLS to the same address and port.
     Mtls(Mtls),
+    /// In a tunnel to a gateway, which connects to the destination.
+    Gateway {
+        /// Name of the upstream.
+        upstream: String,
+        /// Name of the own identity.
+        identity: String,
+    },
     /// Relayed in plain text, recorded.
     Passthrough,
     /// To the listener of somebody else's proxy, which asks for SO_ORIGINAL_DST.

@@ -28,10 +28,11 @@ use crate::{
 };
 
 mod dial;
-mod lease;
+pub(crate) mod lease;
 pub mod owners;
-mod recognise;
+pub(crate) mod recognise;
 
+use lease::Door;
 use recognise::Met;
 
 /// Accepts connections from outside until `stop` says so.
@@ -240,7 +241,15 @@ impl Routed {
                 record.established_tunnel();
                 let generation = policy.generation;
                 drop(policy);
-                lease::serve(data, *terminated, generation, (local, peer), stop).await;
+                lease::serve(
+                    Door::Application,
+                    data,
+                    *terminated,
+                    generation,
+                    (local, peer),
+                    stop,
+                )
+                .await;
                 drop(place);
                 Ok(())
             }
@@ -248,7 +257,7 @@ impl Routed {
     }
 }
 
-fn not_accepted() -> Refusal {
+pub(crate) fn not_accepted() -> Refusal {
     Refusal::new(
         Reason::ProtocolNotAccepted,
         "the client spoke TLS of a kind that the rule's accept does not list",

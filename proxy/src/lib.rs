@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod data;
+pub mod gateway;
 pub mod holder;
 pub mod identity;
 pub mod inbound;

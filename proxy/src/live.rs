@@ -61,7 +61,7 @@ struct Present {
 pub struct LiveConnection {
     /// Its id in the records of both ends.
     pub id: String,
-    /// `outbound` or `inbound`.
+    /// `outbound`, `inbound` or `egress`.
     pub direction: &'static str,
     /// Seconds since the epoch.
     pub since: u64,
@@ -271,6 +271,7 @@ impl Place {
             direction: match record.direction {
                 Direction::Outbound => "outbound",
                 Direction::Inbound => "inbound",
+                Direction::Egress => "egress",
             },
             since: record
                 .at

@@ -8,22 +8,26 @@ use std::{collections::HashMap, sync::Arc};
 use sidetrack_abi::Redirected;
 
 use crate::{
-    config::{Config, Instance, OutboundAction},
+    config::{Config, Instance, Mtls, OutboundAction, Wire},
     kernel::rules::{RuleTables, Scope},
     refusal::{Reason, Refusal},
     tls::{
-        client::{Originator, OriginatorError},
+        client::OriginatorError,
         material::{Material, MaterialErrors},
         server::TerminatorError,
     },
 };
 
+mod claim;
+pub mod egress;
 pub mod inbound;
 pub mod outbound;
 pub mod unclassified;
 
+pub use egress::{EgressPermit, EgressPolicy};
 pub use inbound::{InboundPermit, InboundRoute};
-pub use outbound::{MtlsRoute, OutboundPermit, Route};
+use outbound::Gateways;
+pub use outbound::{MtlsRoute, OutboundPermit, Route, Towards};
 
 /// One generation of policy.
 pub struct Policy {
@@ -37,6 +41,7 @@ pub struct Policy {
     pub material: Material,
     outbound: Vec<OutboundRule>,
     inbound: HashMap<u16, Arc<InboundRoute>>,
+    egress: Option<Arc<EgressPolicy>>,
     /// Rule names of the generation before: connections that the kernel redirected by its rules
     /// may be accepted after the switch.
     before: Option<(u32, Vec<Arc<str>>)>,
@@ -69,6 +74,17 @@ pub enum PolicyError {
         /// What is wrong.
         source: TerminatorError,
     },
+    /// What is for peers that connect through this gateway.
+    #[error("[gateway]: {0}")]
+    Gateway(#[source] TerminatorError),
+    /// The upstream that a rule names is not there; `check` finds this first.
+    #[error("rule {rule:?} names the upstream {upstream:?}, which is not configured")]
+    NoUpstream {
+        /// The rule.
+        rule: String,
+        /// What it names.
+        upstream: String,
+    },
     /// The identity that a rule names is not there; `check` finds this first.
     #[error("rule {rule:?} names the identity {identity:?}, which is not configured")]
     NoIdentity {
@@ -96,41 +112,43 @@ impl Policy {
         }
         let mut outbound_rules = Vec::with_capacity(config.outbound.len());
         for rule in &config.outbound {
-            let route = match &rule.action {
-                OutboundAction::Passthrough => Some(Route::Passthrough),
-                // The kernel acts on these; a connection of theirs never gets here.
-                OutboundAction::Redirect { .. }
-                | OutboundAction::Deny { .. }
-                | OutboundAction::Ignore => None,
-                OutboundAction::Mtls(mtls) => {
-                    let own = material.identities.get(&mtls.identity).ok_or_else(|| {
-                        PolicyError::NoIdentity {
-                            rule: rule.name.clone(),
-                            identity: mtls.identity.clone(),
-                        }
-                    })?;
-                    let expect = mtls.expect.clone().into();
-                    let originator = Originator::new(
-                        own,
-                        &material.trust,
-                        Arc::clone(&expect),
-                        mtls.wire,
-                        mtls.server_name.clone(),
-                    )
-                    .map_err(|source| PolicyError::Outbound {
-                        rule: rule.name.clone(),
-                        source,
-                    })?;
-                    Some(Route::Mtls(Arc::new(MtlsRoute {
-                        originator,
-                        wire: mtls.wire,
-                        own: Arc::clone(&own.label),
-                        own_expires: own.not_after,
-                        expect,
-                        generation: u64::from(generation),
-                    })))
-                }
-            };
+            let route =
+                match &rule.action {
+                    OutboundAction::Passthrough => Some(Route::Passthrough),
+                    // The kernel acts on these; a connection of theirs never gets here.
+                    OutboundAction::Redirect { .. }
+                    | OutboundAction::Deny { .. }
+                    | OutboundAction::Ignore => None,
+                    OutboundAction::Mtls(mtls) => {
+                        let route = MtlsRoute::build(
+                            &rule.name,
+                            mtls,
+                            Towards::Destination,
+                            &material,
+                            generation,
+                        )?;
+                        Some(Route::Mtls(Arc::new(route)))
+                    }
+                    OutboundAction::Gateway { upstream, identity } => {
+                        let upstream = config.upstreams.get(upstream).ok_or_else(|| {
+                            PolicyError::NoUpstream {
+                                rule: rule.name.clone(),
+                                upstream: upstream.clone(),
+                            }
+                        })?;
+                        let mtls = Mtls {
+                            wire: Wire::Tunnel,
+                            identity: identity.clone(),
+                            expect: upstream.expect.clone(),
+                            server_name: None,
+                        };
+                        let gateways = Gateways::new(upstream.addresses.clone());
+                        let towards = Towards::Gateway(gateways);
+                        let route =
+                            MtlsRoute::build(&rule.name, &mtls, towards, &material, generation)?;
+                        Some(Route::Mtls(Arc::new(route)))
+                    }
+                };
             outbound_rules.push(OutboundRule {
                 name: rule.name.as_str().into(),
                 route,
@@ -143,6 +161,10 @@ impl Policy {
                 inbound.insert(port, Arc::clone(&route));
             }
         }
+        let egress = match &config.gateway {
+            Some(gateway) => Some(EgressPolicy::build(gateway, &material)?),
+            None => None,
+        };
         Ok(Self {
             generation,
             tables: Arc::new(RuleTables::compile(&config, scope, generation)),
@@ -150,6 +172,7 @@ impl Policy {
             material,
             outbound: outbound_rules,
             inbound,
+            egress: egress.map(Arc::new),
             before: before.map(|policy| {
                 let names = policy
                     .outbound
@@ -198,6 +221,19 @@ impl Policy {
             Refusal::new(
                 Reason::NoInboundRule,
                 format!("no inbound rule names port {port}"),
+            )
+        })
+    }
+
+    /// What peers may reach through this host.
+    ///
+    /// # Errors
+    /// [`Reason::EgressDenied`] if it is no gateway any more.
+    pub fn egress(&self) -> Result<Arc<EgressPolicy>, Refusal> {
+        self.egress.clone().ok_or_else(|| {
+            Refusal::new(
+                Reason::EgressDenied,
+                "a reload has taken [gateway] out of the configuration",
             )
         })
     }

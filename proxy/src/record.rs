@@ -35,6 +35,8 @@ pub enum Direction {
     Outbound,
     /// An application of this host was connected to.
     Inbound,
+    /// A peer connected to others through this gateway.
+    Egress,
 }
 
 /// Identifies one connection in the records of both ends: random, 16 bytes.

@@ -104,6 +104,8 @@ reasons! {
     NotAllowed = "not-allowed", "the peer's identity is not among the rule's allow";
     /// The peer's OPEN named a destination that is not this host's end of the tunnel.
     WrongDestination = "wrong-destination", "the peer asked for another address than it connected to";
+    /// No egress rule of this gateway lets the peer through to the destination.
+    EgressDenied = "egress-denied", "an [[egress]] rule with action = \"allow\" that names the peer's identity and the destination; this host itself, loopback, link-local and multicast addresses are never reached through a gateway";
     /// The peer claimed a source that was not granted to it.
     SourceNotGranted = "source-not-granted", "grant the prefix in the rule's may_claim if the peer may speak for it";
     /// The peer broke the tunnel's format.

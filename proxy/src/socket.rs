@@ -54,6 +54,26 @@ pub fn listen_on_loopback(family: Family) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// A listener for other hosts. `::` takes both families.
+///
+/// # Errors
+/// EADDRINUSE, EADDRNOTAVAIL.
+pub fn listen_at(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(at),
+        Type::STREAM.nonblocking().cloexec(),
+        None,
+    )?;
+    if at.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // To start again while connections of before linger.
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
 /// Which network a socket faces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Faces {

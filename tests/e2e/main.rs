@@ -15,6 +15,7 @@ mod cgroups;
 mod detach;
 mod exec;
 mod fail_closed;
+mod gateway;
 mod hop;
 mod inbound;
 mod interop;

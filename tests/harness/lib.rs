@@ -11,6 +11,7 @@
     reason = "a test says what broke by panicking"
 )]
 
+pub mod beyond;
 pub mod bpf;
 pub mod capture;
 pub mod cgroup;
@@ -33,6 +34,7 @@ pub mod webserver;
 
 use std::path::PathBuf;
 
+pub use beyond::Beyond;
 pub use capture::Capture;
 pub use daemon::Daemon;
 pub use host::{Host, World};

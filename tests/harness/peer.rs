@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -51,11 +52,9 @@ impl Host {
                 .flat_map(|addr| ["--listen".to_owned(), addr.to_string()]),
         );
         words.extend(args.iter().map(ToString::to_string));
-        let mut running = self.spawn(binary(), &words);
-        running.line("it listens", |line| {
-            (parse(line)?["event"] == "ready").then_some(())
-        });
-        Server { running }
+        let mut command = self.command(binary());
+        command.args(&words);
+        Server::start(command)
     }
 
     /// Starts `peer` with these arguments.
@@ -91,6 +90,16 @@ impl Host {
 }
 
 impl Server {
+    /// Starts a `peer serve` and waits until it listens.
+    #[track_caller]
+    pub fn start(command: Command) -> Self {
+        let mut running = Running::spawn(command);
+        running.line("it listens", |line| {
+            (parse(line)?["event"] == "ready").then_some(())
+        });
+        Self { running }
+    }
+
     /// What the server saw of each connection that it accepted.
     pub fn accepted(&self) -> Vec<Value> {
         self.events("accepted")

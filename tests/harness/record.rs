@@ -57,6 +57,11 @@ impl Record {
         self.text("/carriage")
     }
 
+    /// Where the proxy connected; empty if it did not.
+    pub fn upstream(&self) -> &str {
+        self.text("/upstream")
+    }
+
     /// `TLSv1.3`; empty in plain text.
     pub fn tls_version(&self) -> &str {
         self.text("/tls/version")

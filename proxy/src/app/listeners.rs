@@ -1,6 +1,6 @@
 //! The listeners of the data path: bound first, registered when the rules are in the kernel.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -76,6 +76,11 @@ impl Listeners {
         }
         tasks
     }
+}
+
+/// Binds the listener of a gateway.
+pub(super) fn at(at: SocketAddr) -> Result<TcpListener, StartError> {
+    socket::listen_at(at).map_err(|source| StartError::Gateway { at, source })
 }
 
 impl Pair {

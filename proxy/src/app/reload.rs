@@ -87,6 +87,11 @@ fn same(before: &Config, after: &Config) -> Result<(), ReloadError> {
             before.daemon.heartbeat == after.daemon.heartbeat,
         ),
         (
+            "gateway.listen",
+            before.gateway.as_ref().map(|gateway| gateway.listen)
+                == after.gateway.as_ref().map(|gateway| gateway.listen),
+        ),
+        (
             "daemon.workers",
             before.daemon.workers == after.daemon.workers,
         ),

@@ -177,6 +177,7 @@ fn action(rule: &OutboundRule) -> String {
             Wire::Tunnel => "mtls (tunnel)".into(),
             Wire::Tls => "mtls (tls)".into(),
         },
+        OutboundAction::Gateway { upstream, .. } => format!("gateway ({upstream})"),
         OutboundAction::Passthrough => "passthrough".into(),
         OutboundAction::Redirect { proxy } => format!("redirect ({proxy})"),
         OutboundAction::Deny { errno } => {

@@ -241,9 +241,10 @@ impl Signals {
 /// the kernel lacks at the moment, memory or an answer, it may have in the next.
 pub(super) fn start_failure(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Load(LoadError::Pins(_)) | StartError::Listen(_) | StartError::Namespace(_) => {
-            Exit::Failed
-        }
+        StartError::Load(LoadError::Pins(_))
+        | StartError::Listen(_)
+        | StartError::Namespace(_)
+        | StartError::Gateway { .. } => Exit::Failed,
         StartError::Load(_) | StartError::Kernel(_) if is_lasting(&error) => Exit::Missing,
         StartError::Load(_) | StartError::Kernel(_) => Exit::Failed,
     };

@@ -36,10 +36,16 @@ pub struct File {
     pub intercept: Intercept,
     /// Proxies of others, to which rules with action redirect send connections, by name.
     pub proxy: BTreeMap<String, Proxy>,
+    /// Peers that rules name, by name: gateways.
+    pub upstream: BTreeMap<String, Upstream>,
     /// Rules for connections that applications of this host make.
     pub outbound: Vec<Outbound>,
     /// Rules for connections that come to applications of this host.
     pub inbound: Vec<Inbound>,
+    /// This host as a gateway, through which peers connect to others.
+    pub gateway: Option<Gateway>,
+    /// Rules for what peers may reach through this gateway; the first that fits decides.
+    pub egress: Vec<Egress>,
 }
 
 /// `[daemon]`
@@ -200,17 +206,19 @@ pub struct Outbound {
     /// Destination ports and ranges of ports. Default: every port.
     pub ports: Vec<Port>,
     /// What happens.
-    #[schemars(required, extend("enum" = ["mtls", "passthrough", "redirect", "deny", "ignore"]))]
+    #[schemars(required, extend("enum" = ["mtls", "gateway", "passthrough", "redirect", "deny", "ignore"]))]
     pub action: Option<String>,
     /// For mtls: framed and reused, or plain TLS. Default "tunnel".
     #[schemars(extend("enum" = ["tunnel", "tls"]))]
     pub wire: Option<String>,
-    /// For mtls: name of the own identity.
+    /// For mtls and gateway: name of the own identity.
     pub identity: Option<String>,
     /// For mtls: SPIFFE IDs, DNS names, "ip-san" or "any".
     pub expect: Option<Vec<String>>,
     /// For mtls: server name to send. Default: the first exact DNS name of expect, else none.
     pub server_name: Option<String>,
+    /// For gateway: name of the upstream that connects in this host's place.
+    pub gateway: Option<String>,
     /// For redirect: name of the proxy.
     pub proxy: Option<String>,
     /// For deny: what connect() fails with. Default "EPERM".
@@ -251,6 +259,52 @@ pub struct Inbound {
     /// How long to wait for a first byte where plain text is accepted beside TLS, or "off".
     /// Default "200ms".
     pub detect: Option<String>,
+}
+
+/// `[upstream.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["addresses", "expect"]))]
+pub struct Upstream {
+    /// Addresses and ports. One is used for as long as it answers, then the next.
+    #[schemars(required)]
+    pub addresses: Vec<String>,
+    /// Whom each of them must prove to be: SPIFFE IDs, DNS names, "ip-san" or "any".
+    #[schemars(required)]
+    pub expect: Vec<String>,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["listen", "identity"]))]
+pub struct Gateway {
+    /// Address and port where peers connect, in tunnels only. `[::]:PORT` is for both families.
+    #[schemars(required)]
+    pub listen: Option<String>,
+    /// Name of the own identity.
+    #[schemars(required)]
+    pub identity: Option<String>,
+}
+
+/// `[[egress]]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["identity", "action"]))]
+pub struct Egress {
+    /// Name in records and messages. Default: "egress-" and its place in the file, from 1.
+    pub name: Option<String>,
+    /// Who connects: SPIFFE IDs, DNS names, "ip-san" or "any".
+    #[schemars(required)]
+    pub identity: Vec<String>,
+    /// Destination prefixes. Default: every destination but this host and what is near it:
+    /// loopback, link-local, multicast.
+    pub to: Vec<String>,
+    /// Destination ports and ranges of ports. Default: every port.
+    pub ports: Vec<Port>,
+    /// What happens.
+    #[schemars(required, extend("enum" = ["allow", "deny"]))]
+    pub action: Option<String>,
 }
 
 /// A port (`"8080"` or `8080`) or a range of ports (`"9000-9100"`).

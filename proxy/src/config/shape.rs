@@ -18,12 +18,10 @@ use super::{
 
 /// Keys that the format's sketch names and that a later version brings.
 const LATER: &[&str] = &[
-    "upstream",
     "listener",
-    "gateway",
-    "egress",
-    "outbound.gateway",
     "outbound.inspect",
+    "egress.names",
+    "egress.address",
 ];
 
 /// Reads `text`; `None` if there is nothing to go on with. Notes the line of every key.

@@ -11,6 +11,7 @@ use super::{
 use crate::identity::TrustDomain;
 
 mod daemon;
+mod gateway;
 mod inbound;
 mod netns;
 mod outbound;
@@ -130,6 +131,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
     });
     let selects = selects.collect();
     let proxies = proxies::proxies(problems, file);
+    let inbound = inbound::rules(problems, &file.inbound);
     Config {
         path: path.into(),
         daemon: daemon::daemon(problems, &file.daemon),
@@ -139,8 +141,10 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         trust,
         selects,
         proxies,
+        upstreams: gateway::upstreams(problems, file),
         outbound: outbound::rules(problems, &file.outbound),
-        inbound: inbound::rules(problems, &file.inbound),
+        gateway: gateway::gateway(problems, file, &inbound),
+        inbound,
         intercept,
         warnings: Vec::new(),
     }

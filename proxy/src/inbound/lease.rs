@@ -1,7 +1,8 @@
-//! Tunnels from peers: each OPEN is a connection of its own, judged anew.
+//! Tunnels from peers: each OPEN is a connection of its own, judged anew. By which rules, says the
+//! [`Door`] that it came to.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,19 +17,31 @@ use super::dial;
 use crate::{
     addr::{LocalAddr, OriginalDst},
     data::DataPath,
+    gateway,
     identity::PeerIdentity,
     kernel::hop,
     live::{Live, Place},
+    policy::Policy,
     record::{Carriage, Direction, Record, TlsFacts},
     refusal::{Reason, Refusal},
     relay::Moved,
-    tls::server::Terminated,
+    tls::server::{Terminated, Terminator},
     tunnel::{Admitted, LeaseGuard, LeaseHandler, Open, Options, serve as serve_leases},
 };
 
+/// What a tunnel leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// The application at the address that the tunnel was made to.
+    Application,
+    /// What this host is the gateway to.
+    Gateway,
+}
+
 /// One tunnel's peer, as each of its leases is judged by it.
-struct Peer {
-    data: Arc<DataPath>,
+pub(crate) struct Peer {
+    pub(crate) data: Arc<DataPath>,
+    door: Door,
     identity: PeerIdentity,
     label: Arc<str>,
     facts: TlsFacts,
@@ -42,13 +55,14 @@ struct Peer {
 }
 
 /// The record of one lease, and its place among the live connections.
-struct Lease {
+pub(crate) struct Lease {
     record: Record,
     _place: Place,
 }
 
 /// Serves a tunnel until either end closes it.
-pub(super) async fn serve(
+pub(crate) async fn serve(
+    door: Door,
     data: Arc<DataPath>,
     terminated: Terminated,
     generation: u32,
@@ -77,6 +91,7 @@ pub(super) async fn serve(
     let mut reloaded = data.reloaded.subscribe();
     let handler = Peer {
         data,
+        door,
         identity: peer,
         label,
         facts,
@@ -114,29 +129,55 @@ pub(super) async fn serve(
 impl Peer {
     async fn admit(&self, open: &Open, record: &mut Record) -> Result<(TcpStream, Place), Refusal> {
         let place = self.data.live.enter_lease()?;
+        let app = match self.door {
+            Door::Application => self.reach_application(open, record).await?,
+            Door::Gateway => gateway::reach(self, open, record).await?,
+        };
+        place.describe(record);
+        Ok((app, place))
+    }
+
+    async fn reach_application(
+        &self,
+        open: &Open,
+        record: &mut Record,
+    ) -> Result<TcpStream, Refusal> {
         // The policy of now: a tunnel may be older than the last reload.
         let policy = self.data.policy.load_full();
         let route = policy.inbound(self.local.port())?;
         record.rule = Some(Arc::clone(&route.rule));
         record.own_identity = route.own.clone();
         let terminator = route.tunnel.as_ref().ok_or_else(super::not_accepted)?;
-        if policy.generation == self.generation {
-            terminator.admit(&self.identity, self.from)?;
-        } else {
-            terminator.judge_again(&self.chain, self.from)?;
-        }
-        let own = self.data.own_addresses.load();
+        self.judge(&policy, terminator)?;
         let permit = route.permit_open(
             &self.identity,
             (self.local, self.from),
             (open.source, open.destination),
-            |ip| own.contains(&ip) || hop::is_source(ip),
+            self.own_addresses(),
         )?;
         record.source = permit.client();
         self.data.owners.check(&policy, &route, self.local).await?;
-        let app = dial::dial(&self.data, &route, &permit).await?;
-        place.describe(record);
-        Ok((app, place))
+        dial::dial(&self.data, &route, &permit).await
+    }
+
+    /// Judges the peer by the policy of now.
+    pub(crate) fn judge(&self, policy: &Policy, terminator: &Terminator) -> Result<(), Refusal> {
+        if policy.generation == self.generation {
+            terminator.admit(&self.identity, self.from)
+        } else {
+            terminator.judge_again(&self.chain, self.from).map(|_| ())
+        }
+    }
+
+    /// Who it proved to be, and from where.
+    pub(crate) fn who(&self) -> (&PeerIdentity, SocketAddr) {
+        (&self.identity, self.from)
+    }
+
+    /// Whether an address is this host's.
+    pub(crate) fn own_addresses(&self) -> impl Fn(IpAddr) -> bool {
+        let own = self.data.own_addresses.load();
+        move |ip| own.contains(&ip) || hop::is_source(ip)
     }
 }
 
@@ -146,10 +187,14 @@ impl LeaseHandler for Peer {
 
     async fn open(&self, open: Open) -> Result<Admitted<TcpStream, Lease>, Refusal> {
         // Until policy has believed its claim, the source is the peer itself.
-        let mut record = Record::begin(&self.data.sink, Direction::Inbound, self.from);
+        let (direction, destination) = match self.door {
+            Door::Application => (Direction::Inbound, OriginalDst::new(self.local.get())),
+            Door::Gateway => (Direction::Egress, open.destination),
+        };
+        let mut record = Record::begin(&self.data.sink, direction, self.from);
         let before = self.leases.fetch_add(1, Ordering::Relaxed);
         record.id = open.id;
-        record.destination = Some(OriginalDst::new(self.local.get()));
+        record.destination = Some(destination);
         record.peer_identity = Some(Arc::clone(&self.label));
         record.tls = Some(self.facts.clone());
         record.carriage = if before == 0 {

@@ -70,7 +70,8 @@ pub(super) async fn meet(
     }
 }
 
-async fn terminate(
+/// Ends the handshake, in its turn.
+pub(crate) async fn terminate(
     data: &DataPath,
     terminator: &Terminator,
     mut hello: Box<ClientHelloRead>,

@@ -12,7 +12,7 @@ use crate::{
     addr::{ClientAddr, LocalAddr, UpstreamAddr},
     config::Wire,
     live::Place,
-    policy::{MtlsRoute, Route},
+    policy::{MtlsRoute, Route, Towards},
     record::{Carriage, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Start, relay},
@@ -39,7 +39,7 @@ impl Permitted<'_> {
         record: &mut Record,
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
-        record.upstream = Some(UpstreamAddr::new(self.permit.destination.get()));
+        record.upstream = Some(self.destination());
         match self.permit.route.clone() {
             Route::Passthrough => Box::pin(self.carry_plain(place, record, moved)).await,
             Route::Mtls(route) => {
@@ -58,8 +58,14 @@ impl Permitted<'_> {
         record: &mut Record,
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
-        let (mut upstream, local) =
-            upstream::connect(self.data, self.namespace, &self.permit, self.bound_source()).await?;
+        let (mut upstream, local) = upstream::connect(
+            self.data,
+            self.namespace,
+            &self.permit,
+            self.destination(),
+            self.bound_source(),
+        )
+        .await?;
         record.source = self.source_seen_from(local);
         record.carriage = Carriage::Plain;
         place.describe(record);
@@ -75,7 +81,7 @@ impl Permitted<'_> {
         record: &mut Record,
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
-        let (originated, local) = match self.originate(route).await? {
+        let (originated, local) = match self.originate(route, self.destination()).await? {
             Met::Peer(originated, local) => (originated, local),
             Met::OwnHost(stream, local) => {
                 return self.carry_home(stream, local, place, record, moved).await;
@@ -98,33 +104,34 @@ impl Permitted<'_> {
         record: &mut Record,
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
-        let key = self.pool_key(route);
         let mut first = Opening::default();
         let mut this = self;
         for attempt in 1..=ATTEMPTS {
             // A peer that was restarted has left its tunnels in the pool: the last attempt trusts
             // none of them.
             let pooled = if attempt < ATTEMPTS {
-                this.data.pool.take(&key)
+                this.pooled(route)
             } else {
                 None
             };
-            let tunnel = match pooled {
-                Some(tunnel) => {
+            let (tunnel, to) = match pooled {
+                Some(pooled) => {
                     record.carriage = Carriage::TunnelReused;
-                    tunnel
+                    pooled
                 }
                 None => {
-                    let (originated, local) = match this.originate(route).await? {
+                    let (met, to) = this.meet(route, record).await?;
+                    let (originated, local) = match met {
                         Met::Peer(originated, local) => (originated, local),
                         Met::OwnHost(stream, local) => {
                             return this.carry_home(stream, local, place, record, moved).await;
                         }
                     };
                     record.carriage = Carriage::TunnelNew;
-                    this.new_tunnel(route, originated, local)
+                    (this.new_tunnel(route, originated, local), to)
                 }
             };
+            record.upstream = Some(to);
             record.source = this.source_seen_from(tunnel.io().local);
             record.peer_identity = Some(Arc::clone(&tunnel.io().peer));
             record.tls = Some(tunnel.io().facts.clone());
@@ -134,6 +141,7 @@ impl Permitted<'_> {
                 source: record.source,
                 destination: this.permit.destination,
             };
+            let key = this.pool_key(route, to);
             let Self {
                 data,
                 namespace,
@@ -155,7 +163,7 @@ impl Permitted<'_> {
             match end.tunnel {
                 // It would keep the namespace that nobody is in.
                 Some(tunnel) if namespace.has_ended() => tunnel.close(),
-                Some(tunnel) => data.pool.put(key.clone(), tunnel),
+                Some(tunnel) => data.pool.put(key, tunnel),
                 None => {}
             }
             match end.outcome {
@@ -163,7 +171,7 @@ impl Permitted<'_> {
                 Outcome::Refused(refusal) => return Err(refusal),
                 Outcome::NotAccepted { mut app, replay } => {
                     app.end_relay();
-                    tracing::debug!(attempt, peer = %permit.destination, "lease not taken; trying another tunnel");
+                    tracing::debug!(attempt, peer = %to, "lease not taken; trying another tunnel");
                     first = replay;
                     this = Self {
                         data,
@@ -200,11 +208,62 @@ impl Permitted<'_> {
         relay(&mut self.app, &mut stream, Start::default(), idle, moved).await
     }
 
-    async fn originate(&self, route: &MtlsRoute) -> Result<Met, Refusal> {
-        let (stream, local) =
-            upstream::connect(self.data, self.namespace, &self.permit, self.bound_source()).await?;
-        let to = UpstreamAddr::new(self.permit.destination.get());
-        if local.ip() == to.ip() {
+    /// An idle tunnel of the route.
+    fn pooled(&self, route: &MtlsRoute) -> Option<(Tunnel<TunnelIo>, UpstreamAddr)> {
+        let take = |to| {
+            let tunnel = self.data.pool.take(&self.pool_key(route, to))?;
+            Some((tunnel, to))
+        };
+        match &route.towards {
+            Towards::Destination => take(self.destination()),
+            Towards::Gateway(gateways) => gateways
+                .in_turn(self.bound_source())
+                .find_map(|to| take(UpstreamAddr::new(to))),
+        }
+    }
+
+    /// Connects to whom the route is for; of a gateway's addresses to the first that answers.
+    async fn meet(
+        &self,
+        route: &MtlsRoute,
+        record: &mut Record,
+    ) -> Result<(Met, UpstreamAddr), Refusal> {
+        let gateways = match &route.towards {
+            Towards::Destination => {
+                let to = self.destination();
+                return Ok((self.originate(route, to).await?, to));
+            }
+            Towards::Gateway(gateways) => gateways,
+        };
+        let mut refusal = Refusal::new(
+            Reason::Unreachable,
+            "the gateway has no address of the family of the source that the application bound",
+        );
+        for at in gateways.in_turn(self.bound_source()) {
+            let to = UpstreamAddr::new(at);
+            record.upstream = Some(to);
+            match self.originate(route, to).await {
+                Ok(met) => {
+                    gateways.answers(at);
+                    return Ok((met, to));
+                }
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
+    async fn originate(&self, route: &MtlsRoute, to: UpstreamAddr) -> Result<Met, Refusal> {
+        let (stream, local) = upstream::connect(
+            self.data,
+            self.namespace,
+            &self.permit,
+            to,
+            self.bound_source(),
+        )
+        .await?;
+        // A gateway of this host is not the application.
+        if local.ip() == to.ip() && matches!(route.towards, Towards::Destination) {
             return Ok(Met::OwnHost(stream, local));
         }
         let _place = self.data.begin_handshake().await?;
@@ -229,6 +288,10 @@ impl Permitted<'_> {
             .expiring(tokio::time::Instant::now() + age.min(left))
     }
 
+    fn destination(&self) -> UpstreamAddr {
+        UpstreamAddr::new(self.permit.destination.get())
+    }
+
     fn bound_source(&self) -> Option<std::net::IpAddr> {
         self.permit.bound_source(self.peer.ip())
     }
@@ -239,14 +302,14 @@ impl Permitted<'_> {
         ClientAddr::new(SocketAddr::new(local.ip(), self.peer.port()))
     }
 
-    fn pool_key(&self, route: &MtlsRoute) -> PoolKey {
+    fn pool_key(&self, route: &MtlsRoute, to: UpstreamAddr) -> PoolKey {
         PoolKey {
             netns: self.namespace.cookie(),
             bind: self.bound_source(),
             device: self.permit.device,
             mark: self.permit.mark,
             tos: self.permit.tos,
-            peer: self.permit.destination.get(),
+            peer: to.get(),
             own: Arc::clone(&route.own),
             expect: Arc::clone(&route.expect),
             generation: route.generation,

@@ -34,16 +34,16 @@ pub struct TunnelIo {
     pub facts: TlsFacts,
 }
 
-/// Connects for a permitted connection: in its application's namespace, by whose routes and from
-/// whose addresses, and from the source and device, and with the mark and DSCP, that the application
-/// chose.
+/// Connects to `to` for a permitted connection: in its application's namespace, by whose routes and
+/// from whose addresses, and from the source and device, and with the mark and DSCP, that the
+/// application chose.
 pub(super) async fn connect(
     data: &DataPath,
     namespace: &Namespace,
     permit: &OutboundPermit,
+    to: UpstreamAddr,
     bind: Option<IpAddr>,
 ) -> Result<(TcpStream, LocalAddr), Refusal> {
-    let to = UpstreamAddr::new(permit.destination.get());
     let failed = |doing: &str, error: io::Error| {
         Refusal::new(Reason::ConnectFailed, format!("{doing} for {to}: {error}"))
     };

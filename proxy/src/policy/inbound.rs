@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
 
-use super::PolicyError;
+use super::{PolicyError, claim};
 use crate::{
     addr::{ClientAddr, LocalAddr, OriginalDst},
     config::{Config, InboundRule, Select, SourceMode, Wire},
@@ -172,22 +172,9 @@ impl InboundRoute {
                 format!("{peer} claimed the IPv6 source {source} for an IPv4 application"),
             ));
         }
-        // Before anything that may grant it: no grant and no address of a tunnel makes a remote
-        // client local. No TCP connection has the port 0 either.
-        let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
-        let never = ip.is_loopback() || ip.is_multicast() || ip.is_unspecified() || broadcast;
-        let granted = ip == from.ip().to_canonical()
-            || peer
-                .spiffe
-                .as_ref()
-                .and_then(|id| self.may_claim.get(id))
-                .is_some_and(|nets| nets.iter().any(|net| net.contains(&ip)));
-        if never || !granted || source.port() == 0 || own_addresses(ip) {
-            return Err(Refusal::new(
-                Reason::SourceNotGranted,
-                format!("{peer} at {from} claimed to speak for {source}"),
-            ));
-        }
+        let granted = peer.spiffe.as_ref().and_then(|id| self.may_claim.get(id));
+        let granted = granted.map(Vec::as_slice).unwrap_or_default();
+        claim::believe(peer, from, source, granted, own_addresses)?;
         Ok(permit(source, destination))
     }
 }

@@ -1,22 +1,80 @@
 //! Permits for connections that applications of this host make.
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::SystemTime};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
 
 use sidetrack_abi::{Redirected, flow::FLAG_BOUND_SOURCE};
 
-use crate::{addr::OriginalDst, config::Wire, identity::Expected, tls::client::Originator};
+use super::PolicyError;
+use crate::{
+    addr::OriginalDst,
+    config::{Mtls, Wire},
+    identity::Expected,
+    tls::{client::Originator, material::Material},
+};
 
 /// How a permitted connection goes on.
 #[derive(Clone)]
 pub enum Route {
-    /// In mutual TLS to the same address and port.
+    /// In mutual TLS, to the same address and port or to a gateway.
     Mtls(Arc<MtlsRoute>),
     /// As it is.
     Passthrough,
 }
 
+/// Where the TLS connections of a rule go.
+pub enum Towards {
+    /// Where the application wanted to go.
+    Destination,
+    /// To a gateway, which connects to that.
+    Gateway(Gateways),
+}
+
+/// The addresses of a gateway: one is used for as long as it answers, then the next.
+pub struct Gateways {
+    addresses: Vec<SocketAddr>,
+    answering: AtomicUsize,
+}
+
+impl Gateways {
+    pub(super) fn new(addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            addresses,
+            answering: AtomicUsize::new(0),
+        }
+    }
+
+    /// Those that can be reached from `source`, which has an address family, beginning with the one
+    /// that answered last.
+    pub fn in_turn(&self, source: Option<IpAddr>) -> impl Iterator<Item = SocketAddr> {
+        let (before, from) = self
+            .addresses
+            .split_at_checked(self.answering.load(Ordering::Relaxed))
+            .unwrap_or_default();
+        let reachable =
+            move |at: &&SocketAddr| source.is_none_or(|source| source.is_ipv4() == at.is_ipv4());
+        from.iter().chain(before).filter(reachable).copied()
+    }
+
+    /// This one answers.
+    pub fn answers(&self, at: SocketAddr) {
+        if let Some(index) = self.addresses.iter().position(|address| *address == at) {
+            self.answering.store(index, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What an mTLS rule needs for each connection.
 pub struct MtlsRoute {
+    /// Where they go.
+    pub towards: Towards,
     /// Makes its TLS connections.
     pub originator: Originator,
     /// Framed or plain.
@@ -29,6 +87,46 @@ pub struct MtlsRoute {
     pub expect: Arc<[Expected]>,
     /// Generation of policy and trust: tunnels of another are not used.
     pub generation: u64,
+}
+
+impl MtlsRoute {
+    pub(super) fn build(
+        rule: &str,
+        mtls: &Mtls,
+        towards: Towards,
+        material: &Material,
+        generation: u32,
+    ) -> Result<Self, PolicyError> {
+        let own =
+            material
+                .identities
+                .get(&mtls.identity)
+                .ok_or_else(|| PolicyError::NoIdentity {
+                    rule: rule.to_owned(),
+                    identity: mtls.identity.clone(),
+                })?;
+        let expect = mtls.expect.clone().into();
+        let originator = Originator::new(
+            own,
+            &material.trust,
+            Arc::clone(&expect),
+            mtls.wire,
+            mtls.server_name.clone(),
+        )
+        .map_err(|source| PolicyError::Outbound {
+            rule: rule.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            towards,
+            originator,
+            wire: mtls.wire,
+            own: Arc::clone(&own.label),
+            own_expires: own.not_after,
+            expect,
+            generation: u64::from(generation),
+        })
+    }
 }
 
 /// A connection that policy lets go on. Only [`super::Policy`] makes one.

@@ -18,23 +18,24 @@ use crate::config::{
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     Mtls,
+    Gateway,
     Passthrough,
     Redirect,
     Deny,
     Ignore,
-    Later,
 }
 
 const ACTIONS: [(&str, Action); 6] = [
     ("mtls", Action::Mtls),
+    ("gateway", Action::Gateway),
     ("passthrough", Action::Passthrough),
     ("deny", Action::Deny),
     ("ignore", Action::Ignore),
     ("redirect", Action::Redirect),
-    ("gateway", Action::Later),
 ];
 
-const WRITE: &str = "write \"mtls\", \"passthrough\", \"redirect\", \"deny\" or \"ignore\"";
+const WRITE: &str =
+    "write \"mtls\", \"gateway\", \"passthrough\", \"redirect\", \"deny\" or \"ignore\"";
 
 /// What connect() may fail with. None of these makes an application wait for an event that
 /// never comes, as EINPROGRESS or EINTR would.
@@ -102,20 +103,12 @@ fn rule<'a>(
     only_with(problems, key, file, kind);
     let action = match kind {
         Action::Mtls => mtls(problems, key, file).map(OutboundAction::Mtls),
+        Action::Gateway => gateway(problems, key, file),
         Action::Passthrough => Some(OutboundAction::Passthrough),
         Action::Redirect => references::proxy(problems, key, file.proxy.as_deref())
             .map(|proxy| OutboundAction::Redirect { proxy }),
         Action::Deny => Some(deny(problems, key, file)),
         Action::Ignore => Some(OutboundAction::Ignore),
-        Action::Later => {
-            problems.bad(
-                &action_key,
-                action,
-                "this version does not have this action yet; a later one brings it",
-                WRITE,
-            );
-            None
-        }
     };
     let fail = fail_mode(problems, key, file, kind);
     Some(OutboundRule {
@@ -171,6 +164,16 @@ fn mtls(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<Mtl
     })
 }
 
+fn gateway(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<OutboundAction> {
+    references::any_trust(problems, key, "it verifies the gateway");
+    let identity = references::identity(problems, key, file.identity.as_deref());
+    let upstream = references::upstream(problems, key, file.gateway.as_deref());
+    Some(OutboundAction::Gateway {
+        upstream: upstream?,
+        identity: identity?,
+    })
+}
+
 /// EPERM by default: it is what the kernel itself gives when a program refuses a connect, so
 /// it is the same on kernels before 5.18, where a program cannot choose.
 fn deny(problems: &mut Problems, key: &str, file: &file::Outbound) -> OutboundAction {
@@ -197,7 +200,7 @@ fn fail_mode(
         .as_deref()
         .and_then(|text| values::word(problems, &key, text, &MODES))
         .unwrap_or(FailMode::Block);
-    if action == Action::Mtls && mode == FailMode::Pass {
+    if matches!(action, Action::Mtls | Action::Gateway) && mode == FailMode::Pass {
         problems.bad(
             &key,
             "pass",
@@ -210,23 +213,29 @@ fn fail_mode(
 
 /// Keys that would have no effect are mistakes: whoever wrote them expects one.
 fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: Action) {
-    use Action::{Deny, Later, Mtls, Passthrough, Redirect};
-    let keys: [(&str, bool, &str, &[Action]); 7] = [
+    use Action::{Deny, Gateway, Mtls, Passthrough, Redirect};
+    let keys: [(&str, bool, &str, &[Action]); 8] = [
         ("wire", file.wire.is_some(), "mtls", &[Mtls]),
-        ("identity", file.identity.is_some(), "mtls", &[Mtls]),
+        (
+            "identity",
+            file.identity.is_some(),
+            "mtls or gateway",
+            &[Mtls, Gateway],
+        ),
         ("expect", file.expect.is_some(), "mtls", &[Mtls]),
         ("server_name", file.server_name.is_some(), "mtls", &[Mtls]),
+        ("gateway", file.gateway.is_some(), "gateway", &[Gateway]),
         ("proxy", file.proxy.is_some(), "redirect", &[Redirect]),
         ("errno", file.errno.is_some(), "deny", &[Deny]),
         (
             "fail",
             file.fail.is_some(),
-            "mtls, passthrough or redirect",
-            &[Mtls, Passthrough, Redirect],
+            "mtls, gateway, passthrough or redirect",
+            &[Mtls, Gateway, Passthrough, Redirect],
         ),
     ];
     for (name, written, needed, with) in keys {
-        if written && action != Later && !with.contains(&action) {
+        if written && !with.contains(&action) {
             problems.missing(
                 &format!("{key}.{name}"),
                 format!("this has an effect only with action {needed}"),

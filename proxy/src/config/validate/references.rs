@@ -72,6 +72,21 @@ pub(super) fn proxy(problems: &mut Problems, key: &str, name: Option<&str>) -> O
     Some(name.into())
 }
 
+/// The upstream that a rule names as its gateway.
+pub(super) fn upstream(problems: &mut Problems, key: &str, name: Option<&str>) -> Option<String> {
+    let key = format!("{key}.gateway");
+    let Some(name) = name else {
+        problems.missing(
+            &key,
+            "the rule does not say which gateway connects in this host's place",
+            "name one: gateway = \"NAME\", with its addresses in [upstream.NAME]",
+        );
+        return None;
+    };
+    exists(problems, &key, "upstream", name);
+    Some(name.into())
+}
+
 /// TLS with client certificates verifies nobody without a bundle.
 pub(super) fn any_trust(problems: &mut Problems, key: &str, what_for: &str) {
     let mut from_trust = problems.lines.range("trust.".to_owned()..);

@@ -8,6 +8,7 @@ use crate::{
     identity::Expected,
 };
 
+mod gateway;
 mod proxies;
 mod refused;
 mod rules;

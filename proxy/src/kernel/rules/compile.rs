@@ -175,7 +175,7 @@ fn value(index: u32, rule: &OutboundRule, proxies: &[NamedProxy]) -> Rule {
         FailMode::Pass => FAIL_PASS,
     };
     let (action, operand) = match &rule.action {
-        OutboundAction::Mtls(_) => (ACTION_TLS, 0),
+        OutboundAction::Mtls(_) | OutboundAction::Gateway { .. } => (ACTION_TLS, 0),
         OutboundAction::Passthrough => (ACTION_PLAIN, 0),
         OutboundAction::Redirect { proxy } => {
             let number = proxies.iter().position(|named| named.name == *proxy);

@@ -39,6 +39,8 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
             filter: String::new(),
         },
         identities: Default::default(),
+        upstreams: Default::default(),
+        gateway: None,
         trust: Default::default(),
         selects: selects
             .iter()

@@ -163,19 +163,18 @@ fn a_later_version_of_the_format_is_the_only_error() {
 #[test]
 fn keys_of_later_versions_are_not_called_unknown() {
     let text = format!(
-        "{BASE}[upstream.edge]\naddresses = []\n[[listener]]\nname = \"x\"\n[gateway]\n[[egress]]\n\
-         [[outbound]]\nname = \"a\"\naction = \"gateway\"\ngateway = \"edge\"\ninspect = {{}}\n"
+        "{BASE}[[listener]]\nname = \"x\"\n\
+         [[outbound]]\nname = \"a\"\naction = \"ignore\"\ninspect = {{}}\n\
+         [gateway]\nlisten = \"0.0.0.0:15443\"\nidentity = \"web\"\n\
+         [[egress]]\nidentity = [\"any\"]\naction = \"allow\"\nnames = []\naddress = \"resolve\"\n"
     );
     let errors = errors(&text);
     let keys: Vec<_> = errors.iter().map(|error| error.key.as_str()).collect();
     let expected = [
-        "upstream",
         "listener",
-        "gateway",
-        "egress",
-        "outbound[0] \"a\".action",
-        "outbound[0] \"a\".gateway",
         "outbound[0] \"a\".inspect",
+        "egress[0].names",
+        "egress[0].address",
     ];
     assert_eq!(keys, expected);
     assert!(

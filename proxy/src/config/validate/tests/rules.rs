@@ -107,7 +107,7 @@ fn outbound_rules_that_cannot_be_used() {
         (
             "fail = \"pass\"",
             "fail",
-            "only with action mtls, passthrough or redirect",
+            "only with action mtls, gateway, passthrough or redirect",
         ),
         ("expect = [\"any\"]", "expect", "only with action mtls"),
     ] {

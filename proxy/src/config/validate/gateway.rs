@@ -1,0 +1,189 @@
+//! `[upstream.NAME]`, `[gateway]` and `[[egress]]`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::{join, references, values};
+use crate::config::{
+    EgressRule, Gateway, InboundRule, Upstream, errors::Problems, file, shape::rule_key,
+};
+
+/// All upstreams, without those that cannot be used.
+pub(super) fn upstreams(problems: &mut Problems, file: &file::File) -> BTreeMap<String, Upstream> {
+    let named: BTreeSet<&str> = file
+        .outbound
+        .iter()
+        .filter_map(|rule| rule.gateway.as_deref())
+        .collect();
+    let upstreams = file.upstream.iter().filter_map(|(name, written)| {
+        let key = join("upstream", name);
+        let fine = values::name(problems, &key, name);
+        if !named.contains(name.as_str()) {
+            problems.warn(&key, "no rule sends connections to this upstream");
+        }
+        let upstream = upstream(problems, &key, written)?;
+        fine.then(|| (name.clone(), upstream))
+    });
+    upstreams.collect()
+}
+
+fn upstream(problems: &mut Problems, key: &str, file: &file::Upstream) -> Option<Upstream> {
+    let addresses_key = format!("{key}.addresses");
+    if file.addresses.is_empty() {
+        problems.missing(
+            &addresses_key,
+            "it is not said where the upstream is",
+            "write addresses = [\"10.0.0.9:15443\"]",
+        );
+    }
+    let expect_key = format!("{key}.expect");
+    if file.expect.is_empty() {
+        problems.missing(
+            &expect_key,
+            "an upstream must say whom it expects, or anybody with a certificate could answer",
+            "name SPIFFE IDs or DNS names, or \"ip-san\" for the address that was dialled",
+        );
+    }
+    let addresses: Vec<SocketAddr> = file
+        .addresses
+        .iter()
+        .enumerate()
+        .filter_map(|(index, text)| {
+            let key = format!("{addresses_key}[{index}]");
+            let at = address(problems, &key, text)?;
+            if at.ip().is_unspecified() || at.ip().is_multicast() {
+                problems.bad(
+                    &key,
+                    text,
+                    "nobody can be reached there",
+                    "write the address at which the upstream listens for others",
+                );
+                return None;
+            }
+            Some(at)
+        })
+        .collect();
+    let expect = values::expected(problems, &expect_key, &file.expect);
+    (!addresses.is_empty() && !expect.is_empty()).then_some(Upstream { addresses, expect })
+}
+
+fn address(problems: &mut Problems, key: &str, text: &str) -> Option<SocketAddr> {
+    const FIX: &str = "write \"10.0.0.9:15443\" or \"[2001:db8::9]:15443\"";
+    match text.parse::<SocketAddr>() {
+        Err(_) => problems.bad(key, text, "this is not an address and a port", FIX),
+        Ok(at) if at.port() == 0 => problems.bad(key, text, "nobody can connect to port 0", FIX),
+        Ok(at) => return Some(SocketAddr::new(at.ip().to_canonical(), at.port())),
+    }
+    None
+}
+
+/// This host as a gateway, with what may be reached through it.
+pub(super) fn gateway(
+    problems: &mut Problems,
+    file: &file::File,
+    inbound: &[InboundRule],
+) -> Option<Gateway> {
+    let egress = egress(problems, &file.egress);
+    let Some(written) = &file.gateway else {
+        if !file.egress.is_empty() {
+            problems.missing(
+                "egress",
+                "these rules are for what peers reach through this host, which is no gateway",
+                "add [gateway] with listen and identity, or leave [[egress]] out",
+            );
+        }
+        return None;
+    };
+    references::any_trust(problems, "gateway", "it verifies the peers");
+    let identity = references::identity(problems, "gateway", written.identity.as_deref());
+    if file.egress.is_empty() {
+        problems.missing(
+            "gateway",
+            "no [[egress]] rule lets anybody through",
+            "add one with identity, and to or ports, and action = \"allow\"",
+        );
+    }
+    let Some(listen) = &written.listen else {
+        problems.missing(
+            "gateway.listen",
+            "it is not said where peers connect",
+            "write listen = \"0.0.0.0:15443\"",
+        );
+        return None;
+    };
+    let listen_at = address(problems, "gateway.listen", listen)?;
+    for rule in inbound {
+        if rule
+            .ports
+            .iter()
+            .any(|ports| ports.contains(&listen_at.port()))
+        {
+            problems.bad(
+                "gateway.listen",
+                listen,
+                format!(
+                    "the inbound rule {:?} takes this port from the gateway",
+                    rule.name
+                ),
+                "give the gateway a port that no inbound rule names",
+            );
+        }
+    }
+    Some(Gateway {
+        listen: listen_at,
+        identity: identity?,
+        egress,
+    })
+}
+
+fn egress(problems: &mut Problems, file: &[file::Egress]) -> Vec<EgressRule> {
+    let mut names = BTreeSet::new();
+    let rules = file.iter().enumerate().filter_map(|(index, written)| {
+        let key = rule_key("egress", index, written.name.as_deref());
+        let default = format!("egress-{}", index + 1);
+        let name = written.name.as_deref().unwrap_or(&default);
+        let name = references::rule_name(problems, &key, Some(name), &mut names);
+        let identity_key = format!("{key}.identity");
+        if written.identity.is_empty() {
+            problems.missing(
+                &identity_key,
+                "the rule does not say whose connections it is about",
+                "name SPIFFE IDs or DNS names; \"any\" is everybody that a bundle verifies",
+            );
+        }
+        let identity = values::expected(problems, &identity_key, &written.identity);
+        let to = if written.to.is_empty() {
+            vec![Ipv4Net::default().into(), Ipv6Net::default().into()]
+        } else {
+            values::prefixes(problems, &format!("{key}.to"), &written.to)
+        };
+        let ports = if written.ports.is_empty() {
+            vec![1..=u16::MAX]
+        } else {
+            values::ports(problems, &format!("{key}.ports"), &written.ports)
+        };
+        const ACTIONS: [(&str, bool); 2] = [("allow", true), ("deny", false)];
+        let action_key = format!("{key}.action");
+        let Some(action) = &written.action else {
+            problems.missing(
+                &action_key,
+                "the rule does not say what happens",
+                "write \"allow\" or \"deny\"",
+            );
+            return None;
+        };
+        let allow = values::word(problems, &action_key, action, &ACTIONS)?;
+        Some(EgressRule {
+            name: name?,
+            identity,
+            to,
+            ports,
+            allow,
+        })
+    });
+    rules.collect()
+}
