@@ -1,7 +1,7 @@
 //! Network namespaces beside the daemon's own: what containers live in.
 
 use harness::{
-    Daemon, Flaw, World,
+    Capture, Daemon, Flaw, Record, World,
     cgroup::Cgroup,
     daemon::Setup,
     peer::{Server, binary, parse},
@@ -10,7 +10,13 @@ use harness::{
 };
 use serde_json::Value;
 
+mod found;
+mod life;
+mod passed;
+
 const PORTS: &str = rules::PORTS;
+
+const SECRET: &str = "what-only-the-far-end-may-read";
 
 /// A namespace with a world of its own around it, in which all have the addresses that everybody
 /// else's worlds have, and a cgroup below that of the daemon.
@@ -63,10 +69,9 @@ impl Container {
     fn hello(&self, word: &str) -> Result<Value, String> {
         let connect = format!("connect={}", self.world.b.at(7000));
         let said = self.script(&[&connect, &format!("send={word}"), "line"]);
-        let last = said.last().expect("a step ran");
-        match last["errno"].as_str() {
+        match said.iter().find_map(|step| step["errno"].as_str()) {
             Some(errno) => Err(errno.to_owned()),
-            None => Ok(last["ok"].clone()),
+            None => Ok(said.last().expect("a step ran")["ok"].clone()),
         }
     }
 }
@@ -138,10 +143,14 @@ fn two_namespaces_with_the_same_addresses_reach_each_its_own_with_its_own_identi
     let (blue, green) = (&stage.blue, &stage.green);
     let paths = ["host".to_owned(), blue.path(), green.path()];
     let daemon = stage.setup().netns(paths).start();
-    for round in 0..3 {
-        let [sees_blue, sees_green] =
-            [blue, green].map(|container| container.hello("hello").expect("is served"));
-        println!("{round}: {sees_blue} {sees_green}");
+    let captures = [blue, green].map(|container| Capture::start(&container.world.a));
+    for _ in 0..3 {
+        for container in [blue, green] {
+            container.hello(SECRET).expect("is served");
+        }
+    }
+    for capture in captures {
+        capture.stop().expect_encrypted(SECRET);
     }
     let records = daemon.wait_records(6);
     for (record, rule) in records.iter().zip(["blue", "green"].iter().cycle()) {
@@ -150,9 +159,25 @@ fn two_namespaces_with_the_same_addresses_reach_each_its_own_with_its_own_identi
         let theirs = if *rule == "blue" { 'b' } else { 'c' };
         assert_eq!(record.own_identity(), spiffe(ours), "{record}");
         assert_eq!(record.peer_identity(), spiffe(theirs), "{record}");
+        assert!(record.source().starts_with("10.88.0.1:"), "{record}");
     }
+    let carriages: Vec<&str> = records.iter().map(Record::carriage).collect();
+    assert_eq!(
+        carriages,
+        [
+            "tunnel-new",
+            "tunnel-new",
+            "tunnel-reused",
+            "tunnel-reused",
+            "tunnel-reused",
+            "tunnel-reused"
+        ],
+        "each has a tunnel of its own"
+    );
     for container in [blue, green] {
         assert_eq!(container.far.wait_records(3).len(), 3);
+        let served = wait_state(&daemon, &container.path(), "serving");
+        let of_it = |record: &&Record| record.netns() == served["netns"].as_u64();
+        assert_eq!(records.iter().filter(of_it).count(), 3, "{served}");
     }
-    wait_state(&daemon, &blue.path(), "serving");
 }

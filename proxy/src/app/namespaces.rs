@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ use crate::{
 mod follow;
 mod known;
 mod report;
+mod serving;
 
 pub(super) use follow::{spawn, wants_any};
 use known::Known;
@@ -33,6 +34,9 @@ pub use report::NamespaceReport;
 
 /// Those that get listeners: whoever may make namespaces is not to fill the registry.
 const MOST: usize = sidetrack_abi::names::NAMESPACE_ENTRIES;
+
+/// Between two searches through all processes: whoever makes a namespace, connects and ends causes one.
+const BETWEEN_SEARCHES: Duration = Duration::from_millis(200);
 
 /// What serving a namespace takes.
 #[derive(Clone, Copy)]
@@ -53,6 +57,9 @@ pub(super) struct Namespaces {
 struct State {
     sources: Vec<Source>,
     known: HashMap<u64, Known>,
+    /// Cookies of those in which somebody connected who is not there any more.
+    missed: HashSet<u64>,
+    searched: Option<Instant>,
     /// Entries of the configuration for which there is no namespace, and why.
     absent: BTreeMap<String, String>,
     /// Namespaces that nobody uses any more, and when what is left of them is cut off.
@@ -62,12 +69,13 @@ struct State {
 impl Namespaces {
     /// Those that `sources` name, none of which has been looked for yet.
     pub(super) fn new(sources: &[NetnsSource], mount: PathBuf) -> Self {
-        let mut state = State::default();
-        state.sources = sources.iter().cloned().map(Source::new).collect();
         Self {
             mount,
             selected: sources.contains(&NetnsSource::Selected),
-            state: Mutex::new(state),
+            state: Mutex::new(State {
+                sources: sources.iter().cloned().map(Source::new).collect(),
+                ..State::default()
+            }),
         }
     }
 
@@ -78,22 +86,7 @@ impl Namespaces {
         if !self.selected || before.is_empty() {
             return;
         }
-        let own = &means.data.namespace;
-        let mut state = self.state.lock();
-        for (id, witness) in users::all() {
-            if id == own.id() || state.knows(id) {
-                continue;
-            }
-            match Namespace::open(witness.path(), own) {
-                Ok(namespace) if before.contains(&namespace.cookie()) => {
-                    let found = witness.path().display().to_string();
-                    state.add(means, namespace, found, witness);
-                }
-                // Of another kind, or nobody's whom a rule is for.
-                Ok(_) | Err(NamespaceError::Enter { .. } | NamespaceError::NotOne(_)) => {}
-                Err(error) => tracing::debug!(%error, "looking for namespaces of before"),
-            }
-        }
+        self.state.lock().search(means, before);
     }
 
     /// Serves what is named and is there.
@@ -131,21 +124,23 @@ impl Namespaces {
                         let found = format!("selected, process {pid}");
                         state.add(means, namespace, found, Witness::at(path));
                     }
-                    // Its number is another's, or it went elsewhere. Whoever stays connects again.
-                    Ok(_) => tracing::debug!(cookie, pid, "who connected is not there any more"),
-                    Err(error) => tracing::debug!(cookie, %error, "looking for a namespace"),
+                    // It has ended, but others may be there.
+                    Ok(_) | Err(_) => {
+                        state.missed.insert(cookie);
+                    }
                 }
             }
         }
     }
 
-    /// Tries those again that could not be served, if it is time. When the next one is due.
+    /// Tries those again that could not be served or found, if it is time. When the next one is due.
     pub(super) fn try_again(&self, means: Means<'_>) -> Option<Instant> {
         let mut state = self.state.lock();
-        state
-            .known
-            .values_mut()
+        let searched = state.search_missed(means);
+        let known = state.known.values_mut();
+        known
             .filter_map(|known| known.try_again(means))
+            .chain(searched)
             .min()
     }
 
@@ -189,13 +184,49 @@ impl Namespaces {
     }
 
     /// Ends all accept loops; those that the caller waits for.
-    pub(super) fn stop(&self) -> Vec<JoinSet<()>> {
+    pub(super) fn stop(&self, heartbeat: &Heartbeat) -> Vec<JoinSet<()>> {
         let mut state = self.state.lock();
-        state.known.values_mut().filter_map(Known::stop).collect()
+        let known = state.known.values_mut();
+        known.filter_map(|known| known.stop(heartbeat)).collect()
     }
 }
 
 impl State {
+    /// Looks for those of which no process was left that had connected. When it is time, if it is
+    /// not yet.
+    fn search_missed(&mut self, means: Means<'_>) -> Option<Instant> {
+        if self.missed.is_empty() {
+            return None;
+        }
+        let due = self.searched.map(|last| last + BETWEEN_SEARCHES);
+        if let Some(due) = due.filter(|due| Instant::now() < *due) {
+            return Some(due);
+        }
+        let missed = std::mem::take(&mut self.missed);
+        self.search(means, &missed);
+        self.searched = Some(Instant::now());
+        None
+    }
+
+    /// Serves those of `cookies` that anybody uses.
+    fn search(&mut self, means: Means<'_>, cookies: &HashSet<u64>) {
+        let own = &means.data.namespace;
+        for (id, witness) in users::all() {
+            if id == own.id() || self.knows(id) {
+                continue;
+            }
+            match Namespace::open(witness.path(), own) {
+                Ok(namespace) if cookies.contains(&namespace.cookie()) => {
+                    let found = format!("selected, at {}", witness.path().display());
+                    self.add(means, namespace, found, witness);
+                }
+                // Of another kind, or nobody's whom a rule is for.
+                Ok(_) | Err(NamespaceError::Enter { .. } | NamespaceError::NotOne(_)) => {}
+                Err(error) => tracing::debug!(%error, "searching for network namespaces"),
+            }
+        }
+    }
+
     fn knows(&self, id: Id) -> bool {
         self.known.values().any(|known| known.id() == id)
     }

@@ -23,14 +23,19 @@ pub struct Facts {
     pub own: Vec<IpAddr>,
     /// Where its routes lead, with the source address there.
     pub sources: Vec<(IpNet, IpAddr)>,
+    /// Whether a loopback interface is up. The address of IPv4 can be bound without one, and not
+    /// connected to.
+    pub has_loopback: bool,
     mptcp: bool,
 }
 
 impl Facts {
     /// Those of the namespace that this thread is in.
     pub fn of_this_thread() -> Result<Self, KernelError> {
+        let (own, has_loopback) = interfaces()?;
         Ok(Self {
-            own: own_addresses()?,
+            own,
+            has_loopback,
             sources: routed_sources(),
             mptcp: has_mptcp(),
         })
@@ -47,8 +52,8 @@ impl Facts {
     }
 }
 
-/// Addresses of all interfaces of this thread's network namespace.
-fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
+/// Addresses of all interfaces of this thread's network namespace, and whether one of them leads back.
+fn interfaces() -> Result<(Vec<IpAddr>, bool), KernelError> {
     let interfaces = getifaddrs().map_err(|error| {
         KernelError::new(
             "listing this host's addresses",
@@ -56,9 +61,11 @@ fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
             error,
         )
     })?;
+    let mut has_loopback = false;
     let mut own: Vec<IpAddr> = interfaces
         .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
         .filter_map(|interface| {
+            has_loopback |= interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
             let address = interface.address?;
             if let Some(v4) = address.as_sockaddr_in() {
                 Some(IpAddr::V4(v4.ip()))
@@ -69,7 +76,7 @@ fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
         .collect();
     own.sort();
     own.dedup();
-    Ok(own)
+    Ok((own, has_loopback))
 }
 
 /// For each route of the main table of this thread's namespace, the source address that the kernel

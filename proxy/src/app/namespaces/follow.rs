@@ -75,7 +75,7 @@ async fn follow(app: Weak<App>, asked: Asked, mut stopped: watch::Receiver<bool>
     let Some(app) = app.upgrade() else {
         return;
     };
-    for mut loops in app.namespaces.stop() {
+    for mut loops in app.namespaces.stop(&app.heartbeat) {
         while loops.join_next().await.is_some() {}
     }
 }
