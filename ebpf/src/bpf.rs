@@ -11,10 +11,12 @@
 //! app getsockname()    sockname    the routed source address
 //! ```
 //!
-//! Only UAPI contexts and helpers are used, no kernel structure is read: no relocation is needed.
+//! Only UAPI contexts and helpers are used, so that no relocation is needed. The one thing that is
+//! read of kernel structures, in `kernels`, is where the loader says.
 
 mod connect;
 mod ctx;
+mod kernels;
 mod lookup;
 mod maps;
 mod peername;

@@ -26,6 +26,9 @@ macro_rules! counters {
 counters! {
     /// connect() sent to a listener of ours.
     Redirected = "redirected",
+    /// connect() of the daemon's own canary, or of another task to the same place, sent to a
+    /// listener of ours.
+    Canary = "canary",
     /// connect() sent to the listener of somebody else's proxy.
     RedirectedToProxy = "redirected_to_proxy",
     /// connect() of such a proxy itself, under a rule that redirects: direct.
@@ -50,6 +53,10 @@ counters! {
     DeviceBound = "device_bound",
     /// connect() of another protocol than TCP to a destination that a rule governs.
     OtherProtocol = "other_protocol",
+    /// connect() of the kernel's own (NFS, SMB, Ceph), direct.
+    KernelPassed = "kernel_passed",
+    /// connect() of the kernel's own, refused.
+    KernelBlocked = "kernel_blocked",
     /// A rule said to leave it alone.
     Ignored = "ignored",
     /// A flow was noted for the proxy's accept.

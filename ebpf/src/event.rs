@@ -18,6 +18,8 @@ pub const EVENT_NO_PROXY: u32 = 6;
 /// No refusal: a connect() went direct because its network namespace has no listeners. Told only
 /// where that may give it some, see [`crate::settings::SETTING_TELL_NAMESPACES`].
 pub const EVENT_NAMESPACE_PASSED: u32 = 7;
+/// A connect() of the kernel's own was refused: it is never redirected, and its rule is no plain one.
+pub const EVENT_KERNEL_CLIENT: u32 = 8;
 
 /// A connection that the kernel refused; user space writes its record.
 #[repr(C)]

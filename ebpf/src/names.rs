@@ -124,6 +124,12 @@ pub mod global {
     pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
     /// `u32`: 1 if a program may choose the errno of a failed connect(), by `bpf_set_retval`.
     pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
+    /// `u32`: byte of `sk_kern_sock` in `struct sock`; 0 if it is not known.
+    pub const KERN_SOCK_BYTE: &str = "KERN_SOCK_BYTE";
+    /// `u32`: its bit in that byte.
+    pub const KERN_SOCK_BIT: &str = "KERN_SOCK_BIT";
+    /// `u32`: byte of `is_mptcp` in `struct tcp_sock`; 0 if the kernel has no MPTCP.
+    pub const IS_MPTCP_BYTE: &str = "IS_MPTCP_BYTE";
 }
 
 /// Handshakes to the proxy in flight: longer than any accept queue, times the listeners.

@@ -6,8 +6,8 @@
 //! 1. the task's cgroup and user give a *selection class*: the set of selections it is in, or,
 //!    while its cgroup is not known yet, the sets that it could be in;
 //! 2. the destination's longest configured prefix gives a *destination class*;
-//! 3. (destination class, selection class, port) gives the rule, by a trie whose ports are
-//!    prefixes of 16 bits, so that a range is a handful of entries.
+//! 3. (destination class, selection class, protocol, port) gives the rule, by a trie whose ports
+//!    are prefixes of 16 bits, so that a range is a handful of entries.
 //!
 //! The rule of a destination class already takes shorter prefixes into account: where no rule of
 //! the longest prefix matches port and selection, the next shorter one's does.
@@ -44,6 +44,10 @@ pub struct CgroupClass {
 /// have are not decided alike: the strictest of their rules, until user space finds the true one.
 pub const RULE_UNCLASSIFIED: u32 = u32::MAX;
 
+/// [`Rule::index`] of the daemon's own canary: a connection to port 0 of the loopback address, at
+/// which nobody can listen, so that it goes nowhere unless it is redirected.
+pub const RULE_CANARY: u32 = u32::MAX - 1;
+
 /// Key of the table of user classes: the class of a cgroup and a user id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -70,37 +74,42 @@ pub struct RuleKey {
     pub destination: u32,
     /// Selection class.
     pub selection: u32,
+    /// `PROTOCOL_*`.
+    pub protocol: u16,
     /// Destination port.
     pub port: u16,
-    /// Zero.
-    pub zero: u16,
 }
 
 const _: () = assert!(size_of::<RuleKey>() == 12);
 
 impl RuleKey {
     /// Bits before the port.
-    pub const PORT_OFFSET: u32 = 64;
+    pub const PORT_OFFSET: u32 = 80;
     /// Bits of a key that names one port.
     pub const BITS: u32 = 96;
 
-    /// A key for `port` in network order; the classes in host order.
+    /// A key for `port` in network order; all else in host order.
     #[inline(always)]
-    pub const fn new(destination: u32, selection: u32, port_be: u16) -> Self {
+    pub const fn new(destination: u32, selection: u32, protocol: u16, port_be: u16) -> Self {
         Self {
             destination: destination.to_be(),
             selection: selection.to_be(),
+            protocol: protocol.to_be(),
             port: port_be,
-            zero: 0,
         }
     }
 }
 
-/// Leave the connection alone and count nothing.
+/// `IPPROTO_TCP`
+pub const PROTOCOL_TCP: u16 = 6;
+/// `IPPROTO_UDP`
+pub const PROTOCOL_UDP: u16 = 17;
+
+/// Leave it alone.
 pub const ACTION_IGNORE: u8 = 0;
-/// connect() fails.
+/// connect() fails, and so does sending a datagram.
 pub const ACTION_DENY: u8 = 1;
-/// To our proxy, which relays it as it is.
+/// To our proxy, which relays it as it is; datagrams go their way.
 pub const ACTION_PLAIN: u8 = 2;
 /// To our proxy, which makes TLS of it: it must not go on as it is by any other way.
 pub const ACTION_TLS: u8 = 3;
@@ -112,11 +121,14 @@ pub const FAIL_BLOCK: u8 = 0;
 /// Without a listener, the connection goes direct.
 pub const FAIL_PASS: u8 = 1;
 
+/// Errno of a denial for which no rule chose one: EPERM, which the kernel gives by itself.
+pub const DENIED: u16 = 1;
+
 /// Value of the rule trie.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Rule {
-    /// Index in the configuration, or [`RULE_UNCLASSIFIED`].
+    /// Index in the configuration, [`RULE_UNCLASSIFIED`] or [`RULE_CANARY`].
     pub index: u32,
     /// `ACTION_*`.
     pub action: u8,

@@ -20,20 +20,18 @@ use tokio::{
 };
 
 use crate::{
+    canary::{Canaries, Sung},
     config::Config,
-    control::ports::{InboundPort, inbound_ports},
     data::{DataPath, Parts},
     gateway,
-    inbound::{
-        self,
-        owners::{Owners, selected_paths},
-    },
+    inbound::{self, owners::Owners},
     kernel::{
-        Facts, KernelError, Left, LoadError, Pins, Redirector,
+        Facts, Family, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
-        cgroup::whose::Finder,
+        cgroup::{self, whose::Finder},
+        effective::Proof,
         hop::HopRoutes,
-        listening::{self, Mend, Suspects},
+        listening::Suspects,
         rules::Scope,
     },
     netns::Namespace,
@@ -44,13 +42,16 @@ use crate::{
 mod heartbeat;
 mod housekeeping;
 mod listeners;
+mod listening;
 mod namespaces;
 pub mod reload;
+pub mod uncovered;
 
 use heartbeat::Heartbeat;
 use listeners::Listeners;
 pub use namespaces::NamespaceReport;
 use namespaces::Namespaces;
+use uncovered::Past;
 
 /// How long connects that were redirected just before a drain may take to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(50);
@@ -158,6 +159,8 @@ pub struct App {
     heartbeat: Heartbeat,
     hop: Option<HopRoutes>,
     namespaces: Namespaces,
+    past: Past,
+    canaries: Canaries,
 }
 
 impl App {
@@ -187,6 +190,7 @@ impl App {
             exempt_by_socket: plan.proxy.id == 0,
         }));
         let listeners = Listeners::bind(config.intercept.listeners)?;
+        let past = Past::of(listeners.addresses().map_err(StartError::Listen)?);
         let gateway = match &config.gateway {
             Some(gateway) => Some(listeners::at(gateway.listen)?),
             None => None,
@@ -208,9 +212,14 @@ impl App {
                 turn,
             ));
         }
+        let canaries = Canaries::new(
+            plan.governed.clone(),
+            cgroup::canary_name(&config.daemon.instance),
+        );
         let app = Arc::new(Self {
             namespaces: Namespaces::new(&config.intercept.netns, plan.mount.clone()),
             hop,
+            canaries,
             data,
             redirector,
             since: Instant::now(),
@@ -224,6 +233,7 @@ impl App {
             generations: reload::Generations::after(policy.generation),
             suspects: Mutex::default(),
             heartbeat,
+            past,
         });
         app.refresh_addresses()?;
         let before = app.redirector.namespaces_of_before()?;
@@ -246,6 +256,11 @@ impl App {
         app.redirector.will_leave(plan.left);
         if let Some(hop) = &app.hop {
             hop.stay();
+        }
+        if app.scope == Scope::Selections
+            && let Err(error) = app.meet_existing()
+        {
+            tracing::warn!(%error, "looking for connections that were there before");
         }
         Ok(app)
     }
@@ -317,46 +332,22 @@ impl App {
         }
     }
 
-    /// Counts who listens, before the programs are there to do it.
-    fn count_listeners(&self) -> Result<(), KernelError> {
-        self.take_in_listeners(Mend::AtOnce)
+    /// Sends a canary through the redirect, and waits for it.
+    pub fn send_canary(&self) -> Sung {
+        let with_ipv6 = self.redirector.is_listening(Family::V6);
+        self.canaries.send(&self.data.canary, with_ipv6)
     }
 
-    /// Looks at who listens, for sk_lookup and for rules that say who may.
-    fn look_at_listeners(&self) -> Result<(), KernelError> {
-        // Held from before the kernel's list is read: two passes at once could confirm each
-        // other by what both read too early.
-        let mut suspects = self.suspects.lock();
-        self.take_in_listeners(Mend::SeenTwice(&mut suspects))
-    }
-
-    /// Mends now what is wrong now, without a second to wait between the two passes.
-    fn look_twice_at_listeners(&self) -> Result<(), KernelError> {
-        self.look_at_listeners()?;
-        self.look_at_listeners()
-    }
-
-    fn take_in_listeners(&self, mend: Mend<'_>) -> Result<(), KernelError> {
-        let sockets = listening::sockets()?;
-        let governed = self.governed_ids();
-        self.redirector
-            .reconcile_listening(&sockets, governed.as_ref(), mend)?;
-        let policy = self.data.policy.load();
-        self.data
-            .owners
-            .update(&sockets, selected_paths(&policy.config));
-        Ok(())
-    }
-
-    /// The ports of the inbound rules on which something listens; none if the kernel's list
-    /// cannot be read, which the log then says.
-    pub fn inbound_ports(&self) -> Vec<InboundPort> {
-        let sockets = listening::sockets().unwrap_or_else(|error| {
-            tracing::warn!(%error, "looking at inbound ports");
-            Vec::new()
-        });
-        let policy = self.data.policy.load();
-        inbound_ports(&policy.config, &sockets, self.governed_ids().as_ref())
+    /// What the kernel says, also at the cgroups that rules name.
+    pub fn proof(&self) -> Proof {
+        let tables = self.redirector.tables();
+        let named = tables.cgroups.keys();
+        let below: Vec<PathBuf> = named
+            .map(|path| cgroup::folder(&self.mount, path))
+            .filter(|folder| *folder != self.governed && folder.starts_with(&self.governed))
+            .filter(|folder| folder.is_dir())
+            .collect();
+        self.redirector.proof(&below)
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

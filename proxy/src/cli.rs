@@ -14,6 +14,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    canary::{self, child::CanaryArgs},
     config::{ConfigErrors, Instance},
     control,
     kernel::pins::{self, PinName},
@@ -21,12 +22,14 @@ use crate::{
 
 pub mod certs;
 pub mod check;
+pub mod close;
 pub mod connections;
 pub mod detach;
 pub mod doctor;
 pub mod exec;
 pub mod guard;
 pub mod run;
+pub mod sockets;
 pub mod status;
 
 const EXIT_CODES: &str = "\
@@ -62,6 +65,10 @@ pub enum Command {
     Status(status::StatusArgs),
     /// List the connections that are relayed now.
     Connections(connections::ConnectionsArgs),
+    /// List the connections that go past the redirect, and why.
+    Sockets(sockets::SocketsArgs),
+    /// Close connections that go past the redirect: their applications connect again.
+    Close(close::CloseArgs),
     /// Show what this kernel and host have and lack, and the fix.
     Doctor(doctor::DoctorArgs),
     /// Make and inspect certificates: a small CA for people without one.
@@ -71,6 +78,9 @@ pub enum Command {
     /// The child of `exec`: enters the cgroup, drops privileges, becomes the command.
     #[command(hide = true)]
     ExecStage(exec::stage::ExecStageArgs),
+    /// The child of the daemon that connects through the redirect.
+    #[command(hide = true)]
+    Canary(CanaryArgs),
 }
 
 /// Which daemon a command is about.
@@ -84,35 +94,57 @@ pub struct InstanceArgs {
     pub runtime_dir: PathBuf,
 }
 
+/// What came of a question.
+pub enum Answer {
+    /// The daemon's answer.
+    Said(serde_json::Value),
+    /// No daemon of the instance runs, which is a failure for whoever needs one.
+    NotRunning(Failure),
+}
+
 impl InstanceArgs {
     /// Asks the daemon.
     ///
     /// # Errors
     /// There is none, or it does not answer.
     pub fn ask(&self, question: control::Question) -> Result<serde_json::Value, Failure> {
+        match self.ask_if_running(question)? {
+            Answer::Said(answer) => Ok(answer),
+            Answer::NotRunning(failure) => Err(failure),
+        }
+    }
+
+    /// Asks the daemon, if there is one.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn ask_if_running(&self, question: control::Question) -> Result<Answer, Failure> {
         let path = control::socket_path(&self.runtime_dir, &self.instance);
-        control::ask(&path, question).map_err(|error| {
-            let in_force = pins::is_in_force(&PinName::of(&self.instance));
-            let fix = match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if in_force => {
+        let error = match control::ask(&path, question) {
+            Ok(answer) => return Ok(Answer::Said(answer)),
+            Err(error) => error,
+        };
+        let failure = |fix| {
+            let doing = format!("asking the daemon at {}", path.display());
+            Failure::new(Exit::Failed, doing).because(&error).fix(fix)
+        };
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                let in_force = pins::is_in_force(&PinName::of(&self.instance));
+                Ok(Answer::NotRunning(failure(if in_force {
                     "no daemon of this instance runs, but its rules are in force: each connection \
                      gets its rule's fail mode. Start one with `sidetrack run`, or remove the \
                      rules with `sidetrack detach`"
-                }
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                } else {
                     "no daemon of this instance runs; start one with `sidetrack run`, or name \
                      another with --instance and --runtime-dir"
-                }
-                io::ErrorKind::PermissionDenied => "run this as the user that runs the daemon",
-                _ => "look at the daemon's log",
-            };
-            Failure::new(
-                Exit::Failed,
-                format!("asking the daemon at {}", path.display()),
-            )
-            .because(&error)
-            .fix(fix)
-        })
+                })))
+            }
+            io::ErrorKind::PermissionDenied => {
+                Err(failure("run this as the user that runs the daemon"))
+            }
+            _ => Err(failure("look at the daemon's log")),
+        }
     }
 }
 
@@ -133,12 +165,15 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Status(args) => status::run(args),
             Command::Connections(args) => connections::run(args),
+            Command::Sockets(args) => sockets::run(args),
+            Command::Close(args) => close::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Certs(args) => certs::run(&args)
                 .map(|()| Exit::Done)
                 .map_err(|error| Failure::new(Exit::Failed, "certs").because(error.as_ref())),
             Command::Detach(args) => detach::run(args),
             Command::ExecStage(args) => exec::stage::become_command(args),
+            Command::Canary(args) => canary::child::connect(&args),
         }
     }
 }

@@ -14,10 +14,14 @@ use crate::identity::{Expected, SpiffeId, TrustDomain};
 
 pub mod errors;
 pub mod file;
+pub mod netns;
+mod protocol;
 mod shape;
 pub mod validate;
 
 pub use errors::{ConfigError, ConfigErrors};
+pub use netns::NetnsSource;
+pub use protocol::{Datagrams, Protocol, Protocols};
 
 /// A whole configuration, valid by itself. Files that it names are not read yet.
 #[derive(Clone, Debug)]
@@ -168,24 +172,23 @@ pub struct Intercept {
     pub cgroup: String,
     /// Where namespaces beside the daemon's own are found, in which connections are intercepted.
     pub netns: Vec<NetnsSource>,
-    /// Destinations that are never touched.
+    /// Destinations that are never touched, whatever rules say. Those of [`left_alone`] are not
+    /// among them: a rule can name them.
     pub exclude_to: Vec<IpNet>,
     /// Listener sockets for each address family: each carries as many connections as there are
     /// ephemeral ports (DESIGN decision 3).
     pub listeners: u32,
+    /// What becomes of connections that were there before the daemon.
+    pub existing: Existing,
 }
 
-/// An entry of `intercept.netns` beside `"host"`: where other network namespaces are found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NetnsSource {
-    /// The namespace that is at this path whenever one is.
-    Path(PathBuf),
-    /// That of a process.
-    Pid(u32),
-    /// Those of the processes in a cgroup and below it.
-    Cgroup(String),
-    /// Each from which somebody connected for whom a rule is.
-    Selected,
+/// Connections that are past the rules when a daemon starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// They go on.
+    Leave,
+    /// They are closed, so that their applications connect again and are redirected.
+    Close,
 }
 
 /// `[proxy.NAME]`: where it is listened for the connections of the host's applications.
@@ -245,6 +248,8 @@ pub struct OutboundRule {
     pub to: Vec<IpNet>,
     /// Destination ports.
     pub ports: Vec<RangeInclusive<u16>>,
+    /// Of which protocols.
+    pub protocols: Protocols,
     /// What happens.
     pub action: OutboundAction,
     /// When there is no proxy to redirect to.
@@ -357,6 +362,23 @@ pub enum SourceMode {
     ProxyProtocol,
 }
 
+/// Destinations that no rule is about unless a prefix of its lies in them: what stays on this host
+/// or this link, and what goes to many.
+pub fn left_alone() -> impl Iterator<Item = IpNet> {
+    const LEFT_ALONE: [&str; 9] = [
+        "127.0.0.0/8",
+        "::1/128",
+        "169.254.0.0/16",
+        "fe80::/10",
+        "224.0.0.0/4",
+        "ff00::/8",
+        "0.0.0.0/32",
+        "::/128",
+        "255.255.255.255/32",
+    ];
+    LEFT_ALONE.iter().filter_map(|text| text.parse().ok())
+}
+
 /// Ports as the file writes them, for messages.
 pub fn display_ports(ports: &[RangeInclusive<u16>]) -> String {
     ports
@@ -402,16 +424,5 @@ impl Instance {
 impl std::fmt::Display for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl std::fmt::Display for NetnsSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Path(path) => write!(f, "{}", path.display()),
-            Self::Pid(pid) => write!(f, "pid:{pid}"),
-            Self::Cgroup(path) => write!(f, "cgroup:{path}"),
-            Self::Selected => f.write_str("selected"),
-        }
     }
 }

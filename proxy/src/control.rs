@@ -18,9 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{app::App, config::Instance};
+use crate::{app::App, config::Instance, kernel::KernelError, uncovered::close::Which};
 
 pub mod lock;
+pub mod past;
 pub mod ports;
 pub mod status;
 
@@ -30,13 +31,17 @@ const LONGEST: u64 = 4096;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be asked.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum Question {
     /// What is attached, effective and counted.
     Status,
     /// The live connections.
     Connections,
+    /// The sockets past the redirect.
+    Sockets,
+    /// Close sockets past the redirect.
+    Close(Which),
     /// Detach everything and stop.
     Detach,
 }
@@ -112,6 +117,11 @@ async fn answer(
             let status = tokio::task::spawn_blocking(move || status::Status::of(&app)).await;
             serde_json::to_value(status.map_err(io::Error::other)?)?
         }
+        Ok(Question::Sockets) => {
+            let look = |app: &App| app.past_redirect().map(|past| past.uncovered);
+            blocking(app, look).await?
+        }
+        Ok(Question::Close(which)) => blocking(app, move |app| app.close_uncovered(&which)).await?,
         Ok(Question::Connections) => serde_json::to_value(app.data.live.list())?,
         Ok(Question::Detach) => {
             detach.send_replace(true);
@@ -120,6 +130,19 @@ async fn answer(
     };
     stream.write_all(&serde_json::to_vec(&answer)?).await?;
     stream.shutdown().await
+}
+
+/// Answers with what takes its time: the kernel's lists, and the descriptors of all processes.
+async fn blocking<T: Serialize + Send + 'static>(
+    app: &Arc<App>,
+    look: impl FnOnce(&App) -> Result<T, KernelError> + Send + 'static,
+) -> io::Result<serde_json::Value> {
+    let app = Arc::clone(app);
+    let found = tokio::task::spawn_blocking(move || look(&app)).await;
+    Ok(match found.map_err(io::Error::other)? {
+        Ok(found) => serde_json::to_value(found)?,
+        Err(error) => serde_json::json!({ "error": error.to_string() }),
+    })
 }
 
 /// Asks a daemon.

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    canary::Awaited,
     config::Limits,
     inbound::owners::Owners,
     kernel::{FlowTable, cgroup::whose::Finder},
@@ -52,6 +53,8 @@ pub struct DataPath {
     pub owners: Owners,
     /// Whose connections those are that the kernel could not tell.
     pub cgroups: Finder,
+    /// The canary that is under way.
+    pub canary: Awaited,
     /// This host's own addresses.
     pub own_addresses: ArcSwap<Vec<IpAddr>>,
     /// The daemon's own network namespace.
@@ -107,6 +110,7 @@ impl DataPath {
             }),
             owners: parts.owners,
             cgroups: parts.cgroups,
+            canary: Awaited::default(),
             own_addresses: ArcSwap::default(),
             namespace: parts.namespace,
             asked: Asked::default(),

@@ -138,7 +138,7 @@ async fn meet(
         }
     };
     drop(stranger);
-    record.established_tunnel();
+    record.is_no_connection();
     let generation = policy.generation;
     drop((policy, egress));
     lease::serve(

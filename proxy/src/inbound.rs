@@ -238,7 +238,7 @@ impl Routed {
                     }
                 };
                 drop(stranger);
-                record.established_tunnel();
+                record.is_no_connection();
                 let generation = policy.generation;
                 drop(policy);
                 lease::serve(

@@ -4,18 +4,21 @@
 //! [`load`] (nothing attached), listeners registered, rules filled, and [`attach`] last. With
 //! [`pins`], what it attached goes on without it.
 
-use std::{collections::HashSet, net::IpAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet, net::IpAddr, os::fd::AsRawFd, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use parking_lot::Mutex;
 use sidetrack_abi::{
     ListenerKey,
-    namespace::NamespaceFacts,
     settings::{SETTING_MPTCP, SETTING_TELL_NAMESPACES},
 };
 
 pub mod attach;
+pub mod btf;
 pub mod cgroup;
 pub mod changes;
+pub mod effective;
 pub mod events;
 pub mod flows;
 pub mod hop;
@@ -25,9 +28,11 @@ pub mod local;
 #[cfg(feature = "bpf-log")]
 mod log;
 pub mod maps;
+mod namespaces;
 pub mod object;
 pub mod pins;
 pub mod preflight;
+pub(crate) mod process;
 pub mod proxies;
 pub mod rules;
 pub mod sockdiag;
@@ -39,6 +44,8 @@ pub use load::LoadError;
 use maps::{Heartbeat, Maps};
 pub use pins::{Left, Pins};
 use rules::RuleTables;
+
+use crate::socket::monotonic;
 
 /// Something that was asked of the kernel and failed.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +142,11 @@ impl Redirector {
         self.netns
     }
 
+    /// Id of the proxy's own cgroup, 0 if there is none.
+    pub fn own_cgroup(&self) -> u64 {
+        self.own_cgroup
+    }
+
     /// The per-connection part.
     pub fn flows(&self) -> FlowTable {
         self.flows.clone()
@@ -157,42 +169,6 @@ impl Redirector {
         self.maps.lock().register_outbound(&key, listener)
     }
 
-    /// Registers the listener of a family in another namespace, where there is one of each.
-    pub fn register_in(
-        &self,
-        netns: u64,
-        listener: &impl AsRawFd,
-        family: Family,
-    ) -> Result<(), KernelError> {
-        let key = listener_key(netns, family, 0);
-        self.maps.lock().register_outbound(&key, listener)
-    }
-
-    /// Tells the kernel what holds in another namespace, whose listeners are registered: from here
-    /// on its connections are redirected.
-    pub fn serve_namespace(&self, netns: u64, local: &local::Facts) -> Result<(), KernelError> {
-        let facts = NamespaceFacts {
-            slots: 1,
-            flags: local.flags(),
-        };
-        let mut maps = self.maps.lock();
-        maps.set_namespace(netns, facts, &local.sources)
-    }
-
-    /// Redirects no connection of another namespace any more.
-    pub fn forget_namespace(&self, netns: u64) -> Result<(), KernelError> {
-        let mut maps = self.maps.lock();
-        for family in [Family::V4, Family::V6] {
-            maps.unregister_outbound(&listener_key(netns, family, 0));
-        }
-        maps.forget_namespace(netns)
-    }
-
-    /// Cookies of the other namespaces that a daemon before this one has served.
-    pub fn namespaces_of_before(&self) -> Result<HashSet<u64>, KernelError> {
-        self.maps.lock().take_namespaces(self.netns)
-    }
-
     /// Registers a listener for connections from outside.
     pub fn register_inbound(
         &self,
@@ -202,6 +178,12 @@ impl Redirector {
     ) -> Result<(), KernelError> {
         let key = listener_key(self.netns, family, slot);
         self.maps.lock().register_inbound(&key, listener)
+    }
+
+    /// Whether a listener of this family was registered, and not taken out again.
+    pub fn is_listening(&self, family: Family) -> bool {
+        let family = listener_key(self.netns, family, 0).family;
+        self.maps.lock().is_registered(family)
     }
 
     /// Takes all listeners out of the registry: rules that need one fail their connects from
@@ -340,18 +322,20 @@ impl Redirector {
         drop(removed);
     }
 
-    /// What the kernel says is attached and effective.
-    pub fn effective(&self) -> Vec<attach::Effective> {
+    /// What the kernel says is attached and effective. It is asked for `cgroups` too.
+    pub fn proof(&self, cgroups: &[PathBuf]) -> effective::Proof {
+        // In the order of `attach`.
+        let pins = self.pins.lock();
         let proxies = self.proxies.lock();
         let programs = self.programs.lock();
-        let mut effective = self
-            .links
-            .lock()
-            .as_ref()
-            .map(|links| links.effective(&programs))
-            .unwrap_or_default();
-        effective.extend(proxies.effective(&programs));
-        effective
+        let links = self.links.lock();
+        let mut proof = effective::Proof::default();
+        if let Some(links) = links.as_ref() {
+            proof.of(links, &programs, pins.as_ref(), cgroups);
+        }
+        proof.programs.extend(proxies.effective(&programs));
+        proof.faults.extend(self.maps.lock().faults(monotonic()));
+        proof
     }
 
     /// Counters of the programs, summed over the CPUs.

@@ -7,13 +7,14 @@
 //! [`refusal::Refusal`]) → [`tls`] (who is there) → [`tunnel`] or [`relay`] (bytes) → the peer's
 //! [`inbound`] → its application. [`record`] writes one line at the end.
 //!
-//! Around that: [`config`] (what people write), [`app`] (start, reload, drain), [`control`]
-//! (what `status` and `connections` ask), [`cli`] (what people type), [`certs`] (a small CA).
+//! Around that: [`config`] (what people write), [`app`] (start, reload, drain), [`uncovered`]
+//! (what goes past the redirect), [`control`] (what `status` and `connections` ask), [`cli`] (what people type), [`certs`] (a small CA).
 
 #![deny(unsafe_code)]
 
 pub mod addr;
 pub mod app;
+pub mod canary;
 pub mod certs;
 pub mod cli;
 pub mod config;
@@ -35,3 +36,4 @@ pub mod socket;
 pub mod telemetry;
 pub mod tls;
 pub mod tunnel;
+pub mod uncovered;

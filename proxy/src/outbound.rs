@@ -7,17 +7,18 @@
 //! Each phase consumes the one before, so that no byte can move before policy has permitted it.
 //! What is known goes into the record, which writes itself when the connection has ended.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, ops::ControlFlow, sync::Arc};
 
 use sidetrack_abi::{
     Redirected,
     event::{EVENT_NAMESPACE_PASSED, EVENT_OTHER_NAMESPACE, Refused},
-    rules::RULE_UNCLASSIFIED,
+    rules::{RULE_CANARY, RULE_UNCLASSIFIED},
 };
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     addr::OriginalDst,
+    canary,
     data::DataPath,
     kernel::flows::NoOriginal,
     live::Place,
@@ -83,6 +84,14 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
     };
     // Where there is no place, the record still says who wanted to go where.
     let resolved = accepted.resolve(&mut record);
+    let resolved = match resolved.map(Resolved::or_canary) {
+        Ok(ControlFlow::Break(())) => {
+            record.is_no_connection();
+            return record.end(moved, Ok(()));
+        }
+        Ok(ControlFlow::Continue(resolved)) => Ok(resolved),
+        Err(refusal) => Err(refusal),
+    };
     let end = match (resolved, &place) {
         (Err(refusal), _) => Err(refusal),
         (Ok(_), Err(refusal)) => Err(refusal.clone()),
@@ -155,6 +164,22 @@ impl<'a> Accepted<'a> {
 }
 
 impl<'a> Resolved<'a> {
+    /// Our own canary is answered, and nobody's connection.
+    fn or_canary(mut self) -> ControlFlow<(), Self> {
+        let Redirected { rule, cgroup, .. } = self.redirected;
+        if rule != RULE_CANARY {
+            return ControlFlow::Continue(self);
+        }
+        let Some(answer) = self.data.canary.answer(cgroup) else {
+            return ControlFlow::Continue(self);
+        };
+        if canary::answer(self.app.stream(), answer).is_ok() {
+            // Closed and not reset: the answer is to be read.
+            self.app.begin_relay();
+        }
+        ControlFlow::Break(())
+    }
+
     async fn run(
         self,
         place: &Place,
@@ -178,6 +203,12 @@ impl<'a> Resolved<'a> {
     }
 
     async fn permit(self, record: &mut Record) -> Result<Permitted<'a>, Refusal> {
+        if self.redirected.rule == RULE_CANARY {
+            return Err(Refusal::new(
+                Reason::PortZero,
+                "nobody listens at port 0, and this is not the daemon's canary",
+            ));
+        }
         let permit = if self.redirected.rule == RULE_UNCLASSIFIED {
             let cgroup = self.cgroup().await?;
             let policy = self.data.policy.load();
@@ -220,6 +251,9 @@ pub fn told_by_kernel(data: &DataPath, refused: &Refused) {
         data.asked.ask(refused.netns, connection.pid);
     }
     if refused.kind == EVENT_NAMESPACE_PASSED {
+        return;
+    }
+    if connection.rule == RULE_CANARY && data.canary.was_in(connection.cgroup) {
         return;
     }
     let destination = OriginalDst::new(connection.destination.into());

@@ -145,9 +145,9 @@ impl Record {
         }
     }
 
-    /// The connection turned out to be a tunnel: each of its leases has a record, and this one
-    /// would count it once more.
-    pub fn established_tunnel(&mut self) {
+    /// It turned out to be a tunnel, each of whose leases has a record, or our own canary: this one
+    /// would count what is no connection of an application.
+    pub fn is_no_connection(&mut self) {
         self.sink = RecordSink::off();
         self.counted = false;
     }

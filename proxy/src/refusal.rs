@@ -38,6 +38,8 @@ reasons! {
     /// An accepted socket carries no original destination.
     NoOriginalDestination = "no-original-destination",
         "something connected to the proxy's own port; only redirected connections may arrive there";
+    /// The connection was to port 0 of the loopback address.
+    PortZero = "port-zero", "an application connected to port 0 of the loopback address, where nobody can listen and the daemon answers its own canary alone";
     /// A `deny` rule decided.
     DeniedByRule = "denied-by-rule", "an outbound rule with action = \"deny\" names this destination";
     /// The kernel found no live listener for a redirected connection.
@@ -48,6 +50,10 @@ reasons! {
     NamespaceGone = "namespace-gone", "the application's container ended, and the other side did not close the connection within daemon.drain";
     /// The application's socket is bound to a network interface.
     DeviceBound = "device-bound", "the kernel takes a socket off its device for tasks with CAP_NET_RAW alone: grant that to the application, or exclude the destination";
+    /// The kernel's own connection, which is never redirected, met a rule that is no plain one.
+    KernelClient = "kernel-client", "NFS, SMB, Ceph and the like connect from within the kernel and are never redirected: exclude their servers by exclude_to or action = \"ignore\"";
+    /// The socket was connected past the redirect, and closed on request.
+    NotCovered = "not-covered", "sidetrack close, or intercept.existing = \"close\": the application connects again and is redirected";
     /// The application's cgroup was new, and its rule redirects to somebody else's proxy.
     CgroupNew = "cgroup-new", "connect again: the first connections of a cgroup come here until it is known, and cannot be handed on to another proxy";
     /// The application's cgroup was new to the kernel's table, and gone before it was looked at.

@@ -26,7 +26,7 @@ mod turn;
 
 pub use accept::accept_each;
 pub use guarded::Guarded;
-pub use turn::Turn;
+pub use turn::{Turn, monotonic};
 
 /// The kernel clamps it to net.core.somaxconn.
 const BACKLOG: i32 = 65_535;

@@ -7,15 +7,19 @@ use std::{
     path::Path,
 };
 
-mod exclusive;
+mod foreign;
 
-pub use exclusive::Exclusive;
+pub use foreign::{Foreign, run_another_in};
 
+const MAP_LOOKUP_ELEM: i32 = 1;
+const MAP_UPDATE_ELEM: i32 = 2;
 const MAP_DELETE_ELEM: i32 = 3;
 const MAP_GET_NEXT_KEY: i32 = 4;
+const OBJ_GET: i32 = 7;
 const MAP_GET_FD_BY_ID: i32 = 14;
 const OBJ_GET_INFO_BY_FD: i32 = 15;
 const PROG_QUERY: i32 = 16;
+const LINK_DETACH: i32 = 34;
 
 /// Types of `enum bpf_map_type` whose entries come and go with connections.
 const HASH: u32 = 1;
@@ -49,26 +53,56 @@ struct MapInfo {
     name: [u8; 16],
 }
 
-/// A hash map of somebody else's.
-pub struct HashMap {
+/// A map of somebody else's.
+pub struct ForeignMap {
     map: OwnedFd,
     key_size: usize,
+    value_size: usize,
 }
 
-/// The hash map of this name that process `pid` holds.
+/// The map of this name that process `pid` holds.
 #[track_caller]
-pub fn map_of(pid: i32, name: &str) -> HashMap {
-    let found = maps_of(pid)
-        .into_iter()
-        .find(|(_, info)| named(info) == name);
+pub fn map_of(pid: i32, name: &str) -> ForeignMap {
+    map_where(pid, name, |info| named(info) == name)
+}
+
+/// The table of cgroups that process `pid` has filled last: it has no name of its own.
+#[track_caller]
+pub fn cgroups_of(pid: i32) -> ForeignMap {
+    map_where(pid, "of cgroups", |info| {
+        info.kind == HASH && (info.key_size, info.value_size, info.max_entries) == (8, 8, 16_384)
+    })
+}
+
+fn map_where(pid: i32, name: &str, wanted: impl Fn(&MapInfo) -> bool) -> ForeignMap {
+    let found = maps_of(pid).into_iter().rfind(|(_, info)| wanted(info));
     let (map, info) = found.unwrap_or_else(|| panic!("process {pid} holds no map {name}"));
-    HashMap {
+    ForeignMap {
         map,
         key_size: info.key_size as usize,
+        value_size: info.value_size as usize,
     }
 }
 
-impl HashMap {
+impl ForeignMap {
+    /// Adds to the first word of the value of the first key.
+    #[track_caller]
+    pub fn change_first(&self, by: u32) {
+        let mut key = vec![0_u8; self.key_size];
+        let mut value = vec![0_u8; self.value_size];
+        let mut with = |command, value: &mut Vec<u8>| {
+            let mut attr = Attr::default();
+            attr[0] = self.map.as_raw_fd() as u32;
+            put_pointer(&mut attr, 2, key.as_mut_ptr());
+            put_pointer(&mut attr, 4, value.as_mut_ptr());
+            bpf(command, &mut attr).expect("read or write a map");
+        };
+        with(MAP_LOOKUP_ELEM, &mut value);
+        let first = u32::from_ne_bytes(value[..4].try_into().expect("four bytes"));
+        value[..4].copy_from_slice(&first.wrapping_add(by).to_ne_bytes());
+        with(MAP_UPDATE_ELEM, &mut value);
+    }
+
     /// Removes one entry, if there is one.
     pub fn remove_one(&self) {
         let mut key = vec![0_u8; self.key_size];
@@ -152,6 +186,25 @@ pub fn attached_to(path: &Path) -> Vec<&'static str> {
         })
         .map(|(_, name)| name)
         .collect()
+}
+
+/// Ends the link that is pinned at `path`; the pin stays.
+#[track_caller]
+pub fn detach_pinned(path: &Path) {
+    let link = open_pinned(path);
+    let mut attr = Attr::default();
+    attr[0] = link.as_raw_fd() as u32;
+    bpf(LINK_DETACH, &mut attr).expect("detach a link");
+}
+
+fn open_pinned(path: &Path) -> OwnedFd {
+    let text = std::ffi::CString::new(path.to_str().expect("a text")).expect("no zero");
+    let mut attr = Attr::default();
+    put_pointer(&mut attr, 0, text.as_ptr().cast_mut().cast());
+    let fd =
+        bpf(OBJ_GET, &mut attr).unwrap_or_else(|error| panic!("open {}: {error}", path.display()));
+    // SAFETY: the kernel has just made this descriptor for us.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 fn open_map(id: u32) -> io::Result<OwnedFd> {

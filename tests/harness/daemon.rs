@@ -19,6 +19,7 @@ use crate::{
     process::{Finished, Running, tail},
     record::Record,
     sidetrack_bin,
+    status::Status,
     wait::{DEADLINE, holds, within},
 };
 
@@ -193,21 +194,28 @@ impl Daemon {
     /// Runs one of the commands that ask a daemon, `status` or `connections`.
     #[track_caller]
     pub fn ask(&self, command: &str) -> Value {
+        self.ask_with(&[command])
+    }
+
+    /// The same with arguments.
+    #[track_caller]
+    pub fn ask_with(&self, command: &[&str]) -> Value {
         let mut asking = self
             .host
             .command_in(self.host.daemons().path(), sidetrack_bin());
         asking
-            .args([
-                command,
-                "--json",
-                "--instance",
-                &self.instance,
-                "--runtime-dir",
-            ])
+            .args(command)
+            .args(["--json", "--instance", &self.instance, "--runtime-dir"])
             .arg(&self.runtime_dir);
         let answer = Running::spawn(asking).finish().expect_code(0);
         serde_json::from_str(&answer.stdout)
-            .unwrap_or_else(|error| panic!("{command} --json is no JSON, {error}: {answer}"))
+            .unwrap_or_else(|error| panic!("{command:?} --json is no JSON, {error}: {answer}"))
+    }
+
+    /// Runs `status` for it, whatever it says.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        Status::ask(&self.host, &self.instance, &self.runtime_dir)
     }
 
     /// Runs `detach` for it, from the cgroup that it was started in.

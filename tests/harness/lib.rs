@@ -29,6 +29,7 @@ pub mod process;
 pub mod proxies;
 pub mod record;
 pub mod rules;
+pub mod status;
 pub mod wait;
 pub mod webserver;
 
@@ -43,6 +44,7 @@ pub use mesh::Mesh;
 pub use pki::{Credential, Flaw, SHORT_LIFE};
 pub use process::{Finished, Running};
 pub use record::Record;
+pub use status::Status;
 pub use wait::{holds, holds_within, until};
 
 /// The binary under test.

@@ -13,6 +13,7 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod bulk;
+mod hand_over;
 mod hold;
 mod knock;
 mod many;

@@ -12,12 +12,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use crate::errno_name;
+use crate::{errno_name, hand_over};
 
 /// See [`crate::Peer::Script`].
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
+    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `raw`, `packet`, `give=PATH`, `take=PATH`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
     /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
     /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
     /// `shutdown`, `linger0`, `close`, `pause`.
@@ -51,6 +51,11 @@ impl Sockets {
             "slot" => self.current = object.parse().expect("slot=NUMBER"),
             "tcp4" => self.make(Domain::IPV4, Protocol::TCP)?,
             "tcp6" => self.make(Domain::IPV6, Protocol::TCP)?,
+            // The first protocol that is free for experiments (RFC 3692), and no frames at all.
+            "raw" => self.keep(Socket::new(Domain::IPV4, Type::RAW, Some(253.into()))?),
+            "packet" => self.keep(Socket::new(Domain::PACKET, Type::RAW, None)?),
+            "give" => hand_over::give(object.as_ref(), self.socket()?)?,
+            "take" => self.keep(hand_over::take(object.as_ref())?),
             "mptcp" => self.make(Domain::IPV4, Protocol::MPTCP)?,
             "mptcp6" => self.make(Domain::IPV6, Protocol::MPTCP)?,
             "uid" => nix::unistd::setuid(object.parse::<u32>().expect("uid=NUMBER").into())?,
@@ -126,9 +131,12 @@ impl Sockets {
     }
 
     fn make(&mut self, domain: Domain, protocol: Protocol) -> Result<()> {
-        let socket = Socket::new(domain, Type::STREAM, Some(protocol))?;
-        self.open.insert(self.current, socket);
+        self.keep(Socket::new(domain, Type::STREAM, Some(protocol))?);
         Ok(())
+    }
+
+    fn keep(&mut self, socket: Socket) {
+        self.open.insert(self.current, socket);
     }
 
     fn socket(&mut self) -> Result<&mut Socket> {

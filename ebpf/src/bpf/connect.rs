@@ -8,17 +8,17 @@ use aya_ebpf::{
     helpers::generated as helpers, macros::cgroup_sock_addr, programs::SockAddrContext,
 };
 use sidetrack_abi::{
-    Address, Endpoint, ListenerKey, Query, Redirected, Verdict,
+    Address, Endpoint, Query, Redirected, Verdict,
     counter::Counter,
     decide,
     event::{
-        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NAMESPACE_PASSED, EVENT_NO_LISTENER,
-        EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE, Refused,
+        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT, EVENT_NAMESPACE_PASSED,
+        EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE, Refused,
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
-        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, RULE_UNCLASSIFIED, Rule,
-        SELECTION_NONE, UserKey,
+        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, PROTOCOL_TCP,
+        RULE_CANARY, RULE_UNCLASSIFIED, Rule, SELECTION_NONE, UserKey,
     },
     settings::{
         SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_TELL_NAMESPACES,
@@ -26,9 +26,12 @@ use sidetrack_abi::{
     },
 };
 
+mod listener;
+
 use super::{
     ctx::{IPPROTO_TCP, Sock, SockAddr},
-    maps::{self, Listener, RuleSet, Served},
+    kernels,
+    maps::{self, RuleSet, Served},
 };
 
 /// The hook's return value for "go on".
@@ -136,6 +139,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         &Query {
             destination: asked,
             selection,
+            protocol: PROTOCOL_TCP,
         },
     );
     if addr.protocol() != IPPROTO_TCP {
@@ -146,7 +150,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     }
     let rule = match verdict {
         Verdict::Redirect(rule) | Verdict::Deny(rule) => rule,
-        Verdict::Unmatched => {
+        Verdict::Unmatched | Verdict::Pass(_) => {
             // A socket that was redirected before and now goes elsewhere must not be taken for
             // redirected.
             maps::forget_client(sock);
@@ -169,6 +173,15 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return fail(addr, sock, connection, EVENT_DENIED, errno);
     }
     let direct = rule.action == ACTION_PLAIN || rule.fail == FAIL_PASS;
+    if kernels::is_own(sock) {
+        // Memory that the proxy waits for may have to be written there first, and kernels before
+        // 6.1.76 keep the rewritten address as that of the mount.
+        if direct {
+            return pass(sock, Counter::KernelPassed);
+        }
+        maps::count(Counter::KernelBlocked);
+        return fail(addr, sock, connection, EVENT_KERNEL_CLIENT, EHOSTDOWN);
+    }
     // The loopback address that has our listeners is another one in each namespace.
     let Some(served) = Served::find(addr.netns_cookie(), settings) else {
         if rule.fail == FAIL_PASS {
@@ -181,9 +194,9 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return fail(addr, sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
     };
     let listener = if to_proxy {
-        proxy_port(settings, served, set, &rule, family)
+        listener::others_port(settings, served, set, &rule, family)
     } else {
-        listener_port(addr, settings, served, family)
+        listener::own_port(addr, settings, served, family)
     };
     let Some(port) = listener else {
         if rule.fail == FAIL_PASS {
@@ -227,6 +240,8 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     }
     maps::count(if to_proxy {
         Counter::RedirectedToProxy
+    } else if rule.index == RULE_CANARY {
+        Counter::Canary
     } else {
         Counter::Redirected
     });
@@ -314,47 +329,6 @@ fn describe(
         flags: if bound { FLAG_BOUND_SOURCE } else { 0 },
         tos: 0,
     }
-}
-
-/// Spreads over the listeners by the socket's cookie: one address and port serves only as many
-/// connections as there are ephemeral ports.
-#[inline(always)]
-fn listener_port(addr: SockAddr, settings: &Settings, served: Served, family: u32) -> Option<u16> {
-    let slots = served.slots;
-    if slots == 0 || !maps::is_proxy_alive(settings) {
-        return None;
-    }
-    // Cookies are numbers in turn: with several for each connection, their remainders are not
-    // spread. Fibonacci hashing spreads any step evenly.
-    let slot = (addr.socket_cookie().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 % slots;
-    let key = ListenerKey {
-        netns: served.netns,
-        family,
-        slot,
-    };
-    Listener::outbound(&key).map(|listener| listener.port())
-}
-
-/// The listener of somebody else's proxy, of which there is one for each family. Without our own
-/// daemon nobody sees that the proxy is stopped or shares its cgroup, and nothing may be there that
-/// tells it the destination.
-#[inline(always)]
-fn proxy_port(
-    settings: &Settings,
-    served: Served,
-    set: RuleSet,
-    rule: &Rule,
-    family: u32,
-) -> Option<u16> {
-    if !maps::is_proxy_alive(settings) {
-        return None;
-    }
-    let key = ListenerKey {
-        netns: served.netns,
-        family,
-        slot: set.proxy_slot(rule.operand),
-    };
-    Listener::outbound(&key).map(|listener| listener.port())
 }
 
 #[inline(always)]

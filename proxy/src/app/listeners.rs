@@ -1,6 +1,6 @@
 //! The listeners of the data path: bound first, registered when the rules are in the kernel.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashSet, io, net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -45,6 +45,12 @@ impl Listeners {
         Ok(Self(bound))
     }
 
+    /// Where redirected connections go.
+    pub(super) fn addresses(&self) -> io::Result<HashSet<SocketAddr>> {
+        let pairs = self.0.iter();
+        pairs.map(|pair| pair.outward.local_addr()).collect()
+    }
+
     /// Tells the programs of them.
     pub(super) fn register(&self, redirector: &Redirector) -> Result<(), KernelError> {
         for pair in &self.0 {
@@ -84,7 +90,7 @@ pub(super) fn at(at: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 impl Pair {
-    fn bind(family: Family, slot: u32) -> std::io::Result<Self> {
+    fn bind(family: Family, slot: u32) -> io::Result<Self> {
         let inward = socket::listen_on_loopback(family)?;
         // Applications of this host are let in by their cgroup, those of others by their address.
         if let Err(error) = sys::refuse_fast_open(&inward) {
@@ -99,7 +105,7 @@ impl Pair {
     }
 }
 
-pub(super) fn is_family_missing(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::AddrNotAvailable
+pub(super) fn is_family_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }

@@ -161,6 +161,8 @@ fn remove_cgroup(args: &DetachArgs) -> Result<(), Failure> {
     let Ok(mount) = preflight::cgroup2_mount() else {
         return Ok(());
     };
+    // Of one that was killed while it waited for its canary.
+    cgroup::remove_named(&mount, &cgroup::canary_name(&args.of.instance));
     let name = cgroup::own_name(&args.of.instance);
     let places = [Some(mount.clone()), cgroup::current(&mount).ok()];
     for folder in places

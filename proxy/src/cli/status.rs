@@ -1,10 +1,19 @@
 //! `sidetrack status`: what is attached and effective.
 
 use clap::Args;
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{Exit, Failure, InstanceArgs, at, print, print_json, table};
-use crate::control::Question;
+use super::{Answer, Exit, Failure, InstanceArgs, at, print, print_json};
+use crate::{
+    control::Question,
+    kernel::{
+        effective::{Hook, left, others},
+        pins::{PinError, PinName},
+    },
+};
+
+mod report;
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug)]
@@ -21,14 +30,18 @@ pub struct StatusArgs {
 /// Prints it.
 ///
 /// # Errors
-/// [`Exit::Failed`] if there is no daemon. What is not effective is the table's, and
-/// [`Exit::Failed`] too.
+/// [`Exit::Failed`] if there is no daemon and nothing of it. What is not effective is the table's,
+/// and [`Exit::Failed`] too.
 pub fn run(args: StatusArgs) -> Result<Exit, Failure> {
-    let status = args.of.ask(Question::Status)?;
+    let mut status = match args.of.ask_if_running(Question::Status)? {
+        Answer::Said(status) => status,
+        Answer::NotRunning(failure) => left_in_force(&args.of, failure)?,
+    };
+    name_programs(&mut status);
     if args.json {
         print_json(&status)?;
     } else {
-        print(&report(&status))?;
+        print(&report::of(&status))?;
     }
     Ok(match at(&status, "/effective").as_bool() {
         Some(true) => Exit::Done,
@@ -36,144 +49,36 @@ pub fn run(args: StatusArgs) -> Result<Exit, Failure> {
     })
 }
 
-fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+/// What the pins of the instance say, if it has any.
+fn left_in_force(of: &InstanceArgs, not_running: Failure) -> Result<Value, Failure> {
+    let name = PinName::of(&of.instance);
+    match left::look(&name) {
+        Ok(None) => Err(not_running),
+        Ok(Some(found)) => serde_json::to_value(found)
+            .map_err(|error| Failure::new(Exit::Failed, "making JSON failed").because(&error)),
+        Err(error @ PinError::Held { .. }) => Err(not_running
+            .because(&error)
+            .fix("name the folder of that daemon's control socket with --runtime-dir")),
+        Err(error) => Err(not_running.because(&error)),
+    }
 }
 
-fn report(status: &Value) -> String {
-    let mut out = format!(
-        "instance {} ({}), process {}, up {}\n",
-        text(at(status, "/instance")),
-        text(at(status, "/state")),
-        at(status, "/pid"),
-        humantime::format_duration(std::time::Duration::from_secs(
-            at(status, "/uptime").as_u64().unwrap_or_default()
-        )),
-    );
-    let names = |direction: &str| {
-        let names = at(status, &format!("/rules/{direction}"))
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        names.iter().map(text).collect::<Vec<_>>().join(", ")
+/// Whose each program is: a daemon without CAP_SYS_ADMIN cannot tell. What follows for ours is put
+/// under `warnings`.
+fn name_programs(status: &mut Value) {
+    let Some(found) = status.get("hooks") else {
+        return;
     };
-    out += &format!("attached at {}\n", text(at(status, "/cgroup")));
-    out += &format!(
-        "rules, generation {}: outbound [{}], inbound [{}]\n",
-        at(status, "/generation"),
-        names("outbound"),
-        names("inbound"),
-    );
-    out += &format!(
-        "connections {}, handshakes so far {}, records lost {}\n",
-        at(status, "/connections"),
-        at(status, "/handshakes"),
-        at(status, "/records_lost"),
-    );
-    let tunnels = at(status, "/tunnels")
-        .as_object()
-        .cloned()
-        .unwrap_or_default();
-    for (peer, idle) in &tunnels {
-        out += &format!("idle tunnels to {peer}: {idle}\n");
+    // A daemon of another version may say it otherwise, and is then shown as it says it.
+    let Ok(mut hooks) = Vec::<Hook>::deserialize(found) else {
+        return;
+    };
+    others::name(&mut hooks);
+    let warnings = others::after_ours(&hooks);
+    if let Some(status) = status.as_object_mut()
+        && let Ok(hooks) = serde_json::to_value(hooks)
+    {
+        status.insert("hooks".into(), hooks);
+        status.insert("warnings".into(), warnings.into());
     }
-    for port in at(status, "/ports").as_array().into_iter().flatten() {
-        let elsewhere = at(port, "/elsewhere");
-        let outside = match elsewhere.as_u64() {
-            Some(0) | None => String::new(),
-            Some(_) => format!("; {elsewhere} outside the attach point get none"),
-        };
-        out += &format!(
-            "inbound port {} of {}: {} sockets listen{outside}\n",
-            at(port, "/port"),
-            text(at(port, "/rule")),
-            at(port, "/listening"),
-        );
-    }
-    for proxy in at(status, "/proxies").as_array().into_iter().flatten() {
-        let more = match at(proxy, "/why") {
-            Value::Null => format!(
-                "process {} ({}) in {}",
-                at(proxy, "/pid"),
-                text(at(proxy, "/executable")),
-                text(at(proxy, "/cgroup")),
-            ),
-            why => text(why),
-        };
-        out += &format!(
-            "proxy {} at {}: {}, {more}\n",
-            text(at(proxy, "/proxy")),
-            text(at(proxy, "/address")),
-            text(at(proxy, "/state")),
-        );
-    }
-    for namespace in at(status, "/namespaces").as_array().into_iter().flatten() {
-        let more = match at(namespace, "/why") {
-            Value::Null => format!(
-                "netns {} (inode {}), {} connections",
-                at(namespace, "/netns"),
-                at(namespace, "/inode"),
-                at(namespace, "/connections"),
-            ),
-            why => text(why),
-        };
-        out += &format!(
-            "namespace {}: {}, {more}\n",
-            text(at(namespace, "/found")),
-            text(at(namespace, "/state")),
-        );
-    }
-    for (reason, count) in at(status, "/refused").as_object().into_iter().flatten() {
-        out += &format!("refused as {reason}: {count}\n");
-    }
-    let rows: Vec<Vec<String>> = at(status, "/programs")
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|program| {
-            let order = at(program, "/order")
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let order = order
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(" ");
-            vec![
-                text(at(program, "/program")),
-                if at(program, "/effective") == true {
-                    "yes".into()
-                } else {
-                    "NO".into()
-                },
-                at(program, "/id").to_string(),
-                order,
-                text(at(program, "/place")),
-            ]
-        })
-        .collect();
-    out += "\n";
-    out += &table(
-        &["PROGRAM", "EFFECTIVE", "ID", "ORDER THERE", "PLACE"],
-        &rows,
-    );
-    let counters: Vec<Vec<String>> = at(status, "/counters")
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, count)| count.as_u64() != Some(0))
-        .map(|(name, count)| vec![name.clone(), count.to_string()])
-        .collect();
-    if !counters.is_empty() {
-        out += "\n";
-        out += &table(&["COUNTER", "COUNT"], &counters);
-    }
-    out += "\nnot covered:\n";
-    for what in at(status, "/not_covered").as_array().into_iter().flatten() {
-        out += &format!("  {}\n", text(what));
-    }
-    out
 }

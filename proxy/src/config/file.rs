@@ -170,11 +170,14 @@ pub struct Intercept {
     pub netns: Option<Vec<String>>,
     /// Cgroup at which programs are attached. Default "/".
     pub cgroup: Option<String>,
-    /// Destinations that are never touched. Default: loopback, link-local, multicast,
-    /// unspecified.
+    /// Destinations that are never touched, whatever rules say. Loopback, link-local, multicast,
+    /// broadcast and unspecified are left alone without it, unless a rule's prefix lies in them.
     pub exclude_to: Option<Vec<String>>,
     /// Listener sockets for each address family. Default 4.
     pub listeners: Option<i64>,
+    /// Connections past the rules that are there when the daemon starts: "leave" (default) or
+    /// "close".
+    pub existing: Option<String>,
 }
 
 /// `[proxy.NAME]`
@@ -205,6 +208,9 @@ pub struct Outbound {
     pub to: Vec<String>,
     /// Destination ports and ranges of ports. Default: every port.
     pub ports: Vec<Port>,
+    /// "any" is TCP and UDP. Default: "any" for deny and ignore, else "tcp".
+    #[schemars(extend("enum" = ["tcp", "udp", "any"]))]
+    pub protocol: Option<String>,
     /// What happens.
     #[schemars(required, extend("enum" = ["mtls", "gateway", "passthrough", "redirect", "deny", "ignore"]))]
     pub action: Option<String>,
@@ -221,7 +227,11 @@ pub struct Outbound {
     pub gateway: Option<String>,
     /// For redirect: name of the proxy.
     pub proxy: Option<String>,
-    /// For deny: what connect() fails with. Default "EPERM".
+    /// For mtls and redirect: what becomes of UDP to the same destinations and ports, QUIC with it.
+    /// Default: "deny" for mtls, for redirect what other rules say.
+    #[schemars(extend("enum" = ["deny", "pass"]))]
+    pub udp: Option<String>,
+    /// For deny: what connect() fails with, and sending. Default "EPERM".
     #[schemars(extend("enum" = ["EPERM", "EACCES", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT"]))]
     pub errno: Option<String>,
     /// For mtls, passthrough and redirect, when the proxy is not there. Default "block".

@@ -15,6 +15,7 @@ mod gateway;
 mod inbound;
 mod netns;
 mod outbound;
+mod protocol;
 mod proxies;
 mod references;
 mod selection;

@@ -4,10 +4,16 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
 
-use super::ports::InboundPort;
+use super::{past, ports::InboundPort};
 use crate::{
     app::{App, NamespaceReport},
-    kernel::{attach::Effective, maps::Occupancy, object, proxies::ProxyListener},
+    canary::Sung,
+    kernel::{
+        effective::{Effective, Fault, Hook},
+        maps::Occupancy,
+        object,
+        proxies::ProxyListener,
+    },
     record::tally,
 };
 
@@ -34,6 +40,14 @@ pub struct Status {
     pub cgroup: String,
     /// Programs, where they are and whether the kernel runs them.
     pub programs: Vec<Effective>,
+    /// Everything that the kernel runs at the same hooks, there and at the cgroups that rules
+    /// name, in its order.
+    pub hooks: Vec<Hook>,
+    /// A connection through the redirect, made for this answer; absent in a drain, when none is
+    /// taken.
+    pub canary: Option<Sung>,
+    /// What is not as it was meant; none if it is effective.
+    pub faults: Vec<Fault>,
     /// Rules by name: outbound, then inbound.
     pub rules: Rules,
     /// Ports of the inbound rules on which something listens.
@@ -56,8 +70,9 @@ pub struct Status {
     pub refused: BTreeMap<&'static str, u64>,
     /// Counters of the programs.
     pub counters: BTreeMap<&'static str, u64>,
-    /// What this version leaves alone and does not see.
-    pub not_covered: &'static [&'static str],
+    /// What goes past the redirect.
+    #[serde(flatten)]
+    pub past: past::Past,
 }
 
 /// Names of the rules in force.
@@ -69,36 +84,35 @@ pub struct Rules {
     pub inbound: Vec<String>,
 }
 
-/// Nothing is left out in silence.
-const NOT_COVERED: &[&str] = &[
-    "UDP and QUIC (counted as other_protocol where a rule names the destination)",
-    "SCTP, raw and packet sockets",
-    "sockets connected before the daemon started",
-    "connections that come to applications in other network namespaces than the daemon's",
-    "redirect to proxies of others from other network namespaces than the daemon's",
-];
-
 impl Status {
     /// Asks the kernel.
     pub fn of(app: &App) -> Self {
         let policy = app.data.policy.load();
-        let programs = app.redirector.effective();
+        // Before the canary, which is no connection of an application.
+        let connections = app.data.live.count();
+        let draining = app.data.live.is_draining();
+        let proof = app.proof();
+        let canary = (!draining).then(|| app.send_canary());
+        let mut faults = proof.faults;
+        faults.extend(canary.iter().flat_map(Sung::faults));
+        let attached = !proof.programs.is_empty();
         let names = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect();
         Self {
             instance: policy.instance().to_string(),
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime: app.since.elapsed().as_secs(),
-            state: if app.data.live.is_draining() {
-                "draining"
-            } else {
-                "running"
-            },
-            effective: !programs.is_empty() && programs.iter().all(|program| program.effective),
+            state: if draining { "draining" } else { "running" },
+            effective: attached
+                && proof.programs.iter().all(|program| program.effective)
+                && faults.is_empty(),
             generation: policy.generation,
             object: object::SHA256,
             cgroup: app.governed().display().to_string(),
-            programs,
+            programs: proof.programs,
+            hooks: proof.hooks,
+            canary,
+            faults,
             rules: Rules {
                 outbound: names(&mut policy.config.outbound.iter().map(|rule| &rule.name)),
                 inbound: names(&mut policy.config.inbound.iter().map(|rule| &rule.name)),
@@ -106,7 +120,7 @@ impl Status {
             ports: app.inbound_ports(),
             proxies: app.redirector.proxies(),
             namespaces: app.namespaces(),
-            connections: app.data.live.count(),
+            connections,
             tunnels: app
                 .data
                 .pool
@@ -119,7 +133,7 @@ impl Status {
             maps: app.redirector.occupancy(),
             refused: tally::refused(),
             counters: app.redirector.counters().into_iter().collect(),
-            not_covered: NOT_COVERED,
+            past: past::Past::of(app),
         }
     }
 }

@@ -10,14 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
 use sidetrack_abi::names::program;
 
 use super::{
     KernelError,
     load::Programs,
     pins::{PinError, Pins},
-    sys,
     sys::link::{self, LinkTarget},
 };
 
@@ -47,23 +45,35 @@ pub(super) const SK_LOOKUP: u32 = 36;
 
 const OWN_NETNS: &str = "/proc/self/ns/net";
 
-/// One program at one place.
-struct Attached {
-    program: &'static str,
-    attach_type: u32,
-    place: Place,
-    link: OwnedFd,
+/// The programs whose links are pinned, with their hooks.
+pub(super) fn every_pinned() -> impl Iterator<Item = (&'static str, u32)> {
+    let others = [
+        (program::SOCKOPS, SOCK_OPS),
+        (program::SK_LOOKUP, SK_LOOKUP),
+    ];
+    CGROUP_PROGRAMS.into_iter().chain(others)
 }
 
-#[derive(Clone)]
-enum Place {
+/// One program at one place.
+pub(super) struct Attached {
+    pub(super) program: &'static str,
+    pub(super) attach_type: u32,
+    pub(super) place: Place,
+    pub(super) lasting: Lasting,
+    pub(super) link: OwnedFd,
+}
+
+/// Where a program is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
     Cgroup(PathBuf),
+    /// This process's own.
     Netns,
 }
 
 /// How long a link is to last.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Lasting {
+pub(super) enum Lasting {
     /// Until it is unpinned.
     Pinned,
     /// As long as the process: it is at the proxy's own cgroup.
@@ -72,28 +82,13 @@ enum Lasting {
 
 /// Everything that is attached. What is not pinned is detached when this is dropped.
 pub struct Attachment {
-    attached: Vec<Attached>,
-}
-
-/// What the kernel says of one program of ours.
-#[derive(Clone, Debug, Serialize)]
-pub struct Effective {
-    /// Its name.
-    pub program: &'static str,
-    /// The cgroup, or `netns`.
-    pub place: String,
-    /// Whether the kernel runs it there.
-    pub effective: bool,
-    /// Ids of all programs that run there, in their order, with those of others.
-    pub order: Vec<u32>,
-    /// Our program's id.
-    pub id: u32,
+    pub(super) attached: Vec<Attached>,
 }
 
 impl Points {
     /// Programs and places in the order of attaching: the accepting side first, since once
     /// connect() redirects, its accepted sockets must already find their destination.
-    fn places(&self) -> Vec<(&'static str, u32, Place, Lasting)> {
+    pub(super) fn places(&self) -> Vec<(&'static str, u32, Place, Lasting)> {
         let governed = || Place::Cgroup(self.governed.clone());
         let mut places = Vec::new();
         if let Some(proxy) = &self.proxy {
@@ -144,6 +139,7 @@ impl Programs {
                         program: name,
                         attach_type,
                         place,
+                        lasting,
                         link,
                     });
                 }
@@ -177,7 +173,7 @@ impl Programs {
         let (file, target) = place.open(attach_type)?;
         if let Some(pins) = pins
             && let Some(found) = pins.link(name).map_err(pinning)?
-            && link::link_target(found.as_fd()).is_ok_and(|at| at == target)
+            && link::link_info(found.as_fd()).is_ok_and(|info| info.target == target)
         {
             return link::update_link(found.as_fd(), program.as_fd())
                 .map(|()| (found, Pin::Kept))
@@ -242,7 +238,7 @@ enum Pin {
 }
 
 impl Place {
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         match self {
             Self::Cgroup(path) => path,
             Self::Netns => Path::new(OWN_NETNS),
@@ -250,7 +246,7 @@ impl Place {
     }
 
     /// The place, and what a link there says of itself.
-    fn open(&self, attach_type: u32) -> Result<(File, LinkTarget), KernelError> {
+    pub(super) fn open(&self, attach_type: u32) -> Result<(File, LinkTarget), KernelError> {
         let failed = |error| {
             KernelError::new(
                 format!("opening {}", self.path().display()),
@@ -275,38 +271,6 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         // What redirects goes before what takes the redirected in: the order of attaching, reversed.
         while self.attached.pop().is_some() {}
-    }
-}
-
-impl Attachment {
-    pub(super) fn effective(&self, programs: &Programs) -> Vec<Effective> {
-        self.attached
-            .iter()
-            .map(|attached| {
-                let (place, cgroup) = match &attached.place {
-                    Place::Cgroup(path) => (path.display().to_string(), true),
-                    Place::Netns => ("netns".to_owned(), false),
-                };
-                let order = File::open(attached.place.path())
-                    .and_then(|target| {
-                        sys::query_programs(target.as_fd(), attached.attach_type, cgroup)
-                    })
-                    .unwrap_or_default();
-                let id = programs.id(attached.program);
-                // A link whose place is gone is a descriptor that does nothing.
-                let there = !matches!(
-                    link::link_target(attached.link.as_fd()),
-                    Ok(LinkTarget::Cgroup { id: 0, .. } | LinkTarget::Netns { inode: 0, .. })
-                );
-                Effective {
-                    program: attached.program,
-                    place,
-                    effective: there && order.contains(&id),
-                    order,
-                    id,
-                }
-            })
-            .collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cgroups: where they are, what their ids are, and the proxy's own.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{self, Read as _},
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
@@ -33,6 +34,11 @@ pub struct OwnCgroup {
 /// Name of the cgroup that a daemon makes for itself.
 pub fn own_name(instance: &Instance) -> String {
     format!("sidetrack-{instance}")
+}
+
+/// Name of the cgroup that a daemon makes for its canaries.
+pub fn canary_name(instance: &Instance) -> String {
+    format!("sidetrack-canary-{instance}")
 }
 
 /// Name of the cgroup that the `exec` of process `pid` makes for itself and its command.
@@ -230,6 +236,25 @@ fn wait_for_change(path: &Path, until: Instant) -> io::Result<()> {
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO),
     )?;
     Ok(())
+}
+
+/// All cgroups, by id, as paths below `mount`.
+pub fn by_id(mount: &Path) -> HashMap<u64, String> {
+    let mut found = HashMap::new();
+    let mut folders = vec![mount.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        if let Ok(id) = id(&folder) {
+            found.insert(id, below(mount, &folder));
+        }
+        folders.extend(children(&folder));
+    }
+    found
+}
+
+/// The path of a cgroup's folder below the cgroup2 root, as configurations write it.
+pub fn below(mount: &Path, folder: &Path) -> String {
+    let below = folder.strip_prefix(mount).unwrap_or(folder);
+    Path::new("/").join(below).to_string_lossy().into_owned()
 }
 
 fn children(path: &Path) -> Vec<PathBuf> {

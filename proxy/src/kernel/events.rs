@@ -4,8 +4,8 @@ use std::{io, pin::pin};
 
 use aya::maps::{MapData, RingBuf};
 use sidetrack_abi::event::{
-    EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE,
-    EVENT_UNREACHABLE, Refused,
+    EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT, EVENT_NO_LISTENER, EVENT_NO_PROXY,
+    EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE, Refused,
 };
 use tokio::task::yield_now;
 
@@ -98,6 +98,10 @@ pub fn refusal(refused: &Refused) -> Refusal {
         EVENT_UNREACHABLE => (
             Reason::Unreachable,
             format!("connect() failed with {errno}: this host has no address of that family"),
+        ),
+        EVENT_KERNEL_CLIENT => (
+            Reason::KernelClient,
+            format!("connect() failed with {errno}: the socket is the kernel's own"),
         ),
         EVENT_NO_LISTENER => (Reason::NoListener, format!("connect() failed with {errno}")),
         EVENT_NO_PROXY => (

@@ -12,6 +12,7 @@ use aya::{
 use sidetrack_abi::names::{global, map, program};
 
 use super::{
+    btf::SocketLayout,
     maps::Maps,
     object,
     pins::{PinError, Pins},
@@ -69,12 +70,16 @@ pub(super) fn load(netns: u64, pins: Option<&Pins>) -> Result<(Programs, Maps), 
     let object = object::embedded()?;
     // Where the question fails, loading will too, and says more.
     let set_retval = u32::from(has_set_retval().unwrap_or(true));
+    let sockets = kernel_sockets();
     let mut loader = EbpfLoader::new();
     // No relocation is needed, and a kernel without its BTF is served as well.
     loader
         .btf(None)
         .override_global(global::NETNS_COOKIE, &netns, true)
-        .override_global(global::HAS_SET_RETVAL, &set_retval, true);
+        .override_global(global::HAS_SET_RETVAL, &set_retval, true)
+        .override_global(global::KERN_SOCK_BYTE, &sockets.kern_sock_byte, true)
+        .override_global(global::KERN_SOCK_BIT, &sockets.kern_sock_bit, true)
+        .override_global(global::IS_MPTCP_BYTE, &sockets.is_mptcp_byte, true);
     if let Some(pins) = pins {
         pins.make_maps()?;
         for name in map::ALL {
@@ -112,6 +117,34 @@ pub(super) fn load(netns: u64, pins: Option<&Pins>) -> Result<(Programs, Maps), 
 /// Whether a program may choose the errno of a connect() that it fails (Linux 5.18).
 pub(super) fn has_set_retval() -> Result<bool, ProgramError> {
     is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
+}
+
+/// Where programs find out that a socket is the kernel's own; nowhere, if they cannot.
+fn kernel_sockets() -> SocketLayout {
+    let layout = knows_kernel_sockets();
+    layout.unwrap_or_else(|why| {
+        tracing::warn!(
+            "connections of the kernel's own (NFS, SMB, Ceph) are not told from those of \
+             applications, {why}: exclude their servers by exclude_to"
+        );
+        SocketLayout::default()
+    })
+}
+
+/// Whether programs can tell the kernel's own sockets from those of applications, and where; else
+/// why not.
+pub(super) fn knows_kernel_sockets() -> Result<SocketLayout, String> {
+    let helpers = [
+        BpfHelper::BPF_FUNC_skc_to_tcp_sock,
+        BpfHelper::BPF_FUNC_probe_read_kernel,
+    ];
+    for helper in helpers {
+        match is_helper_supported(ProgramType::CgroupSockAddr, helper) {
+            Ok(true) => {}
+            _ => return Err(format!("for want of CAP_PERFMON or of {helper:?}")),
+        }
+    }
+    SocketLayout::of_kernel().map_err(|error| format!("for want of the kernel's BTF: {error}"))
 }
 
 fn cgroup2_mount() -> Result<PathBuf, LoadError> {

@@ -37,11 +37,13 @@ use super::{
 
 mod addresses;
 mod cgroups;
+mod check;
 mod heartbeat;
 mod namespaces;
 mod proxies;
 
 use cgroups::Cgroups;
+use check::Registry;
 pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
@@ -89,6 +91,8 @@ pub(super) struct Maps {
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
+    /// Listeners that are to be in the registries.
+    registered: Vec<(Registry, ListenerKey)>,
     active: u32,
     /// Settings of the active set, and those of its flags that are the host's.
     active_settings: Settings,
@@ -138,6 +142,7 @@ impl Maps {
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
+            registered: Vec::new(),
             active_settings: Settings::default(),
             absent: 0,
             events: Some(taken(bpf, map::EVENTS)?),
@@ -149,7 +154,9 @@ impl Maps {
         key: &ListenerKey,
         listener: &impl AsRawFd,
     ) -> Result<(), KernelError> {
-        register(&mut self.listeners, key, listener)
+        register(&mut self.listeners, key, listener)?;
+        self.registered.push((Registry::Outbound, *key));
+        Ok(())
     }
 
     /// Gone already if it was closed meanwhile.
@@ -162,10 +169,13 @@ impl Maps {
         key: &ListenerKey,
         listener: &impl AsRawFd,
     ) -> Result<(), KernelError> {
-        register(&mut self.inbound_listeners, key, listener)
+        register(&mut self.inbound_listeners, key, listener)?;
+        self.registered.push((Registry::Inbound, *key));
+        Ok(())
     }
 
     pub(super) fn unregister(&mut self) {
+        self.registered.clear();
         for map in [&mut self.listeners, &mut self.inbound_listeners] {
             let keys: Vec<ListenerKey> = map.keys().filter_map(Result::ok).collect();
             for key in keys {
@@ -213,8 +223,9 @@ impl Maps {
         let mut rules = LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for ((destination, selection), ranges) in &tables.rules {
             for range in ranges {
+                let protocol = range.protocol.number();
                 for (port, length) in port_prefixes(range.first, range.last) {
-                    let key = RuleKey::new(*destination, *selection, port.to_be());
+                    let key = RuleKey::new(*destination, *selection, protocol, port.to_be());
                     let key = Key::new(RuleKey::PORT_OFFSET + length, key);
                     rules.insert(&key, range.rule, 0).map_err(filling)?;
                 }

@@ -28,7 +28,7 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
-use sidetrack_abi::names::program;
+use sidetrack_abi::names::{map, program};
 
 use super::{object, preflight, sys::link};
 use crate::{config::Instance, holder::Holder};
@@ -39,6 +39,7 @@ mod leftover;
 
 pub use error::PinError;
 pub use generation::next_generation;
+pub(super) use generation::pinned_settings;
 pub use leftover::sweep_dead_execs;
 
 /// Version of this arrangement of files.
@@ -219,6 +220,12 @@ impl Pins {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(PinError::file("opening", &path, error)),
         }
+    }
+
+    /// Maps of this binary's object that should be pinned and are not.
+    pub(super) fn missing_maps(&self) -> Vec<&'static str> {
+        let names = map::ALL.into_iter();
+        names.filter(|name| !self.map(name).exists()).collect()
     }
 
     /// Pins a link beside the one that is pinned for its program, which goes on.

@@ -13,14 +13,13 @@ use parking_lot::Mutex;
 use sidetrack_abi::ListenerKey;
 
 use super::{
-    Family, KernelError, attach::Effective, listening, load::Programs, maps::Maps,
+    Family, KernelError, effective::Effective, listening, load::Programs, maps::Maps, process,
     rules::NamedProxy, sockdiag::Listening,
 };
 
 mod links;
 mod owner;
 mod place;
-mod process;
 mod unfit;
 
 use links::Links;

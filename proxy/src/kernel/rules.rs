@@ -3,9 +3,7 @@
 //! [`RuleTables::compile`] is pure. The model implements the same [`Tables`] as the maps, so that
 //! [`sidetrack_abi::decide`] answers alike on both sides.
 //!
-//! Order of rules, for one connection: the longest destination prefix first; within one prefix,
-//! rules with a `select` before those without; then the order of the configuration.
-//! `exclude_to` wins over all of them.
+//! `order.rs` says in which order rules are asked; `exclude_to` wins over all of them.
 //!
 //! A cgroup that has just appeared is in no table yet. Its tasks have a class that stands for all
 //! that it could turn out to be, for which the strictest of their rules holds.
@@ -23,11 +21,12 @@ use sidetrack_abi::{
 
 use crate::{
     addr::OriginalDst,
-    config::{Config, Proxy},
+    config::{Config, Protocol, Proxy},
 };
 
 mod classes;
 mod compile;
+mod order;
 mod ports;
 mod unclassified;
 
@@ -52,7 +51,7 @@ pub struct RuleTables {
     pub users: HashMap<UserKey, u32>,
     /// Destination prefixes with their classes, those of IPv4 as IPv4.
     pub destinations: HashMap<IpNet, u32>,
-    /// Rules of a destination class and a selection class, by port range, ascending.
+    /// Rules of a destination class and a selection class, by protocol and port range, ascending.
     pub rules: HashMap<(u32, u32), Vec<PortRule>>,
     /// Proxies of others: a rule of the kernel names one by its place here.
     pub proxies: Vec<NamedProxy>,
@@ -60,9 +59,11 @@ pub struct RuleTables {
     pub ports: BTreeMap<u16, InboundPort>,
 }
 
-/// A rule for some ports.
+/// A rule for some ports of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRule {
+    /// The protocol.
+    pub protocol: Protocol,
     /// First port, in host order.
     pub first: u16,
     /// Last port.
@@ -146,12 +147,13 @@ impl RuleTables {
     }
 
     /// The rule that decides for a destination and a selection class.
-    pub fn decide(&self, destination: OriginalDst, selection: u32) -> Verdict {
+    pub fn decide(&self, protocol: Protocol, destination: OriginalDst, selection: u32) -> Verdict {
         sidetrack_abi::decide(
             self,
             &Query {
                 destination: destination.get().into(),
                 selection,
+                protocol: protocol.number(),
             },
         )
     }
@@ -168,11 +170,13 @@ impl Tables for RuleTables {
 
     fn rule(&self, key: &RuleKey) -> Option<Rule> {
         let class = (u32::from_be(key.destination), u32::from_be(key.selection));
-        let port = u16::from_be(key.port);
+        let (protocol, port) = (u16::from_be(key.protocol), u16::from_be(key.port));
         self.rules
             .get(&class)?
             .iter()
-            .find(|range| range.first <= port && port <= range.last)
+            .find(|range| {
+                range.protocol.number() == protocol && range.first <= port && port <= range.last
+            })
             .map(|range| range.rule)
     }
 }

@@ -15,6 +15,10 @@ use netlink_packet_sock_diag::{
 };
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 
+mod connected;
+
+pub use connected::{CloseError, Closed, Closer, Connected, connected, listening_ports};
+
 /// `INET_DIAG_CGROUP_ID`, include/uapi/linux/inet_diag.h, since Linux 5.9: eight bytes.
 const CGROUP_ID: u16 = 21;
 /// Larger than the kernel makes one datagram of a dump.
@@ -134,7 +138,9 @@ impl From<&InetResponse> for Listening {
         for nla in &response.nlas {
             match nla {
                 Nla::SkV6Only(only) => listening.v6_only = *only,
-                Nla::Other(other) => read_cgroup(other, &mut listening),
+                Nla::Other(other) => {
+                    listening.cgroup = cgroup_id(other).unwrap_or(listening.cgroup);
+                }
                 _ => {}
             }
         }
@@ -148,12 +154,13 @@ fn cookie([a, b, c, d, e, f, g, h]: [u8; 8]) -> u64 {
     half([a, b, c, d]) | half([e, f, g, h]) << 32
 }
 
-fn read_cgroup(attribute: &impl netlink_packet_utils::nla::Nla, listening: &mut Listening) {
+fn cgroup_id(attribute: &impl netlink_packet_utils::nla::Nla) -> Option<u64> {
     let mut value = [0_u8; 8];
-    if attribute.kind() == CGROUP_ID && attribute.value_len() == value.len() {
-        attribute.emit_value(&mut value);
-        listening.cgroup = u64::from_ne_bytes(value);
+    if attribute.kind() != CGROUP_ID || attribute.value_len() != value.len() {
+        return None;
     }
+    attribute.emit_value(&mut value);
+    Some(u64::from_ne_bytes(value))
 }
 
 #[cfg(test)]

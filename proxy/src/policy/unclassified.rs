@@ -8,6 +8,7 @@ use sidetrack_abi::{Redirected, Verdict, rules::ACTION_REDIRECT};
 use super::{OutboundPermit, Policy, Route};
 use crate::{
     addr::OriginalDst,
+    config::Protocol,
     kernel::rules::Task,
     refusal::{Reason, Refusal},
 };
@@ -36,7 +37,7 @@ impl Policy {
             generation: self.generation,
             ..*redirected
         };
-        match self.tables.decide(destination, selection) {
+        match self.tables.decide(Protocol::Tcp, destination, selection) {
             // It asks the kernel for the destination, which it tells of its own connections alone.
             Verdict::Redirect(rule) if rule.action == ACTION_REDIRECT => Judged {
                 rule: self.rule_name(&by(rule.index)),
@@ -71,7 +72,7 @@ impl Policy {
                     rule,
                 }
             }
-            Verdict::Unmatched => Judged {
+            Verdict::Unmatched | Verdict::Pass(_) => Judged {
                 rule: None,
                 outcome: Ok(OutboundPermit::new(redirected, None, Route::Passthrough)),
             },

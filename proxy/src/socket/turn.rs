@@ -50,7 +50,8 @@ impl Turn {
     }
 }
 
-fn monotonic() -> u64 {
+/// CLOCK_MONOTONIC in nanoseconds.
+pub fn monotonic() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let (seconds, nanoseconds) = (now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned());
     seconds

@@ -21,7 +21,7 @@ fn a_start_that_cannot_attach_leaves_the_rules_of_before_in_force() {
         .peer(&["many", "--to", &to[0], "--to", &to[1], "--word", SECRET]);
     // All programs but two can be attached there by then.
     let elsewhere = world.a.daemons().child("elsewhere");
-    let other = bpf::Exclusive::connect4(elsewhere.path());
+    let other = bpf::Foreign::exclusive(elsewhere.path());
     let folder_name = elsewhere.name();
     for _ in 0..3 {
         let ended = setup().intercept(&elsewhere).fails();

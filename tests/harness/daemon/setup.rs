@@ -16,6 +16,7 @@ use crate::{
     pki::{Credential, Flaw},
     process::{Finished, Running},
     sidetrack_bin,
+    status::Status,
     wait::DEADLINE,
 };
 
@@ -24,7 +25,7 @@ pub struct Setup {
     host: Host,
     instance: String,
     intercept: String,
-    netns: Option<Vec<String>>,
+    more_intercept: String,
     cgroup: PathBuf,
     credential: Credential,
     bundles: [PathBuf; 2],
@@ -43,7 +44,7 @@ impl Setup {
             host: host.clone(),
             instance: host.unique(),
             intercept: host.apps().name(),
-            netns: None,
+            more_intercept: String::new(),
             cgroup: host.daemons().path().to_owned(),
             credential: pki.credential(host.letter(), Flaw::None),
             bundles: [pki.bundle(), pki.other_bundle()],
@@ -82,6 +83,12 @@ impl Setup {
         Running::spawn(command).finish_within(DEADLINE)
     }
 
+    /// Runs `status` for the instance, whatever it says.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        Status::ask(&self.host, &self.instance, &self.dir.join("run"))
+    }
+
     /// A revocation list of `example.org`.
     pub fn crl(mut self, list: PathBuf) -> Self {
         self.crl = Some(list);
@@ -102,14 +109,20 @@ impl Setup {
     }
 
     /// `intercept.netns`.
-    pub fn netns<S: Into<String>>(mut self, sources: impl IntoIterator<Item = S>) -> Self {
-        self.netns = Some(sources.into_iter().map(Into::into).collect());
-        self
+    pub fn netns<S: Into<String>>(self, sources: impl IntoIterator<Item = S>) -> Self {
+        let sources: Vec<String> = sources.into_iter().map(Into::into).collect();
+        self.more_intercept(&format!("netns = {sources:?}\n"))
     }
 
     /// Another cgroup in which the daemon is started.
     pub fn born_in(mut self, cgroup: &Path) -> Self {
         self.cgroup = cgroup.to_owned();
+        self
+    }
+
+    /// Adds keys to `[intercept]`.
+    pub fn more_intercept(mut self, toml: &str) -> Self {
+        self.more_intercept.push_str(toml);
         self
     }
 
@@ -133,7 +146,7 @@ access = "json"
 access_file = "{dir}/access.json"
 [intercept]
 cgroup = "{cgroup}"
-{netns}
+{more_intercept}
 [identity.own]
 certificate = "{certificate}"
 private_key = "{key}"
@@ -148,10 +161,7 @@ bundle = "{other}"
             drain = self.drain,
             heartbeat = self.heartbeat,
             cgroup = self.intercept,
-            netns = self
-                .netns
-                .as_ref()
-                .map_or_else(String::new, |list| format!("netns = {list:?}")),
+            more_intercept = self.more_intercept,
             certificate = self.credential.certificate.display(),
             key = self.credential.key.display(),
             ours = self.bundles[0].display(),

@@ -4,21 +4,8 @@ use std::{path::Path, time::Duration};
 
 use super::{netns, selection, values};
 use crate::config::{
-    Daemon, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
+    Daemon, Existing, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
 };
-
-/// Destinations that are left alone unless `exclude_to` says otherwise: what stays on this
-/// host or this link, and what no TCP connection can go to.
-const EXCLUDE_TO: [&str; 8] = [
-    "127.0.0.0/8",
-    "::1/128",
-    "169.254.0.0/16",
-    "fe80::/10",
-    "224.0.0.0/4",
-    "ff00::/8",
-    "0.0.0.0/32",
-    "::/128",
-];
 
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(500);
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
@@ -28,6 +15,8 @@ const FORMATS: [(&str, RecordFormat); 3] = [
     ("text", RecordFormat::Text),
     ("off", RecordFormat::Off),
 ];
+
+const EXISTING: [(&str, Existing); 2] = [("leave", Existing::Leave), ("close", Existing::Close)];
 
 pub(super) fn daemon(problems: &mut Problems, file: &file::Daemon) -> Daemon {
     let instance = file.instance.as_deref().unwrap_or("default");
@@ -172,17 +161,15 @@ pub(super) fn intercept(problems: &mut Problems, file: &file::Intercept) -> Inte
         None => Some("/".into()),
         Some(path) => selection::cgroup_path(problems, "intercept.cgroup", path),
     };
-    let exclude_to = match &file.exclude_to {
-        Some(texts) => values::prefixes(problems, "intercept.exclude_to", texts),
-        None => EXCLUDE_TO
-            .iter()
-            .filter_map(|text| text.parse().ok())
-            .collect(),
-    };
+    let exclude_to = file.exclude_to.as_deref().unwrap_or_default();
+    let existing = file.existing.as_deref();
+    let existing =
+        existing.and_then(|text| values::word(problems, "intercept.existing", text, &EXISTING));
     Intercept {
         cgroup: cgroup.unwrap_or_else(|| "/".into()),
         netns,
-        exclude_to,
+        exclude_to: values::prefixes(problems, "intercept.exclude_to", exclude_to),
         listeners: values::number(problems, "intercept.listeners", file.listeners, 1..=64, 4),
+        existing: existing.unwrap_or(Existing::Leave),
     }
 }

@@ -9,10 +9,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 use rustls_pki_types::DnsName;
 
-use super::{references, values};
+use super::{protocol, references, values};
 use crate::config::{
-    FailMode, Mtls, OutboundAction, OutboundRule, Wire, display_ports, errors::Problems, file,
-    shape::rule_key,
+    FailMode, Mtls, OutboundAction, OutboundRule, Protocols, Wire, display_ports, errors::Problems,
+    file, shape::rule_key,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ const ERRNOS: [(&str, Errno); 6] = [
 #[derive(Default)]
 struct Seen<'a> {
     names: BTreeSet<String>,
-    by_prefix: BTreeMap<Claim<'a>, Vec<(&'a str, Ports)>>,
+    by_prefix: BTreeMap<Claim<'a>, Vec<(&'a str, Ports, Protocols)>>,
 }
 
 /// A prefix, for a selection.
@@ -93,7 +93,6 @@ fn rule<'a>(
     } else {
         values::ports(problems, &ports_key, &file.ports)
     };
-    ambiguous(problems, key, file, &to, &ports, seen);
     let action_key = format!("{key}.action");
     let Some(action) = &file.action else {
         problems.missing(&action_key, "the rule does not say what happens", WRITE);
@@ -111,11 +110,17 @@ fn rule<'a>(
         Action::Ignore => Some(OutboundAction::Ignore),
     };
     let fail = fail_mode(problems, key, file, kind);
+    let protocols = action
+        .as_ref()
+        .map(|action| protocol::protocols(problems, key, file, action, &ports));
+    let decides = protocols.unwrap_or(Protocols::ANY);
+    ambiguous(problems, key, file, &to, (&ports, decides), seen);
     Some(OutboundRule {
         name: name?,
         select: file.select.clone(),
         to,
         ports,
+        protocols: protocols?,
         action: action?,
         fail,
     })
@@ -214,7 +219,7 @@ fn fail_mode(
 /// Keys that would have no effect are mistakes: whoever wrote them expects one.
 fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: Action) {
     use Action::{Deny, Gateway, Mtls, Passthrough, Redirect};
-    let keys: [(&str, bool, &str, &[Action]); 8] = [
+    let keys: [(&str, bool, &str, &[Action]); 9] = [
         ("wire", file.wire.is_some(), "mtls", &[Mtls]),
         (
             "identity",
@@ -226,6 +231,12 @@ fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: 
         ("server_name", file.server_name.is_some(), "mtls", &[Mtls]),
         ("gateway", file.gateway.is_some(), "gateway", &[Gateway]),
         ("proxy", file.proxy.is_some(), "redirect", &[Redirect]),
+        (
+            "udp",
+            file.udp.is_some(),
+            "mtls, gateway or redirect",
+            &[Mtls, Gateway, Redirect],
+        ),
         ("errno", file.errno.is_some(), "deny", &[Deny]),
         (
             "fail",
@@ -246,13 +257,13 @@ fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: 
 }
 
 /// Two rules that say different things of the same connection: neither would be the one that
-/// decides. One error for each rule is enough.
+/// decides. One error for each rule is enough. What a rule says of UDP beside its action gives way.
 fn ambiguous<'a>(
     problems: &mut Problems,
     key: &str,
     file: &'a file::Outbound,
     to: &[IpNet],
-    ports: &Ports,
+    (ports, protocols): (&Ports, Protocols),
     seen: &mut Seen<'a>,
 ) {
     let name = file.name.as_deref().unwrap_or_default();
@@ -262,8 +273,9 @@ fn ambiguous<'a>(
             .by_prefix
             .entry((file.select.as_deref(), *net))
             .or_default();
-        for (other, theirs) in same.iter() {
+        for (other, theirs, others) in same.iter() {
             if let Some(shared) = values::shared_port(ports, theirs)
+                && protocols.overlap(*others)
                 && !reported
             {
                 reported = true;
@@ -279,6 +291,6 @@ fn ambiguous<'a>(
                 );
             }
         }
-        same.push((name, ports.clone()));
+        same.push((name, ports.clone(), protocols));
     }
 }

@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod gateway;
+mod protocols;
 mod proxies;
 mod refused;
 mod rules;
@@ -130,7 +131,7 @@ fn an_empty_file_of_version_1_is_valid() {
     let config = parse("version = 1").unwrap();
     assert_eq!(config.daemon.instance.as_str(), "default");
     assert_eq!(config.limits.connections, 16_384);
-    assert_eq!(config.intercept.exclude_to.len(), 8);
+    assert!(config.intercept.exclude_to.is_empty());
     assert!(config.outbound.is_empty() && config.inbound.is_empty());
 }
 

@@ -96,6 +96,14 @@ impl Known {
         self.look_into(view, folder, Depth::New, tell)
     }
 
+    /// Everything that the kernel was told.
+    pub fn told(&self) -> impl Iterator<Item = (u64, CgroupClass)> {
+        let children = self.folders.values().flatten();
+        self.top
+            .into_iter()
+            .chain(children.map(|(id, child)| (*id, child.class)))
+    }
+
     /// Whether a folder is read.
     pub fn reads(&self, folder: &str) -> bool {
         self.folders.contains_key(folder)

@@ -58,18 +58,19 @@ fn is(folder: &Path, id: u64) -> bool {
     super::id(folder).is_ok_and(|found| found == id)
 }
 
-fn cgroup_of(pid: u32) -> Option<String> {
+/// The cgroup of a process, as a path below the cgroup2 root.
+pub fn cgroup_of(pid: u32) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     Some(path.to_owned())
 }
 
-fn search(mount: &Path, id: u64) -> Option<String> {
+/// The path, below the cgroup2 root, of the cgroup `id`: reads all folders of cgroups.
+pub fn search(mount: &Path, id: u64) -> Option<String> {
     let mut folders = vec![mount.to_path_buf()];
     while let Some(folder) = folders.pop() {
         if is(&folder, id) {
-            let below = folder.strip_prefix(mount).ok()?;
-            return Some(Path::new("/").join(below).to_string_lossy().into_owned());
+            return Some(super::below(mount, &folder));
         }
         folders.extend(super::children(&folder));
     }

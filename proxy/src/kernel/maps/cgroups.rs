@@ -30,13 +30,13 @@ pub(in crate::kernel) struct Cgroups {
     mount: PathBuf,
     sets: ArrayOfMaps<MapData, Inner>,
     watch: Option<Arc<Watch>>,
-    active: Option<Classified>,
+    pub(super) active: Option<Classified>,
 }
 
 /// The cgroups of the active rule set.
 pub(super) struct Classified {
-    inner: Inner,
-    known: Known,
+    pub(super) inner: Inner,
+    pub(super) known: Known,
     /// Cgroups for which there is no room: their connections are decided by the proxy.
     left_out: usize,
 }

@@ -1,6 +1,6 @@
 //! The sign of life.
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, MapData, MapError};
 use parking_lot::Mutex;
 
 use super::KernelError;
@@ -23,5 +23,10 @@ impl Heartbeat {
                 error,
             )
         })
+    }
+
+    /// What the programs read.
+    pub(super) fn last(&self) -> Result<u64, MapError> {
+        self.0.lock().get(&0, 0)
     }
 }

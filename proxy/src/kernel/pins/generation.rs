@@ -1,4 +1,4 @@
-//! Generations of rules, from one daemon to the next.
+//! Rules that pins hold, read by somebody who has not loaded the programs.
 
 use std::path::Path;
 
@@ -11,18 +11,21 @@ use super::{PinName, instances, maps_of};
 /// what was redirected by those may still arrive, and must not be judged by others of the same
 /// number.
 pub fn next_generation(name: &PinName) -> u32 {
-    fn last(folder: &Path) -> Result<u32, MapError> {
+    let last = pinned_settings(name).map(|settings| settings.generation);
+    // 0 is none.
+    last.unwrap_or_default().wrapping_add(1).max(1)
+}
+
+/// The settings of the active rules. Maps of another build than this are not read.
+pub(in crate::kernel) fn pinned_settings(name: &PinName) -> Option<Settings> {
+    fn read(folder: &Path) -> Result<Settings, MapError> {
         let maps = maps_of(folder);
         let active: Array<MapData, u32> =
             Map::Array(MapData::from_pin(maps.join(map::ACTIVE))?).try_into()?;
         let settings: Array<MapData, Settings> =
             Map::Array(MapData::from_pin(maps.join(map::SETTINGS))?).try_into()?;
-        Ok(settings.get(&active.get(&0, 0)?, 0)?.generation)
+        settings.get(&active.get(&0, 0)?, 0)
     }
-    // Maps of another build hold nothing that could arrive here.
-    let last = instances()
-        .ok()
-        .and_then(|instances| last(&instances.join(name.to_string())).ok());
-    // 0 is none.
-    last.unwrap_or_default().wrapping_add(1).max(1)
+    let instances = instances().ok()?;
+    read(&instances.join(name.to_string())).ok()
 }

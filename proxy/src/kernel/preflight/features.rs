@@ -65,6 +65,7 @@ pub(super) fn probe(cgroup2: Option<&Path>, capable: bool) -> Vec<Check> {
         // What cannot be asked without capabilities is told by their own checks.
         if let (true, Ok(has)) = (capable, load::has_set_retval()) {
             checks.push(deny_errno(has));
+            checks.push(kernel_clients(load::knows_kernel_sockets().err()));
         }
     }
     checks.insert(0, self::bpf(&bpf, capable));
@@ -173,6 +174,26 @@ pub(super) fn deny_errno(has_set_retval: bool) -> Check {
         ),
     };
     check("deny errno", verdict, seen, "run Linux 5.18 or later")
+}
+
+pub(super) fn kernel_clients(unknown: Option<String>) -> Check {
+    let (verdict, seen) = match unknown {
+        None => (
+            Verdict::Ok,
+            "the kernel's own connections are told from those of applications".into(),
+        ),
+        Some(why) => (
+            Verdict::Warning,
+            format!("NFS, SMB and Ceph are not told from applications, {why}"),
+        ),
+    };
+    check(
+        "kernel clients",
+        verdict,
+        seen,
+        "run a kernel with CONFIG_DEBUG_INFO_BTF=y and give CAP_PERFMON, or exclude the servers by \
+         intercept.exclude_to",
+    )
 }
 
 pub(super) fn netns_cookie(answer: io::Result<u64>) -> Check {

@@ -10,7 +10,8 @@ use sidetrack_abi::names::program;
 
 use super::super::{
     KernelError,
-    attach::{Effective, GETSOCKOPT, SOCK_OPS},
+    attach::{GETSOCKOPT, SOCK_OPS},
+    effective::Effective,
     load::Programs,
     sys,
 };

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
     rules::{
-        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, FAIL_BLOCK,
-        FAIL_PASS, Rule,
+        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, DENIED, FAIL_BLOCK,
+        FAIL_PASS, RULE_CANARY, Rule,
     },
     settings::SETTING_SELECT_ALL,
 };
@@ -15,9 +15,14 @@ use sidetrack_abi::{
 #[cfg(test)]
 use super::classes::Selected;
 use super::{
-    NamedProxy, PortRule, RuleTables, SELECTION_ALL, Scope, classes, unclassified::strictest,
+    NamedProxy, PortRule, RuleTables, SELECTION_ALL, Scope, classes,
+    order::{Order, Placed},
+    unclassified::strictest,
 };
-use crate::config::{Config, FailMode, OutboundAction, OutboundRule};
+use crate::{
+    canary::CANARY,
+    config::{Config, Datagrams, FailMode, OutboundAction, OutboundRule, Protocol},
+};
 
 pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTables {
     let mut tables = RuleTables {
@@ -34,9 +39,10 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
             BTreeMap::from([(BTreeSet::from([all]), SELECTION_ALL)])
         }
     };
-    destinations(config, &mut tables);
+    let order = Order::new(config);
+    destinations(&order, &mut tables);
     for (net, class) in &tables.destinations {
-        let chain = rules_for(config, *net);
+        let chain = order.of(*net);
         let mut of_known = BTreeMap::new();
         for selected in classes.keys().flatten() {
             of_known.entry(selected).or_insert_with(|| {
@@ -49,7 +55,10 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
             });
         }
         for (candidates, selection) in &classes {
-            let ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
+            let mut ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
+            if CANARY.iter().any(|host| IpNet::from(*host) == *net) {
+                put_canary(&mut ranges);
+            }
             if !ranges.is_empty() {
                 tables.rules.insert((*class, *selection), ranges);
             }
@@ -84,60 +93,32 @@ fn proxies(config: &Config) -> Vec<NamedProxy> {
 }
 
 /// Every prefix that a rule or an exclusion names gets a class of its own.
-fn destinations(config: &Config, tables: &mut RuleTables) {
+fn destinations(order: &Order<'_>, tables: &mut RuleTables) {
     // In the kernel's one trie IPv4 lies inside ::ffff:0:0/96: without a class of its own it
     // would fall to any IPv6 prefix that is short enough to hold that.
     let all_v4 = IpNet::V4(ipnet::Ipv4Net::default());
     tables.destinations.insert(all_v4, 1);
-    let excluded = &config.intercept.exclude_to;
-    let ruled = config.outbound.iter().flat_map(|rule| &rule.to);
-    for net in excluded.iter().chain(ruled) {
+    let canary = CANARY.map(IpNet::from);
+    for net in order.prefixes().chain(canary) {
         let next = tables.destinations.len() as u32 + 1;
-        tables.destinations.entry(net.trunc()).or_insert(next);
+        tables.destinations.entry(net).or_insert(next);
     }
-}
-
-/// The rules that can decide for destinations whose longest prefix is `net`, in their order.
-fn rules_for(config: &Config, net: IpNet) -> Vec<(u32, &OutboundRule)> {
-    if config
-        .intercept
-        .exclude_to
-        .iter()
-        .any(|excluded| excluded.contains(&net))
-    {
-        return Vec::new();
-    }
-    let mut chain: Vec<(u8, bool, usize, &OutboundRule)> = config
-        .outbound
-        .iter()
-        .enumerate()
-        .filter_map(|(index, rule)| {
-            let longest = rule
-                .to
-                .iter()
-                .filter(|to| to.contains(&net))
-                .map(IpNet::prefix_len)
-                .max()?;
-            Some((longest, rule.select.is_some(), index, rule))
-        })
-        .collect();
-    chain.sort_by_key(|(length, selective, index, _)| {
-        (std::cmp::Reverse(*length), !selective, *index)
-    });
-    chain
-        .into_iter()
-        .map(|(_, _, index, rule)| (index as u32, rule))
-        .collect()
 }
 
 /// Port ranges of rules in their order: what an earlier rule covers, a later one does not.
-fn merge<'a>(
-    rules: impl Iterator<Item = (u32, &'a OutboundRule)>,
-    proxies: &[NamedProxy],
-) -> Vec<PortRule> {
+fn merge<'a>(rules: impl Iterator<Item = Placed<'a>>, proxies: &[NamedProxy]) -> Vec<PortRule> {
+    let rules: Vec<Placed<'_>> = rules.collect();
+    let of = |protocol| merge_of(protocol, &rules, proxies);
+    Protocol::ALL.into_iter().flat_map(of).collect()
+}
+
+fn merge_of(protocol: Protocol, rules: &[Placed<'_>], proxies: &[NamedProxy]) -> Vec<PortRule> {
     let mut covered: Vec<PortRule> = Vec::new();
     for (index, rule) in rules {
-        let rule_value = value(index, rule, proxies);
+        if !rule.protocols.decide(protocol) {
+            continue;
+        }
+        let value = value(*index, rule, protocol, proxies);
         for range in &rule.ports {
             let mut next = u32::from(*range.start());
             let last = u32::from(*range.end());
@@ -158,9 +139,10 @@ fn merge<'a>(
             covered.extend(found.into_iter().filter_map(|(first, last)| {
                 let (first, last) = (u16::try_from(first).ok()?, u16::try_from(last).ok()?);
                 Some(PortRule {
+                    protocol,
                     first,
                     last,
-                    rule: rule_value,
+                    rule: value,
                 })
             }));
             covered.sort_by_key(|range| range.first);
@@ -169,12 +151,37 @@ fn merge<'a>(
     covered
 }
 
-fn value(index: u32, rule: &OutboundRule, proxies: &[NamedProxy]) -> Rule {
+/// Where the canary goes, whoever asks and whatever the rules say.
+fn put_canary(ranges: &mut Vec<PortRule>) {
+    let protocol = Protocol::Tcp;
+    let first = |range: &PortRule| range.protocol == protocol && range.first == 0;
+    if let Some(at) = ranges.iter().position(first) {
+        match ranges.get_mut(at) {
+            Some(range) if range.last > 0 => range.first = 1,
+            _ => drop(ranges.remove(at)),
+        }
+    }
+    let rule = Rule {
+        index: RULE_CANARY,
+        action: ACTION_PLAIN,
+        fail: FAIL_BLOCK,
+        operand: 0,
+    };
+    let only = PortRule {
+        protocol,
+        first: 0,
+        last: 0,
+        rule,
+    };
+    ranges.insert(0, only);
+}
+
+fn value(index: u32, rule: &OutboundRule, protocol: Protocol, proxies: &[NamedProxy]) -> Rule {
     let fail = match rule.fail {
         FailMode::Block => FAIL_BLOCK,
         FailMode::Pass => FAIL_PASS,
     };
-    let (action, operand) = match &rule.action {
+    let by_action = || match &rule.action {
         OutboundAction::Mtls(_) | OutboundAction::Gateway { .. } => (ACTION_TLS, 0),
         OutboundAction::Passthrough => (ACTION_PLAIN, 0),
         OutboundAction::Redirect { proxy } => {
@@ -183,8 +190,13 @@ fn value(index: u32, rule: &OutboundRule, proxies: &[NamedProxy]) -> Rule {
             let number = number.and_then(|number| u16::try_from(number).ok());
             (ACTION_REDIRECT, number.unwrap_or(u16::MAX))
         }
-        OutboundAction::Deny { errno } => (ACTION_DENY, u16::try_from(*errno).unwrap_or(1)),
+        OutboundAction::Deny { errno } => (ACTION_DENY, u16::try_from(*errno).unwrap_or(DENIED)),
         OutboundAction::Ignore => (ACTION_IGNORE, 0),
+    };
+    let (action, operand) = match (protocol, rule.protocols.udp) {
+        (Protocol::Udp, Datagrams::Denied) => (ACTION_DENY, DENIED),
+        (Protocol::Udp, Datagrams::Passed) => (ACTION_PLAIN, 0),
+        _ => by_action(),
     };
     Rule {
         index,
@@ -198,45 +210,47 @@ fn value(index: u32, rule: &OutboundRule, proxies: &[NamedProxy]) -> Rule {
 #[cfg(test)]
 pub(super) fn naive<'a>(
     config: &'a Config,
+    protocol: Protocol,
     destination: std::net::SocketAddr,
     selected: &Selected,
 ) -> Option<(u32, &'a OutboundRule)> {
     let ip = destination.ip().to_canonical();
-    if config
-        .intercept
-        .exclude_to
-        .iter()
-        .any(|net| net.contains(&ip))
-    {
+    let exclude_to = &config.intercept.exclude_to;
+    if exclude_to.iter().any(|net| net.contains(&ip)) {
         return None;
     }
+    let alone = crate::config::left_alone().find(|net| net.contains(&ip));
     let mut candidates: Vec<_> = config
         .outbound
         .iter()
         .enumerate()
         .filter(|(_, rule)| {
-            rule.ports
-                .iter()
-                .any(|range| range.contains(&destination.port()))
+            rule.protocols.decide(protocol)
+                && rule
+                    .ports
+                    .iter()
+                    .any(|range| range.contains(&destination.port()))
         })
         .filter(|(_, rule)| rule.select.as_ref().is_none_or(|s| selected.contains(s)))
         .filter_map(|(index, rule)| {
             let longest = rule
                 .to
                 .iter()
-                .filter(|net| net.contains(&ip))
+                .filter(|net| net.contains(&ip) && alone.is_none_or(|alone| alone.contains(*net)))
                 .map(IpNet::prefix_len)
                 .max()?;
             Some((
                 std::cmp::Reverse(longest),
                 rule.select.is_none(),
+                rule.protocols.tcp,
                 index,
                 rule,
             ))
         })
         .collect();
-    candidates.sort_by_key(|(length, unselective, index, _)| (*length, *unselective, *index));
+    candidates
+        .sort_by_key(|(length, unselective, tcp, index, _)| (*length, *unselective, *tcp, *index));
     candidates
         .first()
-        .map(|(_, _, index, rule)| (*index as u32, *rule))
+        .map(|(_, _, _, index, rule)| (*index as u32, *rule))
 }

@@ -5,8 +5,8 @@ use sidetrack_abi::rules::{ACTION_REDIRECT, ANY_USER};
 
 use super::{classes::selections, compile::naive, *};
 use crate::config::{
-    Daemon, FailMode, Instance, Intercept, Limits, Log, OutboundAction, OutboundRule, Proxy,
-    RecordFormat, Select, Selector,
+    Daemon, Datagrams, Existing, FailMode, Instance, Intercept, Limits, Log, OutboundAction,
+    OutboundRule, Protocols, Proxy, RecordFormat, Select, Selector,
 };
 
 fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&str]) -> Config {
@@ -48,6 +48,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
             .collect(),
         intercept: Intercept {
             netns: Vec::new(),
+            existing: Existing::Leave,
             cgroup: "/".into(),
             exclude_to: exclude.iter().map(|net| net.parse().unwrap()).collect(),
             listeners: 1,
@@ -69,6 +70,7 @@ fn rule(
         select: select.map(str::to_owned),
         to: to.iter().map(|net| net.parse().unwrap()).collect(),
         ports: ports.to_vec(),
+        protocols: Protocols::TCP,
         action: OutboundAction::Passthrough,
         fail: FailMode::Block,
     }
@@ -87,7 +89,7 @@ fn a_rule_names_its_proxy_by_the_place_of_that_among_all() {
     config.proxies = [("a".to_owned(), proxy(1)), ("z".to_owned(), proxy(2))].into();
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
     let destination = OriginalDst::new("10.0.0.1:80".parse().unwrap());
-    let Verdict::Redirect(rule) = tables.decide(destination, 0) else {
+    let Verdict::Redirect(rule) = tables.decide(Protocol::Tcp, destination, 0) else {
         panic!("it is to be redirected");
     };
     assert_eq!(rule.action, ACTION_REDIRECT);
@@ -111,8 +113,18 @@ fn user(uid: u32) -> Selector {
 
 fn decides(tables: &RuleTables, to: &str, selection: u32) -> Option<u32> {
     let to: SocketAddr = to.parse().unwrap();
-    match tables.decide(OriginalDst::new(to), selection) {
-        Verdict::Redirect(rule) => Some(rule.index),
+    decides_of(tables, Protocol::Tcp, to, selection)
+}
+
+fn decides_of(
+    tables: &RuleTables,
+    protocol: Protocol,
+    to: SocketAddr,
+    selection: u32,
+) -> Option<u32> {
+    match tables.decide(protocol, OriginalDst::new(to), selection) {
+        Verdict::Redirect(rule) if protocol == Protocol::Tcp => Some(rule.index),
+        Verdict::Pass(rule) | Verdict::Deny(rule) if protocol == Protocol::Udp => Some(rule.index),
         Verdict::Unmatched => None,
         other => panic!("{other:?}"),
     }
@@ -237,7 +249,13 @@ fn a_rule_for_all_of_ipv6_leaves_ipv4_alone_in_the_kernels_one_trie_too() {
     );
 }
 
+mod order;
 mod unclassified;
+
+/// One of them is left alone unless it is named.
+fn first_byte(of: u8) -> u8 {
+    [8, 9, 10, 127].get(usize::from(of)).copied().unwrap()
+}
 
 fn any_net() -> impl Strategy<Value = IpNet> {
     // Few bits, so that prefixes nest and collide.
@@ -247,7 +265,7 @@ fn any_net() -> impl Strategy<Value = IpNet> {
         prop::sample::select(vec![6_u8, 8, 14, 16, 24, 32]),
     )
         .prop_map(|(a, b, len)| {
-            let addr = std::net::Ipv4Addr::new(8 + a, b, 0, 0);
+            let addr = std::net::Ipv4Addr::new(first_byte(a), b, 0, 0);
             IpNet::new(addr.into(), len).unwrap().trunc()
         })
 }
@@ -255,13 +273,24 @@ fn any_net() -> impl Strategy<Value = IpNet> {
 fn any_rule() -> impl Strategy<Value = OutboundRule> {
     let ports = prop::collection::vec((1_u16..40, 0_u16..12).prop_map(|(a, n)| a..=a + n), 1..3);
     let select = prop::option::of(prop::sample::select(vec!["a", "b"]));
-    (select, prop::collection::vec(any_net(), 1..3), ports).prop_map(|(select, to, ports)| {
-        OutboundRule {
-            to,
-            ports,
-            ..rule(select, &[], &[])
-        }
+    let to = prop::collection::vec(any_net(), 1..3);
+    (select, to, ports, any_protocols()).prop_map(|(select, to, ports, protocols)| OutboundRule {
+        to,
+        ports,
+        protocols,
+        ..rule(select, &[], &[])
     })
+}
+
+fn any_protocols() -> impl Strategy<Value = Protocols> {
+    let beside = |udp| Protocols { tcp: true, udp };
+    prop::sample::select(vec![
+        Protocols::TCP,
+        Protocols::UDP,
+        Protocols::ANY,
+        beside(Datagrams::Denied),
+        beside(Datagrams::Passed),
+    ])
 }
 
 proptest! {
@@ -288,9 +317,11 @@ proptest! {
                 continue;
             };
             for (a, b, c, port) in &probes {
-                let to = SocketAddr::from(([8 + a, *b, 0, *c], *port));
-                let expected = naive(&config, to, selected).map(|(index, _)| index);
-                prop_assert_eq!(decides(&tables, &to.to_string(), class), expected);
+                let to = SocketAddr::from(([first_byte(*a), *b, 0, *c], *port));
+                for protocol in Protocol::ALL {
+                    let expected = naive(&config, protocol, to, selected).map(|(index, _)| index);
+                    prop_assert_eq!(decides_of(&tables, protocol, to, class), expected);
+                }
             }
         }
     }

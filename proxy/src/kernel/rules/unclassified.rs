@@ -11,8 +11,9 @@ use sidetrack_abi::rules::{
 };
 
 use super::PortRule;
+use crate::config::Protocol;
 
-/// Port ranges for all `candidates` together, ascending.
+/// Port ranges for all `candidates` together, by protocol, ascending.
 pub(super) fn strictest<'a>(candidates: impl Iterator<Item = &'a Vec<PortRule>>) -> Vec<PortRule> {
     // Most selections are told apart by few destinations.
     let mut different: Vec<&[PortRule]> = Vec::new();
@@ -24,8 +25,14 @@ pub(super) fn strictest<'a>(candidates: impl Iterator<Item = &'a Vec<PortRule>>)
     if let [same] = different.as_slice() {
         return same.to_vec();
     }
+    let of = |protocol| strictest_of(protocol, &different);
+    Protocol::ALL.into_iter().flat_map(of).collect()
+}
+
+fn strictest_of(protocol: Protocol, different: &[&[PortRule]]) -> Vec<PortRule> {
     let ranges = different.iter().copied().flatten();
     let bounds: BTreeSet<u32> = ranges
+        .filter(|range| range.protocol == protocol)
         .flat_map(|range| [u32::from(range.first), u32::from(range.last) + 1])
         .collect();
     let mut found: Vec<PortRule> = Vec::new();
@@ -33,7 +40,10 @@ pub(super) fn strictest<'a>(candidates: impl Iterator<Item = &'a Vec<PortRule>>)
         let (Ok(first), Ok(last)) = (u16::try_from(*first), u16::try_from(next - 1)) else {
             continue;
         };
-        let rules: Vec<Option<Rule>> = different.iter().map(|one| rule_at(one, first)).collect();
+        let rules: Vec<Option<Rule>> = different
+            .iter()
+            .map(|one| rule_at(one, protocol, first))
+            .collect();
         let Some(rule) = of_all(&rules) else {
             continue;
         };
@@ -41,17 +51,23 @@ pub(super) fn strictest<'a>(candidates: impl Iterator<Item = &'a Vec<PortRule>>)
             Some(before) if before.rule == rule && before.last.checked_add(1) == Some(first) => {
                 before.last = last;
             }
-            _ => found.push(PortRule { first, last, rule }),
+            _ => found.push(PortRule {
+                protocol,
+                first,
+                last,
+                rule,
+            }),
         }
     }
     found
 }
 
-fn rule_at(ranges: &[PortRule], port: u16) -> Option<Rule> {
-    let next = ranges.partition_point(|range| range.last < port);
+fn rule_at(ranges: &[PortRule], protocol: Protocol, port: u16) -> Option<Rule> {
+    let before = |range: &PortRule| (range.protocol.number(), range.last);
+    let next = ranges.partition_point(|range| before(range) < (protocol.number(), port));
     ranges
         .get(next)
-        .filter(|range| range.first <= port)
+        .filter(|range| range.protocol == protocol && range.first <= port)
         .map(|range| range.rule)
 }
 

@@ -45,6 +45,17 @@ pub enum LinkTarget {
     Other,
 }
 
+/// What the kernel says of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// Its id.
+    pub id: u32,
+    /// Id of the program that it runs.
+    pub program: u32,
+    /// Where it is.
+    pub target: LinkTarget,
+}
+
 /// Makes a link of `program` at `target`; it ends when the last descriptor and pin of it is gone.
 ///
 /// # Errors
@@ -109,11 +120,11 @@ pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     unsafe { bpf(BPF_LINK_DETACH, &attr) }.map(drop)
 }
 
-/// Where a link is.
+/// What a link runs, and where.
 ///
 /// # Errors
 /// EINVAL if the descriptor is of something else than a BPF object.
-pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     /// The beginning of `struct bpf_link_info`; what a newer kernel has beyond it is not copied.
     #[repr(C, align(8))]
     #[derive(Default)]
@@ -141,7 +152,7 @@ pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
     // SAFETY: `info` leads to `length` writable bytes that live through the call, and every bit
     // pattern is a valid value of them.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) }?;
-    Ok(match info.kind {
+    let target = match info.kind {
         BPF_LINK_TYPE_CGROUP => LinkTarget::Cgroup {
             id: info.first,
             attach_type: info.second,
@@ -161,6 +172,11 @@ pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
             }
         }
         _ => LinkTarget::Other,
+    };
+    Ok(LinkInfo {
+        id: info.id,
+        program: info.program,
+        target,
     })
 }
 

@@ -12,6 +12,7 @@ bundle = "ca.crt"
 const RULE: &str = r#"
 [[outbound]]
 name = "r"
+ports = ["443"]
 action = "gateway"
 gateway = "edge"
 identity = "own"

@@ -44,7 +44,10 @@ fn selected(config: &Config, path: &str, uid: u32) -> BTreeSet<String> {
 fn verdict_rule(verdict: Verdict) -> Option<Rule> {
     match verdict {
         Verdict::Unmatched => None,
-        Verdict::Ignore(rule) | Verdict::Deny(rule) | Verdict::Redirect(rule) => Some(rule),
+        Verdict::Ignore(rule)
+        | Verdict::Deny(rule)
+        | Verdict::Redirect(rule)
+        | Verdict::Pass(rule) => Some(rule),
     }
 }
 
@@ -78,7 +81,7 @@ fn a_new_cgroup_where_a_named_one_can_appear_follows_the_strictest_rule() {
     let decides = |known: &[&str], path: &str, port: u16| {
         let selection = kernel_selection(&tables, |path| known.contains(&path), path, 0);
         let to = SocketAddr::from(([10, 0, 0, 1], port));
-        tables.decide(OriginalDst::new(to), selection)
+        tables.decide(Protocol::Tcp, OriginalDst::new(to), selection)
     };
     let top = ["/"];
     let Verdict::Redirect(unclassified) = decides(&top, "/slice/web", 80) else {
@@ -181,14 +184,20 @@ proptest! {
             if !classes::is_below(&path, top) {
                 continue;
             }
-            let to = SocketAddr::from(([8 + a, b, 0, 1], port));
-            let truth = naive(&config, to, &selected(&config, &path, uid));
+            let to = SocketAddr::from(([first_byte(a), b, 0, 1], port));
+            let selection = kernel_selection(&tables, is_known, &path, uid);
+            let known_class = tables.selection(&Task { cgroup: &path, uid });
+            let datagrams =
+                |class| tables.decide(Protocol::Udp, OriginalDst::new(to), class);
+            if let Verdict::Deny(_) = datagrams(known_class) {
+                prop_assert!(matches!(datagrams(selection), Verdict::Deny(_)));
+            }
+            let truth = naive(&config, Protocol::Tcp, to, &selected(&config, &path, uid));
             let truth = truth.map(|(index, _)| index);
             let to = OriginalDst::new(to);
-            let found_out = verdict_rule(tables.decide(to, tables.selection(&Task { cgroup: &path, uid })));
+            let found_out = verdict_rule(tables.decide(Protocol::Tcp, to, known_class));
             prop_assert_eq!(found_out.map(|rule| rule.index), truth, "user space finds out");
-            let selection = kernel_selection(&tables, is_known, &path, uid);
-            let decided = verdict_rule(tables.decide(to, selection));
+            let decided = verdict_rule(tables.decide(Protocol::Tcp, to, selection));
             match decided {
                 Some(rule) if rule.index == RULE_UNCLASSIFIED => {
                     prop_assert!(!is_known(&path));
@@ -218,6 +227,6 @@ fn a_rule_that_lets_pass_does_so_for_a_new_cgroup_too() {
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
     let selection = kernel_selection(&tables, |path| path == "/", "/web", 0);
     let to = OriginalDst::new("10.0.0.1:80".parse().unwrap());
-    let rule = verdict_rule(tables.decide(to, selection)).unwrap();
+    let rule = verdict_rule(tables.decide(Protocol::Tcp, to, selection)).unwrap();
     assert_eq!((rule.action, rule.fail), (ACTION_PLAIN, FAIL_PASS));
 }

@@ -1,29 +1,30 @@
 //! Processes, as /proc shows them.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::kernel::cgroup;
+use super::cgroup;
 
 /// A process that has a socket open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub(super) pid: u32,
-    pub(super) descriptor: i32,
+pub(crate) struct Holder {
+    pub(crate) pid: u32,
+    pub(crate) descriptor: i32,
 }
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) parent: u32,
+pub(crate) struct Stat {
+    pub(crate) parent: u32,
     /// By a signal or a debugger, or it has ended and nobody has waited for it.
-    pub(super) stopped: bool,
+    pub(crate) stopped: bool,
 }
 
 /// All processes that this one can see.
-pub(super) fn all() -> Vec<u32> {
+pub(crate) fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -34,7 +35,7 @@ pub(super) fn all() -> Vec<u32> {
 }
 
 /// Those of `pids` that have the socket with this inode open.
-pub(super) fn holders(inode: u32, pids: &[u32]) -> Vec<Holder> {
+pub(crate) fn holders(inode: u32, pids: &[u32]) -> Vec<Holder> {
     let wanted = link_of(inode);
     pids.iter()
         .filter_map(|pid| {
@@ -51,8 +52,40 @@ pub(super) fn holders(inode: u32, pids: &[u32]) -> Vec<Holder> {
         .collect()
 }
 
+/// Who has which of these sockets open: every process with each, in one pass over all descriptors.
+pub(crate) fn all_holders(inodes: &HashSet<u32>) -> HashMap<u32, Vec<u32>> {
+    let mut found: HashMap<u32, Vec<u32>> = HashMap::new();
+    if inodes.is_empty() {
+        return found;
+    }
+    for pid in all() {
+        // Gone meanwhile, or not ours to look at.
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
+        for descriptor in descriptors.flatten() {
+            let link = fs::read_link(descriptor.path()).ok();
+            let Some(inode) = link.as_deref().and_then(inode_of) else {
+                continue;
+            };
+            if inodes.contains(&inode) {
+                let pids = found.entry(inode).or_default();
+                if pids.last() != Some(&pid) {
+                    pids.push(pid);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn inode_of(link: &Path) -> Option<u32> {
+    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+    inode.parse().ok()
+}
+
 /// Whether it has the socket with this inode open still.
-pub(super) fn holds(holder: Holder, inode: u32) -> bool {
+pub(crate) fn holds(holder: Holder, inode: u32) -> bool {
     let descriptor = format!("/proc/{}/fd/{}", holder.pid, holder.descriptor);
     fs::read_link(descriptor).is_ok_and(|link| link == link_of(inode))
 }
@@ -62,7 +95,7 @@ fn link_of(inode: u32) -> PathBuf {
 }
 
 /// The cgroup of a process: its folder below `mount`.
-pub(super) fn cgroup_of(mount: &Path, pid: u32) -> io::Result<PathBuf> {
+pub(crate) fn cgroup_of(mount: &Path, pid: u32) -> io::Result<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let below = text
         .lines()
@@ -71,13 +104,26 @@ pub(super) fn cgroup_of(mount: &Path, pid: u32) -> io::Result<PathBuf> {
     Ok(cgroup::folder(mount, below))
 }
 
-pub(super) fn executable(pid: u32) -> String {
+pub(crate) fn executable(pid: u32) -> String {
     fs::read_link(format!("/proc/{pid}/exe"))
         .map_or_else(|_| "unknown".into(), |path| path.display().to_string())
 }
 
+/// The name that it gives itself, or its executable's; a kernel thread has none other.
+pub(crate) fn command(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm"))
+        .map_or_else(|_| "unknown".into(), |name| name.trim_end().to_owned())
+}
+
+/// Its effective user id; `None` if it has gone.
+pub(crate) fn uid(pid: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// `None` if it has gone.
-pub(super) fn stat(pid: u32) -> Option<Stat> {
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 

@@ -1,0 +1,39 @@
+//! What goes past the redirect, for `status`: nothing is left out in silence.
+
+use serde::Serialize;
+
+use crate::{app::App, uncovered::kinds::NotCovered};
+
+/// Its part of `status`.
+#[derive(Debug, Serialize)]
+pub struct Past {
+    /// Connections past a rule, as `sidetrack sockets` lists them; absent if the kernel did not
+    /// tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncovered: Option<usize>,
+    /// Sockets of kinds that no program sees.
+    pub not_covered: Vec<NotCovered>,
+    /// What this version does not see at all.
+    pub not_seen: &'static [&'static str],
+}
+
+const NOT_SEEN: &[&str] = &[
+    "UDP and QUIC (counted as other_protocol where a rule names the destination)",
+    "connections that come to applications in other network namespaces than the daemon's",
+    "redirect to proxies of others from other network namespaces than the daemon's",
+];
+
+impl Past {
+    /// Asks the kernel. What it does not tell is the log's.
+    pub fn of(app: &App) -> Self {
+        let past = app
+            .past_redirect()
+            .inspect_err(|error| tracing::warn!(%error, "looking for what goes past the redirect"))
+            .ok();
+        Self {
+            uncovered: past.as_ref().map(|past| past.uncovered.len()),
+            not_covered: past.map(|past| past.kinds).unwrap_or_default(),
+            not_seen: NOT_SEEN,
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Connections past the redirect: sockets of governed applications that are connected to where a
+//! rule would have redirected or denied them.
+//!
+//! The programs see connect() and nothing else. What was connected before they were there, in a
+//! cgroup of which they know nothing, or with their leave, goes on as it is: the kernel's list of
+//! sockets shows it, and the same decision tells which rule it is past.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    net::SocketAddr,
+    ops::RangeInclusive,
+};
+
+use serde::Serialize;
+use sidetrack_abi::{
+    Redirected, Verdict,
+    decision::Tables as _,
+    rules::{ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, Rule},
+};
+
+use crate::{
+    addr::OriginalDst,
+    config::Protocol,
+    kernel::{rules::Task, sockdiag::Connected},
+    policy::Policy,
+};
+
+pub mod close;
+pub mod kinds;
+
+/// A process that has a socket open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub command: String,
+    /// Its cgroup, as a path below the cgroup2 root.
+    pub cgroup: String,
+    /// Its effective user.
+    pub uid: u32,
+}
+
+/// Why a socket is likely to be past the redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// It was connected when this daemon started.
+    OlderThanDaemon,
+    /// It was made in a cgroup outside the attach point, whose programs it does not run.
+    BornOutside,
+    /// Who has it now is in another cgroup than it was made in.
+    Moved,
+    /// It is bound to a device, and the rule lets such connections go direct.
+    DeviceBound,
+    /// Its rule has `fail = "pass"`.
+    FailOpen,
+    /// It may have been accepted: its port is not one that the kernel gives to clients.
+    PerhapsAccepted,
+    /// No process is seen that has it open, and it was made in the root cgroup, as the kernel's
+    /// own are.
+    NobodyHasIt,
+    /// None of these.
+    OlderThanRule,
+}
+
+impl Why {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::OlderThanDaemon => "it was connected when this daemon started",
+            Self::BornOutside => "it was made in a cgroup outside the attach point",
+            Self::Moved => "it was made in another cgroup than its process is in",
+            Self::DeviceBound => "it is bound to a device, and its rule lets such go direct",
+            Self::FailOpen => "its rule has fail = \"pass\", and no proxy was alive",
+            Self::PerhapsAccepted => {
+                "its port is none that the kernel gives to clients: it bound it, or was accepted"
+            }
+            Self::NobodyHasIt => "no process is seen that has it open: it may be the kernel's own",
+            Self::OlderThanRule => "it was connected before the rule was in force",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// One socket past the redirect.
+#[derive(Clone, Debug, Serialize)]
+pub struct Uncovered {
+    /// Its own end.
+    pub source: SocketAddr,
+    /// Where it goes.
+    pub destination: OriginalDst,
+    /// The rule that would hold.
+    pub rule: Option<String>,
+    /// See [`Why`].
+    pub why: Why,
+    /// The same in words.
+    pub explanation: &'static str,
+    /// The cgroup that it was made in; absent if it is gone.
+    pub born: Option<String>,
+    /// Who has it open.
+    pub holders: Vec<Holder>,
+    #[serde(skip)]
+    socket: Connected,
+}
+
+impl Uncovered {
+    /// Whether it may be closed: what was accepted, or is the kernel's own, is nobody's connect()
+    /// to be made again.
+    pub fn may_be_closed(&self) -> bool {
+        !matches!(self.why, Why::PerhapsAccepted | Why::NobodyHasIt)
+    }
+
+    /// What no other socket has.
+    pub fn cookie(&self) -> u64 {
+        self.socket.cookie
+    }
+}
+
+/// What a socket is judged by.
+pub struct View<'a> {
+    /// The rules and their names.
+    pub policy: &'a Policy,
+    /// The proxy's own cgroup; 0 if it has none.
+    pub own: u64,
+    /// Its process.
+    pub pid: u32,
+    /// The attach point, as a path below the cgroup2 root.
+    pub top: &'a str,
+    /// Paths of the cgroups of others' proxies, which no `redirect` rule redirects.
+    pub proxies: &'a HashSet<String>,
+    /// Where redirected sockets are connected to.
+    pub listeners: &'a HashSet<SocketAddr>,
+    /// Ports on which something listens.
+    pub listening: &'a HashSet<u16>,
+    /// The ports that the kernel gives to clients.
+    pub ephemeral: RangeInclusive<u16>,
+    /// Sockets that were there when the daemon started.
+    pub older: &'a HashSet<u64>,
+}
+
+/// Who is behind sockets.
+#[derive(Default)]
+pub struct Owners {
+    /// Paths of cgroups by their ids.
+    pub cgroups: HashMap<u64, String>,
+    /// Processes by the inodes of their sockets.
+    pub holders: HashMap<u32, Vec<Holder>>,
+}
+
+impl View<'_> {
+    /// Whether it is worth finding out whose it is: some rule names its destination, and it is no
+    /// part of an interception itself.
+    pub fn is_suspect(&self, socket: &Connected) -> bool {
+        let to = OriginalDst::new(socket.to).get();
+        let ours = self.own != 0 && socket.cgroup == self.own;
+        !ours
+            && !self.listeners.contains(&to)
+            && !self.listening.contains(&socket.from.port())
+            && self
+                .policy
+                .tables
+                .destination_class(&to.ip().into())
+                .is_some()
+    }
+
+    /// Judges one socket; `None` if no rule is past.
+    pub fn judge(&self, socket: &Connected, owners: &Owners) -> Option<Uncovered> {
+        let born = owners.cgroups.get(&socket.cgroup);
+        let nobody = Vec::new();
+        let holders = owners.holders.get(&socket.inode).unwrap_or(&nobody);
+        if holders.iter().any(|holder| holder.pid == self.pid) {
+            return None;
+        }
+        let born_inside = born.is_some_and(|path| self.governs(path));
+        // The programs run by the socket's cgroup and judge by the task's. A process outside with
+        // a socket of a cgroup inside is judged too.
+        let of_holders = holders
+            .iter()
+            .filter(|holder| born_inside || self.governs(&holder.cgroup))
+            .map(|holder| Task {
+                cgroup: &holder.cgroup,
+                uid: holder.uid,
+            });
+        let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
+            cgroup,
+            uid: socket.uid,
+        });
+        let rule = of_holders
+            .chain(of_birth)
+            .find_map(|task| self.past(socket, &task))?;
+        let why = self.why(socket, &rule, born, holders);
+        Some(Uncovered {
+            source: socket.from,
+            destination: OriginalDst::new(socket.to),
+            rule: self.name(&rule),
+            why,
+            explanation: why.text(),
+            born: born.cloned(),
+            holders: holders.clone(),
+            socket: socket.clone(),
+        })
+    }
+
+    /// Whether a cgroup is at or below the attach point.
+    pub fn governs(&self, path: &str) -> bool {
+        let top = self.top.trim_end_matches('/');
+        path.strip_prefix(top)
+            .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    }
+
+    /// The rule that `task` would meet if it connected there now.
+    fn past(&self, socket: &Connected, task: &Task<'_>) -> Option<Rule> {
+        let tables = &self.policy.tables;
+        let selection = tables.selection(task);
+        match tables.decide(Protocol::Tcp, OriginalDst::new(socket.to), selection) {
+            Verdict::Redirect(rule)
+                if rule.action == ACTION_REDIRECT && self.proxies.contains(task.cgroup) =>
+            {
+                None
+            }
+            Verdict::Redirect(rule) | Verdict::Deny(rule) => Some(rule),
+            Verdict::Unmatched | Verdict::Ignore(_) | Verdict::Pass(_) => None,
+        }
+    }
+
+    fn name(&self, rule: &Rule) -> Option<String> {
+        let decided = Redirected {
+            rule: rule.index,
+            generation: self.policy.generation,
+            ..Redirected::default()
+        };
+        self.policy.rule_name(&decided).map(|name| name.to_string())
+    }
+
+    fn why(
+        &self,
+        socket: &Connected,
+        rule: &Rule,
+        born: Option<&String>,
+        holders: &[Holder],
+    ) -> Why {
+        if holders.is_empty() && born.is_none_or(|path| path == "/") {
+            Why::NobodyHasIt
+        } else if !self.ephemeral.contains(&socket.from.port()) {
+            Why::PerhapsAccepted
+        } else if self.older.contains(&socket.cookie) {
+            Why::OlderThanDaemon
+        } else if born.is_none_or(|path| !self.governs(path)) {
+            Why::BornOutside
+        } else if !holders.is_empty() && holders.iter().all(|holder| Some(&holder.cgroup) != born) {
+            Why::Moved
+        } else if socket.device != 0 && (rule.action == ACTION_PLAIN || rule.fail == FAIL_PASS) {
+            Why::DeviceBound
+        } else if rule.fail == FAIL_PASS {
+            Why::FailOpen
+        } else {
+            Why::OlderThanRule
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

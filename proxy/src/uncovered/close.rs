@@ -1,0 +1,93 @@
+//! Closing what is past the redirect, so that its application connects again and is redirected.
+
+use serde::{Deserialize, Serialize};
+
+use super::Uncovered;
+use crate::{
+    kernel::sockdiag::{CloseError, Closed, Closer},
+    record::{Direction, Record, RecordSink},
+    refusal::{Reason, Refusal},
+};
+
+/// Which of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Which {
+    /// Only those past this rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Only those that this process has open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Close none, and say which would be.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+impl Which {
+    fn holds(&self, uncovered: &Uncovered) -> bool {
+        let rule = self.rule.as_ref();
+        let of_pid = |pid| uncovered.holders.iter().any(|holder| holder.pid == pid);
+        rule.is_none_or(|rule| uncovered.rule.as_ref() == Some(rule))
+            && self.pid.is_none_or(of_pid)
+            && uncovered.may_be_closed()
+    }
+}
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+pub struct Outcome {
+    /// Closed; with `dry_run`, what would be.
+    pub closed: Vec<Uncovered>,
+    /// What stays: not asked for, or nobody's connect() to be made again.
+    pub left: usize,
+    /// Had gone by itself meanwhile.
+    pub gone: usize,
+    /// Why the kernel closes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Closes those of `all` that `which` names. Each has an access record.
+pub fn close(all: Vec<Uncovered>, which: &Which, sink: &RecordSink) -> Outcome {
+    let mut outcome = Outcome::default();
+    let (wanted, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| which.holds(one));
+    outcome.left = rest.len();
+    if which.dry_run {
+        outcome.closed = wanted;
+        return outcome;
+    }
+    if let Err(error) = close_each(wanted, sink, &mut outcome) {
+        outcome.error = Some(error.to_string());
+    }
+    outcome
+}
+
+fn close_each(
+    wanted: Vec<Uncovered>,
+    sink: &RecordSink,
+    outcome: &mut Outcome,
+) -> Result<(), CloseError> {
+    let closer = Closer::new()?;
+    for uncovered in wanted {
+        match closer.close(&uncovered.socket)? {
+            Closed::Now => {
+                record(&uncovered, sink);
+                outcome.closed.push(uncovered);
+            }
+            Closed::Before => outcome.gone += 1,
+        }
+    }
+    Ok(())
+}
+
+fn record(uncovered: &Uncovered, sink: &RecordSink) {
+    let mut record = Record::begin(sink, Direction::Outbound, uncovered.source);
+    record.destination = Some(uncovered.destination);
+    record.pid = uncovered.holders.first().map(|holder| holder.pid);
+    record.uid = uncovered.holders.first().map(|holder| holder.uid);
+    record.rule = uncovered.rule.as_deref().map(Into::into);
+    record.refuse(Refusal::new(
+        Reason::NotCovered,
+        format!("closed: {}", uncovered.why),
+    ));
+}
