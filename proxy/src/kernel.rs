@@ -183,7 +183,7 @@ impl Redirector {
     /// Whether a listener of this family was registered, and not taken out again.
     pub fn is_listening(&self, family: Family) -> bool {
         let family = listener_key(self.netns, family, 0).family;
-        self.maps.lock().is_registered(family)
+        self.maps.lock().is_registered(self.netns, family)
     }
 
     /// Takes all listeners out of the registry: rules that need one fail their connects from

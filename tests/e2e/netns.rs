@@ -1,7 +1,7 @@
 //! Network namespaces beside the daemon's own: what containers live in.
 
 use harness::{
-    Capture, Daemon, Flaw, Record, World,
+    Capture, Daemon, Flaw, Host, Record, World,
     cgroup::Cgroup,
     daemon::Setup,
     peer::{Server, binary, parse},
@@ -13,6 +13,7 @@ use serde_json::Value;
 mod found;
 mod life;
 mod passed;
+mod podman;
 
 const PORTS: &str = rules::PORTS;
 
@@ -39,10 +40,7 @@ impl Container {
     fn create(home: &World, name: &str, letter: char, client: char) -> Self {
         let world = World::pair();
         let server = world.b.serve(&[world.b.at(7000), world.b.at6(7000)], &[]);
-        let far = Setup::new(home, &world.b)
-            .credential(home.pki.credential(letter, Flaw::None))
-            .with(rules::inbound(r#"["tunnel", "mtls"]"#, &spiffe(client)))
-            .start();
+        let far = far(home, &world.b, letter, client);
         Self {
             cgroup: home.a.apps().child(name),
             world,
@@ -69,10 +67,7 @@ impl Container {
     fn hello(&self, word: &str) -> Result<Value, String> {
         let connect = format!("connect={}", self.world.b.at(7000));
         let said = self.script(&[&connect, &format!("send={word}"), "line"]);
-        match said.iter().find_map(|step| step["errno"].as_str()) {
-            Some(errno) => Err(errno.to_owned()),
-            None => Ok(said.last().expect("a step ran")["ok"].clone()),
-        }
+        outcome(&said)
     }
 }
 
@@ -86,26 +81,47 @@ impl Stage {
 
     /// A rule for each, to the same addresses, with identities of their own.
     fn setup(&self) -> Setup {
-        let other = self.home.pki.credential('d', Flaw::None);
-        let rule = |name, cgroup: &Cgroup, identity, expect| {
-            format!(
-                "[select.{name}]\ninclude = [{{ cgroup = \"{cgroup}\" }}]\n\
-                 [[outbound]]\nname = \"{name}\"\nselect = \"{name}\"\n\
-                 to = [\"10.88.0.0/24\", \"fd88::/64\"]\nports = [\"{PORTS}\"]\n\
-                 action = \"mtls\"\nwire = \"tunnel\"\nidentity = \"{identity}\"\n\
-                 expect = [\"{}\"]\n",
-                spiffe(expect),
-                cgroup = cgroup.name(),
-            )
-        };
-        Setup::new(&self.home, &self.home.a)
-            .with(format!(
-                "[identity.other]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n",
-                other.certificate.display(),
-                other.key.display()
-            ))
-            .with(rule("blue", &self.blue.cgroup, "own", 'b'))
-            .with(rule("green", &self.green.cgroup, "other", 'c'))
+        setup(&self.home, &self.blue.cgroup, &self.green.cgroup)
+    }
+}
+
+/// Applications in `blue` are `a` and expect `b`, those in `green` are `d` and expect `c`.
+fn setup(home: &World, blue: &Cgroup, green: &Cgroup) -> Setup {
+    let other = home.pki.credential('d', Flaw::None);
+    let rule = |name, cgroup: &Cgroup, identity, expect| {
+        format!(
+            "[select.{name}]\ninclude = [{{ cgroup = \"{cgroup}\" }}]\n\
+             [[outbound]]\nname = \"{name}\"\nselect = \"{name}\"\n\
+             to = [\"10.88.0.0/24\", \"fd88::/64\"]\nports = [\"{PORTS}\"]\n\
+             action = \"mtls\"\nwire = \"tunnel\"\nidentity = \"{identity}\"\n\
+             expect = [\"{}\"]\n",
+            spiffe(expect),
+            cgroup = cgroup.name(),
+        )
+    };
+    Setup::new(home, &home.a)
+        .with(format!(
+            "[identity.other]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n",
+            other.certificate.display(),
+            other.key.display()
+        ))
+        .with(rule("blue", blue, "own", 'b'))
+        .with(rule("green", green, "other", 'c'))
+}
+
+/// The daemon of a container's far end, with the identity of `letter`, for `client`.
+fn far(home: &World, host: &Host, letter: char, client: char) -> Daemon {
+    Setup::new(home, host)
+        .credential(home.pki.credential(letter, Flaw::None))
+        .with(rules::inbound(r#"["tunnel", "mtls"]"#, &spiffe(client)))
+        .start()
+}
+
+/// What the last step of a script gave, or the first errno's name.
+fn outcome(said: &[Value]) -> Result<Value, String> {
+    match said.iter().find_map(|step| step["errno"].as_str()) {
+        Some(errno) => Err(errno.to_owned()),
+        None => Ok(said.last().expect("a step ran")["ok"].clone()),
     }
 }
 

@@ -162,6 +162,7 @@ impl Maps {
     /// Gone already if it was closed meanwhile.
     pub(super) fn unregister_outbound(&mut self, key: &ListenerKey) {
         let _ = self.listeners.remove(key);
+        self.registered.retain(|(_, registered)| registered != key);
     }
 
     pub(super) fn register_inbound(
