@@ -14,7 +14,7 @@ use aya_obj::{Map, Object};
 use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, OwnSocket, Redirected,
     counter::COUNTERS,
-    event::EVENT_BUFFER,
+    event::{EVENT_BUFFER, ToldDenials},
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{global, map, program},
     namespace::{NamespaceFacts, SourceKey},
@@ -99,6 +99,7 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
         (map::CLIENT, (descriptor, size_of::<Redirected>())),
         (map::ACCEPTED, (descriptor, size_of::<Redirected>())),
         (map::OWN, (descriptor, size_of::<OwnSocket>())),
+        (map::TOLD, (descriptor, size_of::<ToldDenials>())),
         (map::SERVED, (descriptor, size_of::<Endpoint>())),
         (
             map::LISTENING,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! app connect()        connect     policy; destination into CLIENT; address rewritten
+//! app sendto()         sendmsg     policy of datagrams
 //!   SYN leaves         sockops/connecting   CLIENT -> PENDING
 //!   proxy's accept     sockops/accepted     PENDING -> ACCEPTED
 //! SYN from outside     lookup      steered to the inbound listener
@@ -16,10 +17,13 @@
 
 mod connect;
 mod ctx;
+mod datagram;
 mod kernels;
 mod lookup;
 mod maps;
 mod peername;
+mod refuse;
+mod sendmsg;
 mod sockname;
 mod sockops;
 mod sockopt;

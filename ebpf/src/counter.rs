@@ -51,7 +51,13 @@ counters! {
     DevicePassed = "device_passed",
     /// connect() on a socket bound to a device, refused.
     DeviceBound = "device_bound",
-    /// connect() of another protocol than TCP to a destination that a rule governs.
+    /// A rule denied UDP: connect(), or one datagram.
+    UdpDenied = "udp_denied",
+    /// A rule let UDP pass.
+    UdpPassed = "udp_passed",
+    /// UDP to a destination of which rules speak for TCP alone, direct.
+    UdpUnruled = "udp_unruled",
+    /// The same of another protocol than TCP and UDP: UDP-Lite, ping sockets.
     OtherProtocol = "other_protocol",
     /// connect() of the kernel's own (NFS, SMB, Ceph), direct.
     KernelPassed = "kernel_passed",

@@ -3,7 +3,7 @@
 use crate::{
     addr::{Address, Endpoint},
     rules::{
-        ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, DENIED,
+        ACTION_DENY, ACTION_IGNORE, ACTION_NONE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, DENIED,
         PROTOCOL_TCP, Rule, RuleKey,
     },
 };
@@ -58,6 +58,7 @@ pub fn decide<T: Tables>(tables: &T, query: &Query) -> Verdict {
         return Verdict::Unmatched;
     };
     match rule.action {
+        ACTION_NONE => Verdict::Unmatched,
         ACTION_IGNORE => Verdict::Ignore(rule),
         ACTION_DENY => Verdict::Deny(rule),
         ACTION_PLAIN | ACTION_TLS | ACTION_REDIRECT if query.protocol == PROTOCOL_TCP => {

@@ -1,6 +1,6 @@
 //! What the programs tell user space as it happens.
 
-use crate::flow::Redirected;
+use crate::{addr::Endpoint, flow::Redirected};
 
 /// A `deny` rule failed a connect().
 pub const EVENT_DENIED: u32 = 1;
@@ -17,9 +17,28 @@ pub const EVENT_UNREACHABLE: u32 = 5;
 pub const EVENT_NO_PROXY: u32 = 6;
 /// No refusal: a connect() went direct because its network namespace has no listeners. Told only
 /// where that may give it some, see [`crate::settings::SETTING_TELL_NAMESPACES`].
-pub const EVENT_NAMESPACE_PASSED: u32 = 7;
+pub const EVENT_NAMESPACE_PASSED: u32 = 9;
 /// A connect() of the kernel's own was refused: it is never redirected, and its rule is no plain one.
 pub const EVENT_KERNEL_CLIENT: u32 = 8;
+
+/// A rule denied UDP: connect(), or sending to an address.
+pub const EVENT_DATAGRAM_DENIED: u32 = 7;
+
+/// What was told of a socket's datagrams that were denied, kept with the socket. It may send without
+/// end, and is told of once for each destination in turn.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ToldDenials {
+    /// Where the last one of these went.
+    pub destination: Endpoint,
+    /// How many were told of, up to [`TOLD_DENIALS`].
+    pub times: u32,
+}
+
+const _: () = assert!(size_of::<ToldDenials>() == 24);
+
+/// Denials of one socket that are told of; the rest is counted.
+pub const TOLD_DENIALS: u32 = 16;
 
 /// A connection that the kernel refused; user space writes its record.
 #[repr(C)]
@@ -27,7 +46,7 @@ pub const EVENT_KERNEL_CLIENT: u32 = 8;
 pub struct Refused {
     /// `EVENT_*`.
     pub kind: u32,
-    /// The errno that connect() returned, positive.
+    /// The errno that the application got, positive.
     pub errno: u32,
     /// Cookie of the network namespace of the socket.
     pub netns: u64,

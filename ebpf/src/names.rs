@@ -16,13 +16,17 @@ pub mod program {
     pub const GETSOCKNAME6: &str = "st_getsockname6";
     /// cgroup/getsockopt
     pub const GETSOCKOPT: &str = "st_getsockopt";
+    /// cgroup/sendmsg4
+    pub const SENDMSG4: &str = "st_sendmsg4";
+    /// cgroup/sendmsg6
+    pub const SENDMSG6: &str = "st_sendmsg6";
     /// sockops
     pub const SOCKOPS: &str = "st_sockops";
     /// sk_lookup
     pub const SK_LOOKUP: &str = "st_sk_lookup";
 
     /// All of them.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 11] = [
         CONNECT4,
         CONNECT6,
         GETPEERNAME4,
@@ -30,6 +34,8 @@ pub mod program {
         GETSOCKNAME4,
         GETSOCKNAME6,
         GETSOCKOPT,
+        SENDMSG4,
+        SENDMSG6,
         SOCKOPS,
         SK_LOOKUP,
     ];
@@ -67,6 +73,8 @@ pub mod map {
     pub const OWN: &str = "OWN";
     /// sk_storage of applications' accepted sockets: the client's [`crate::addr::Endpoint`].
     pub const SERVED: &str = "SERVED";
+    /// sk_storage of datagram sockets: [`crate::event::ToldDenials`].
+    pub const TOLD: &str = "TOLD";
     /// Ids of the cgroups of others' proxies, to anything.
     pub const PROXY_CGROUPS: &str = "PROXY_CGROUPS";
     /// Rule sets: cgroup id to [`crate::rules::CgroupClass`].
@@ -90,7 +98,7 @@ pub mod map {
     pub const NAMESPACES: &str = "NAMESPACES";
 
     /// All of them.
-    pub const ALL: [&str; 24] = [
+    pub const ALL: [&str; 25] = [
         ACTIVE,
         HEARTBEAT,
         SETTINGS,
@@ -105,6 +113,7 @@ pub mod map {
         ACCEPTED,
         OWN,
         SERVED,
+        TOLD,
         PROXY_CGROUPS,
         CGROUPS,
         USERS,

@@ -115,6 +115,8 @@ pub const ACTION_PLAIN: u8 = 2;
 pub const ACTION_TLS: u8 = 3;
 /// To the listener of somebody else's proxy.
 pub const ACTION_REDIRECT: u8 = 4;
+/// No rule: ports within a prefix for which there is one.
+pub const ACTION_NONE: u8 = 5;
 
 /// Without a listener, connect() fails.
 pub const FAIL_BLOCK: u8 = 0;

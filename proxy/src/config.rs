@@ -14,13 +14,19 @@ use crate::identity::{Expected, SpiffeId, TrustDomain};
 
 pub mod errors;
 pub mod file;
+mod left_alone;
 pub mod netns;
+mod outbound;
+mod ports;
 mod protocol;
 mod shape;
 pub mod validate;
 
 pub use errors::{ConfigError, ConfigErrors};
+pub use left_alone::left_alone;
 pub use netns::NetnsSource;
+pub use outbound::{FailMode, Mtls, OutboundAction, OutboundRule, Wire};
+pub use ports::display_ports;
 pub use protocol::{Datagrams, Protocol, Protocols};
 
 /// A whole configuration, valid by itself. Files that it names are not read yet.
@@ -237,84 +243,6 @@ pub struct EgressRule {
     pub allow: bool,
 }
 
-/// `[[outbound]]`
-#[derive(Clone, Debug)]
-pub struct OutboundRule {
-    /// Name in records and messages; unique.
-    pub name: String,
-    /// Selection that it holds for; `None` is everything under `intercept.cgroup`.
-    pub select: Option<String>,
-    /// Destination prefixes; the longest of all rules decides.
-    pub to: Vec<IpNet>,
-    /// Destination ports.
-    pub ports: Vec<RangeInclusive<u16>>,
-    /// Of which protocols.
-    pub protocols: Protocols,
-    /// What happens.
-    pub action: OutboundAction,
-    /// When there is no proxy to redirect to.
-    pub fail: FailMode,
-}
-
-/// `action` of an outbound rule.
-#[derive(Clone, Debug)]
-pub enum OutboundAction {
-    /// Mutual TLS to the same address and port.
-    Mtls(Mtls),
-    /// In a tunnel to a gateway, which connects to the destination.
-    Gateway {
-        /// Name of the upstream.
-        upstream: String,
-        /// Name of the own identity.
-        identity: String,
-    },
-    /// Relayed in plain text, recorded.
-    Passthrough,
-    /// To the listener of somebody else's proxy, which asks for SO_ORIGINAL_DST.
-    Redirect {
-        /// Name of the proxy.
-        proxy: String,
-    },
-    /// connect() fails with this errno.
-    Deny {
-        /// Positive errno value.
-        errno: i32,
-    },
-    /// Not redirected and not recorded.
-    Ignore,
-}
-
-/// How an mTLS rule connects.
-#[derive(Clone, Debug)]
-pub struct Mtls {
-    /// Framed and reused, or plain TLS.
-    pub wire: Wire,
-    /// Name of the own identity.
-    pub identity: String,
-    /// Whom the peer must prove to be: any of these. Never empty.
-    pub expect: Vec<Expected>,
-    /// Server name to send (SNI); `None` sends the first exact DNS name of `expect`, else none.
-    pub server_name: Option<String>,
-}
-
-/// `wire` of an mTLS rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wire {
-    /// ALPN `sidetrack/1`: framed, leased to one connection at a time, reused.
-    Tunnel,
-    /// TLS 1.3 without framing, one connection each.
-    Tls,
-}
-
-/// `fail` of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailMode {
-    /// connect() fails.
-    Block,
-    /// The connection goes direct.
-    Pass,
-}
-
 /// `[[inbound]]`
 #[derive(Clone, Debug)]
 pub struct InboundRule {
@@ -360,38 +288,6 @@ pub enum SourceMode {
     Api,
     /// A PROXY protocol v2 header precedes the bytes; the application must expect it.
     ProxyProtocol,
-}
-
-/// Destinations that no rule is about unless a prefix of its lies in them: what stays on this host
-/// or this link, and what goes to many.
-pub fn left_alone() -> impl Iterator<Item = IpNet> {
-    const LEFT_ALONE: [&str; 9] = [
-        "127.0.0.0/8",
-        "::1/128",
-        "169.254.0.0/16",
-        "fe80::/10",
-        "224.0.0.0/4",
-        "ff00::/8",
-        "0.0.0.0/32",
-        "::/128",
-        "255.255.255.255/32",
-    ];
-    LEFT_ALONE.iter().filter_map(|text| text.parse().ok())
-}
-
-/// Ports as the file writes them, for messages.
-pub fn display_ports(ports: &[RangeInclusive<u16>]) -> String {
-    ports
-        .iter()
-        .map(|range| {
-            if range.start() == range.end() {
-                range.start().to_string()
-            } else {
-                format!("{}-{}", range.start(), range.end())
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 impl Config {

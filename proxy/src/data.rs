@@ -122,6 +122,15 @@ impl DataPath {
         }
     }
 
+    /// The policies that come after the one of `generation`, by which a connection was judged.
+    pub fn reloads(&self, generation: u32) -> Reloads<'_> {
+        Reloads {
+            data: self,
+            switched: self.reloaded.subscribe(),
+            judged: generation,
+        }
+    }
+
     /// When a handshake that begins now has to be over.
     pub fn handshake_deadline(&self) -> HandshakeDeadline {
         HandshakeDeadline {
@@ -176,6 +185,40 @@ impl DataPath {
         handshake: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
         self.handshake_deadline().bound(handshake).await
+    }
+}
+
+/// See [`DataPath::reloads`].
+pub struct Reloads<'a> {
+    data: &'a DataPath,
+    switched: watch::Receiver<u32>,
+    judged: u32,
+}
+
+impl Reloads<'_> {
+    /// The next one.
+    pub async fn next(&mut self) -> Arc<Policy> {
+        loop {
+            // A reload stores the policy, and tells of it when the kernel has taken its part.
+            let policy = self.data.policy.load_full();
+            if policy.generation != self.judged {
+                self.judged = policy.generation;
+                return policy;
+            }
+            if self.switched.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Resolves once a policy refuses what those before let in.
+    pub async fn refused(&mut self, judge: impl Fn(&Policy) -> Result<(), Refusal>) -> Refusal {
+        loop {
+            let policy = self.next().await;
+            if let Err(refusal) = judge(&policy) {
+                return refusal;
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     data::DataPath,
     kernel::hop,
     live::StrangerPlace,
-    policy::{InboundRoute, Policy},
+    policy::{InboundRoute, Policy, again::Client},
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Start, Transport, relay},
@@ -183,6 +183,7 @@ impl Routed {
             ));
         }
         let destination = OriginalDst::new(local.get());
+        let mut reloads = data.reloads(policy.generation);
         let idle = data.limits.idle;
         match recognise::meet(&data, &route, stream, peer, record).await? {
             Met::Plain(stream, prefix) => {
@@ -201,7 +202,13 @@ impl Routed {
                     to_b: prefix,
                     to_a: Vec::new(),
                 };
-                relay(&mut client, &mut app, start, idle, moved).await
+                let judge =
+                    |policy: &Policy| policy.inbound_again(local.port(), peer, Client::Plain);
+                tokio::select! {
+                    biased;
+                    refusal = reloads.refused(judge) => Err(refusal),
+                    end = relay(&mut client, &mut app, start, idle, moved) => end,
+                }
             }
             Met::Mtls(terminated) => {
                 record.peer_identity = Some(terminated.peer.to_string().into());
@@ -226,7 +233,15 @@ impl Routed {
                     }
                 };
                 let _until_the_end = place;
-                relay(&mut client, &mut app, Start::default(), idle, moved).await
+                let judge = |policy: &Policy| {
+                    let client = Client::Mtls(&terminated.peer);
+                    policy.inbound_again(local.port(), peer, client)
+                };
+                tokio::select! {
+                    biased;
+                    refusal = reloads.refused(judge) => Err(refusal),
+                    end = relay(&mut client, &mut app, Start::default(), idle, moved) => end,
+                }
             }
             Met::Tunnel(mut terminated) => {
                 // Not a connection of an application: its leases are.

@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    policy::again::Carried,
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
 };
@@ -85,6 +86,7 @@ pub struct LiveConnection {
 pub struct Place {
     live: Live,
     key: u64,
+    carried: Mutex<Carried>,
 }
 
 /// A place among those who are not known yet; given back when dropped.
@@ -132,6 +134,7 @@ impl Live {
         Ok(Place {
             live: self.clone(),
             key,
+            carried: Mutex::new(Carried::Undecided),
         })
     }
 
@@ -297,6 +300,16 @@ impl Place {
             .lock()
             .connections
             .insert(self.key, Some(connection));
+    }
+
+    /// Says how the connection is carried, which a reload may judge differently.
+    pub fn carry(&self, carried: Carried) {
+        *self.carried.lock() = carried;
+    }
+
+    /// What was said of that last.
+    pub fn carried(&self) -> Carried {
+        self.carried.lock().clone()
     }
 
     /// When the connection has to end whatever it does.

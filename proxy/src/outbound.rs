@@ -7,23 +7,25 @@
 //! Each phase consumes the one before, so that no byte can move before policy has permitted it.
 //! What is known goes into the record, which writes itself when the connection has ended.
 
-use std::{net::SocketAddr, ops::ControlFlow, sync::Arc};
+use std::{future::poll_fn, net::SocketAddr, ops::ControlFlow, sync::Arc, task::Poll};
 
 use sidetrack_abi::{
     Redirected,
-    event::{EVENT_NAMESPACE_PASSED, EVENT_OTHER_NAMESPACE, Refused},
-    rules::{RULE_CANARY, RULE_UNCLASSIFIED},
+    event::{EVENT_DATAGRAM_DENIED, EVENT_NAMESPACE_PASSED, EVENT_OTHER_NAMESPACE, Refused},
+    rules::RULE_CANARY,
+    settings::SETTING_CGROUPS,
 };
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     addr::OriginalDst,
     canary,
+    config::Protocol,
     data::DataPath,
     kernel::flows::NoOriginal,
     live::Place,
     netns::Namespace,
-    policy::OutboundPermit,
+    policy::{OutboundPermit, Policy, again::Carried},
     record::{Direction, Record},
     refusal::{Reason, Refusal},
     relay::Moved,
@@ -97,18 +99,48 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
         (Ok(_), Err(refusal)) => Err(refusal.clone()),
         (Ok(resolved), Ok(place)) => {
             let mut deadline = place.deadline();
+            let refused = refused_by_reload(&data, resolved.redirected, place);
             // The deadline comes first: what it cuts off is its doing, whatever else happens.
             tokio::select! {
                 biased;
                 refusal = deadline.passed() => Err(refusal),
                 refusal = namespace.cut_off() => Err(refusal),
                 end = resolved.run(place, &mut record, &mut moved) => end,
+                refusal = refused => Err(refusal),
             }
         }
     };
     // The record first: a drain that sees no connection any more has all records.
     record.end(moved, end);
     drop(place);
+}
+
+/// Resolves once a reload refuses the connection. To be polled after the connection itself, in the
+/// same task: it waits for that to say how it is carried without being told.
+fn refused_by_reload<'a>(
+    data: &'a DataPath,
+    redirected: Redirected,
+    place: &'a Place,
+) -> impl Future<Output = Refusal> + Send + 'a {
+    // By no younger policy than this one is it permitted.
+    let mut reloads = data.reloads(data.policy.load().generation);
+    async move {
+        loop {
+            reloads.next().await;
+            poll_fn(|_| match place.carried() {
+                Carried::Undecided => Poll::Pending,
+                _ => Poll::Ready(()),
+            })
+            .await;
+            let found = policy_and_cgroup(data, &redirected).await;
+            let judged = found.and_then(|(policy, cgroup)| {
+                policy.outbound_again(&redirected, &cgroup, &place.carried())
+            });
+            if let Err(refusal) = judged {
+                return Refusal::new(Reason::PolicyChanged, refusal.detail);
+            }
+        }
+    }
 }
 
 /// The kernel handed the connection over; where it wanted to go is not known yet.
@@ -209,16 +241,17 @@ impl<'a> Resolved<'a> {
                 "nobody listens at port 0, and this is not the daemon's canary",
             ));
         }
-        let permit = if self.redirected.rule == RULE_UNCLASSIFIED {
-            let cgroup = self.cgroup().await?;
-            let policy = self.data.policy.load();
+        let policy = self.data.policy.load();
+        let permit = if policy.has_decided(&self.redirected) {
+            let permit = policy.outbound(&self.redirected)?;
+            record.rule.clone_from(&permit.rule);
+            permit
+        } else {
+            drop(policy);
+            let (policy, cgroup) = policy_and_cgroup(self.data, &self.redirected).await?;
             let judged = policy.unclassified(&self.redirected, &cgroup);
             record.rule = judged.rule;
             judged.outcome?
-        } else {
-            let permit = self.data.policy.load().outbound(&self.redirected)?;
-            record.rule.clone_from(&permit.rule);
-            permit
         };
         Ok(Permitted {
             data: self.data,
@@ -228,18 +261,25 @@ impl<'a> Resolved<'a> {
             permit,
         })
     }
+}
 
-    /// The cgroup of the application, which the kernel did not know yet. Without it nobody can
-    /// tell which rule is for it.
-    async fn cgroup(&self) -> Result<String, Refusal> {
-        let Redirected { cgroup, pid, .. } = self.redirected;
-        let found = self.data.cgroups.path(cgroup, pid).await;
-        found.map_err(|error| {
-            Refusal::new(
-                Reason::CgroupGone,
-                format!("looking for the cgroup {cgroup} of process {pid}: {error}"),
-            )
-        })
+/// The policy of now, and what it has to know of the application: its cgroup's path, if rules tell
+/// cgroups apart. Without it nobody can tell which rule is for it.
+async fn policy_and_cgroup(
+    data: &DataPath,
+    redirected: &Redirected,
+) -> Result<(Arc<Policy>, String), Refusal> {
+    let policy = data.policy.load_full();
+    if policy.tables.flags & SETTING_CGROUPS == 0 {
+        return Ok((policy, String::new()));
+    }
+    let Redirected { cgroup, pid, .. } = *redirected;
+    match data.cgroups.path(cgroup, pid).await {
+        Ok(path) => Ok((policy, path)),
+        Err(error) => Err(Refusal::new(
+            Reason::CgroupGone,
+            format!("looking for the cgroup {cgroup} of process {pid}: {error}"),
+        )),
     }
 }
 
@@ -268,5 +308,8 @@ pub fn told_by_kernel(data: &DataPath, refused: &Refused) {
     record.pid = Some(connection.pid);
     record.uid = Some(connection.uid);
     record.rule = data.policy.load().rule_name(connection);
+    if refused.kind == EVENT_DATAGRAM_DENIED {
+        record.protocol = Protocol::Udp;
+    }
     record.refuse(crate::kernel::events::refusal(refused));
 }

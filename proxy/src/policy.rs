@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sidetrack_abi::Redirected;
+use sidetrack_abi::{Redirected, rules::RULE_UNCLASSIFIED};
 
 use crate::{
     config::{Config, Instance, Mtls, OutboundAction, Wire},
@@ -18,6 +18,7 @@ use crate::{
     },
 };
 
+pub mod again;
 mod claim;
 pub mod egress;
 pub mod inbound;
@@ -42,8 +43,8 @@ pub struct Policy {
     outbound: Vec<OutboundRule>,
     inbound: HashMap<u16, Arc<InboundRoute>>,
     egress: Option<Arc<EgressPolicy>>,
-    /// Rule names of the generation before: connections that the kernel redirected by its rules
-    /// may be accepted after the switch.
+    /// Rule names of the generation before: the kernel may tell after the switch of connections that
+    /// its rules refused.
     before: Option<(u32, Vec<Arc<str>>)>,
 }
 
@@ -184,30 +185,30 @@ impl Policy {
         })
     }
 
-    /// Judges a connection that the kernel redirected.
+    /// Whether the kernel decided by these very rules and for a task that it knew: else
+    /// [`Self::unclassified`] decides.
+    pub fn has_decided(&self, redirected: &Redirected) -> bool {
+        redirected.generation == self.generation && redirected.rule != RULE_UNCLASSIFIED
+    }
+
+    /// Judges a connection that the kernel redirected by one of these rules.
     ///
     /// # Errors
-    /// [`Reason::PolicyChanged`] if a reload took away the rule by which it was redirected.
+    /// [`Reason::PolicyChanged`] if it is not one of these rules that redirects it.
     pub fn outbound(&self, redirected: &Redirected) -> Result<OutboundPermit, Refusal> {
-        let index = redirected.rule as usize;
-        let rule = if redirected.generation == self.generation {
-            // The kernel decided by these very rules and by the same function.
-            self.outbound.get(index)
-        } else {
-            let name = self.rule_name(redirected);
-            name.and_then(|name| self.outbound.iter().find(|rule| rule.name == name))
-        };
-        let changed = || {
+        let rule = self.outbound.get(redirected.rule as usize);
+        let decided = rule
+            .filter(|_| self.has_decided(redirected))
+            .and_then(|rule| Some((&rule.name, rule.route.clone()?)));
+        let (name, route) = decided.ok_or_else(|| {
             Refusal::new(
                 Reason::PolicyChanged,
                 "the rule that redirected the connection is gone; the application may try again",
             )
-        };
-        let rule = rule.ok_or_else(changed)?;
-        let route = rule.route.clone().ok_or_else(changed)?;
+        })?;
         Ok(OutboundPermit::new(
             redirected,
-            Some(Arc::clone(&rule.name)),
+            Some(Arc::clone(name)),
             route,
         ))
     }

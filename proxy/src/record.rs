@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::{
     addr::{ClientAddr, OriginalDst, UpstreamAddr},
+    config::Protocol,
     refusal::{Reason, Refusal},
     relay::Moved,
 };
@@ -87,6 +88,8 @@ pub struct Record {
     pub id: ConnectionId,
     /// See [`Direction`].
     pub direction: Direction,
+    /// TCP, except for what the kernel refused.
+    pub protocol: Protocol,
     /// The application that connected, as far as it is known.
     pub source: ClientAddr,
     /// Where it wanted to go; absent only if that is the reason of the refusal.
@@ -128,6 +131,7 @@ impl Record {
             at: SystemTime::now(),
             id: ConnectionId::random(),
             direction,
+            protocol: Protocol::Tcp,
             source: ClientAddr::new(source),
             destination: None,
             upstream: None,

@@ -92,6 +92,8 @@ impl fmt::Display for Why {
 /// One socket past the redirect.
 #[derive(Clone, Debug, Serialize)]
 pub struct Uncovered {
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
     /// Its own end.
     pub source: SocketAddr,
     /// Where it goes.
@@ -162,12 +164,17 @@ impl View<'_> {
         let ours = self.own != 0 && socket.cgroup == self.own;
         !ours
             && !self.listeners.contains(&to)
-            && !self.listening.contains(&socket.from.port())
+            && !self.was_accepted(socket)
             && self
                 .policy
                 .tables
                 .destination_class(&to.ip().into())
                 .is_some()
+    }
+
+    /// By its port, where something listens still.
+    fn was_accepted(&self, socket: &Connected) -> bool {
+        socket.protocol == Protocol::Tcp && self.listening.contains(&socket.from.port())
     }
 
     /// Judges one socket; `None` if no rule is past.
@@ -197,6 +204,7 @@ impl View<'_> {
             .find_map(|task| self.past(socket, &task))?;
         let why = self.why(socket, &rule, born, holders);
         Some(Uncovered {
+            protocol: socket.protocol.label(),
             source: socket.from,
             destination: OriginalDst::new(socket.to),
             rule: self.name(&rule),
@@ -219,7 +227,7 @@ impl View<'_> {
     fn past(&self, socket: &Connected, task: &Task<'_>) -> Option<Rule> {
         let tables = &self.policy.tables;
         let selection = tables.selection(task);
-        match tables.decide(Protocol::Tcp, OriginalDst::new(socket.to), selection) {
+        match tables.decide(socket.protocol, OriginalDst::new(socket.to), selection) {
             Verdict::Redirect(rule)
                 if rule.action == ACTION_REDIRECT && self.proxies.contains(task.cgroup) =>
             {
@@ -248,7 +256,8 @@ impl View<'_> {
     ) -> Why {
         if holders.is_empty() && born.is_none_or(|path| path == "/") {
             Why::NobodyHasIt
-        } else if !self.ephemeral.contains(&socket.from.port()) {
+        } else if socket.protocol == Protocol::Tcp && !self.ephemeral.contains(&socket.from.port())
+        {
             Why::PerhapsAccepted
         } else if self.older.contains(&socket.cookie) {
             Why::OlderThanDaemon

@@ -83,7 +83,7 @@ fn the_first_connection_of_a_service_that_starts_again_and_again_is_never_plain(
     let mut server = world.b.serve(&[world.b.at(7000)], &[]);
     let connect = format!("connect={}", world.b.at(7000));
     let capture = Capture::start(&world.a);
-    let rounds = load(300);
+    let rounds = load(1000);
     for round in 0..rounds {
         let send = format!("send={SECRET}-{round}");
         // However fast the daemon is: now and then it sees the cgroup after the connection.

@@ -1,5 +1,7 @@
 //! `sidetrack detach`: nothing stays, whether a daemon runs or one was killed.
 
+mod machine;
+
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use harness::{Daemon, Running, World, bpf, cgroup, daemon::Setup, rules};

@@ -274,3 +274,40 @@ fn without_its_gateway_nothing_of_a_connection_leaves_the_host() {
     assert_eq!(server.accepted(), Vec::<serde_json::Value>::new());
     capture.stop().expect_no_plaintext("gateway-secret");
 }
+
+/// A connection through the gateway that is answered, and waits.
+#[track_caller]
+fn held_open(gateway: &Gateway) -> harness::Running {
+    let connect = format!("connect={}", gateway.beyond.at(7000));
+    let steps = ["script", &connect, "send=hello", "line", "rest"];
+    let mut client = gateway.world.a.peer(&steps);
+    client.line("it is answered", |line| {
+        let said = harness::peer::parse(line)?;
+        (said["step"] == "line" && !said["ok"].is_null()).then_some(())
+    });
+    client
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_connection_through_a_gateway_that_a_reload_refuses_is_closed() {
+    let policy_changed = |daemon: &Daemon, direction: &str, client: harness::Running| {
+        let record = daemon.only_record();
+        let seen = (record.direction(), record.reason());
+        assert_eq!(seen, (direction, "policy-changed"), "{record}");
+        let ended = client.finish();
+        assert!(ended.stdout.contains("ECONNRESET"), "{ended}");
+    };
+    let mut gateway = Gateway::new();
+    let _server = gateway.beyond.serve(&[gateway.beyond.at(7000)]);
+    let client = held_open(&gateway);
+    setup_b(&gateway.world, &egress("spiffe://example.org/c")).write();
+    gateway.b.signal(Signal::SIGHUP);
+    policy_changed(&gateway.b, "egress", client);
+    let mut gateway = Gateway::new();
+    let _server = gateway.beyond.serve(&[gateway.beyond.at(7000)]);
+    let client = held_open(&gateway);
+    setup_a(&gateway.world, "\"10.88.0.3:15443\"").write();
+    gateway.a.signal(Signal::SIGHUP);
+    policy_changed(&gateway.a, "outbound", client);
+}

@@ -143,10 +143,13 @@ fn sigterm_cuts_what_outlives_the_drain_and_exits_1() {
 fn sighup_takes_new_rules_and_spares_live_connections() {
     let (world, _server, mut daemon) = relaying("1s");
     let mut client = held_open(&world);
-    let denied = rules::outbound_passthrough().replace("passthrough", "deny");
-    Setup::new(&world, &world.a).with(denied).write();
+    let denied = "[[outbound]]\nname = \"no\"\nto = [\"10.88.0.2\"]\nports = [\"7001\"]\naction = \"deny\"\n";
+    Setup::new(&world, &world.a)
+        .with(rules::outbound_passthrough())
+        .with(denied)
+        .write();
     daemon.signal(Signal::SIGHUP);
-    let connect = format!("connect={}", world.b.at(7000));
+    let connect = format!("connect={}", world.b.at(7001));
     holds("the new rule denies", || {
         world.a.script(&[&connect]).of(&connect).is_err()
     });

@@ -1,6 +1,6 @@
 //! Connections past the redirect: seen, told of, and closed when that is asked for.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use harness::{
     Daemon, Host, World,
@@ -13,6 +13,7 @@ use harness::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+mod devices;
 mod handed_over;
 mod kernels;
 mod kinds;
@@ -22,12 +23,16 @@ const THEIRS: &str = "spiffe://example.org/b";
 
 /// What listens on b takes plain text too.
 fn server(world: &World) -> (Daemon, Server) {
+    server_at(world, &[world.b.at(7000)])
+}
+
+fn server_at(world: &World, at: &[SocketAddr]) -> (Daemon, Server) {
     let accept = r#"["tunnel", "mtls", "plain"]"#;
     let daemon = Setup::new(world, &world.b)
         .with(rules::inbound(accept, OURS))
         .with("detect = \"10s\"")
         .start();
-    (daemon, world.b.serve(&[world.b.at(7000)], &[]))
+    (daemon, world.b.serve(at, &[]))
 }
 
 fn client_daemon(world: &World) -> Setup {

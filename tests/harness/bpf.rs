@@ -26,10 +26,12 @@ const HASH: u32 = 1;
 const LRU_HASH: u32 = 9;
 
 /// Attach types of `enum bpf_attach_type` that Sidetrack uses at a cgroup.
-const CGROUP_ATTACH_TYPES: [(u32, &str); 8] = [
+const CGROUP_ATTACH_TYPES: [(u32, &str); 10] = [
     (3, "sock_ops"),
     (10, "connect4"),
     (11, "connect6"),
+    (14, "sendmsg4"),
+    (15, "sendmsg6"),
     (21, "getsockopt"),
     (29, "getpeername4"),
     (30, "getpeername6"),

@@ -22,6 +22,11 @@ impl Record {
         self.text("/direction")
     }
 
+    /// `udp`; empty for TCP.
+    pub fn protocol(&self) -> &str {
+        self.text("/protocol")
+    }
+
     /// The connection's id, the same at both ends.
     pub fn id(&self) -> &str {
         self.text("/id")

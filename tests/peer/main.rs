@@ -13,6 +13,7 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod bulk;
+mod connects;
 mod hand_over;
 mod hold;
 mod knock;
@@ -33,6 +34,8 @@ enum Peer {
     Script(script::Args),
     /// Listens and serves each connection by `--mode`.
     Serve(serve::Args),
+    /// Measures connect().
+    Connects(connects::Args),
     /// Makes many short connections and checks that each reached its own destination.
     Many(many::Args),
     /// Connects over and over, as somebody who is not let in, and says what came of it.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     match Peer::parse() {
         Peer::Script(args) => script::run(&args),
         Peer::Serve(args) => serve::run(args),
+        Peer::Connects(args) => connects::run(&args),
         Peer::Many(args) => many::run(args),
         Peer::Knock(args) => knock::run(&args),
         Peer::Restarts(args) => restarts::run(&args),

@@ -17,13 +17,16 @@ use crate::{errno_name, hand_over};
 /// See [`crate::Peer::Script`].
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `raw`, `packet`, `give=PATH`, `take=PATH`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
+    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `udp4`, `udp6`, `udplite4`, `sendto=ADDR`, `datagram`, `raw`, `packet`, `give=PATH`, `take=PATH`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
     /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
     /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
     /// `shutdown`, `linger0`, `close`, `pause`.
     #[arg(required = true)]
     steps: Vec<String>,
 }
+
+/// What `sendto` and `datagram` send.
+const DATAGRAM: &[u8] = b"datagram";
 
 #[derive(Default)]
 struct Sockets {
@@ -49,15 +52,26 @@ impl Sockets {
         let done = Ok(Value::Bool(true));
         match verb {
             "slot" => self.current = object.parse().expect("slot=NUMBER"),
-            "tcp4" => self.make(Domain::IPV4, Protocol::TCP)?,
-            "tcp6" => self.make(Domain::IPV6, Protocol::TCP)?,
+            "tcp4" => self.make(Domain::IPV4, Type::STREAM, Protocol::TCP)?,
+            "tcp6" => self.make(Domain::IPV6, Type::STREAM, Protocol::TCP)?,
+            "mptcp" => self.make(Domain::IPV4, Type::STREAM, Protocol::MPTCP)?,
+            "mptcp6" => self.make(Domain::IPV6, Type::STREAM, Protocol::MPTCP)?,
+            "udp4" => self.make(Domain::IPV4, Type::DGRAM, Protocol::UDP)?,
+            "udp6" => self.make(Domain::IPV6, Type::DGRAM, Protocol::UDP)?,
+            "udplite4" => self.make(Domain::IPV4, Type::DGRAM, Protocol::UDPLITE)?,
+            "sendto" => {
+                let addr: SocketAddr = object.parse().expect("sendto=ADDR");
+                let socket = self.socket()?;
+                socket.send_to(DATAGRAM, &reachable(socket, addr)?)?;
+            }
+            "datagram" => {
+                self.socket()?.send(DATAGRAM)?;
+            }
             // The first protocol that is free for experiments (RFC 3692), and no frames at all.
             "raw" => self.keep(Socket::new(Domain::IPV4, Type::RAW, Some(253.into()))?),
             "packet" => self.keep(Socket::new(Domain::PACKET, Type::RAW, None)?),
             "give" => hand_over::give(object.as_ref(), self.socket()?)?,
             "take" => self.keep(hand_over::take(object.as_ref())?),
-            "mptcp" => self.make(Domain::IPV4, Protocol::MPTCP)?,
-            "mptcp6" => self.make(Domain::IPV6, Protocol::MPTCP)?,
             "uid" => nix::unistd::setuid(object.parse::<u32>().expect("uid=NUMBER").into())?,
             "reuse" => self.socket()?.set_reuse_address(true)?,
             "bind" => {
@@ -130,8 +144,8 @@ impl Sockets {
         done
     }
 
-    fn make(&mut self, domain: Domain, protocol: Protocol) -> Result<()> {
-        self.keep(Socket::new(domain, Type::STREAM, Some(protocol))?);
+    fn make(&mut self, domain: Domain, kind: Type, protocol: Protocol) -> Result<()> {
+        self.keep(Socket::new(domain, kind, Some(protocol))?);
         Ok(())
     }
 
@@ -147,7 +161,7 @@ impl Sockets {
 
     fn socket_for(&mut self, addr: SocketAddr) -> Result<&mut Socket> {
         if !self.open.contains_key(&self.current) {
-            self.make(Domain::for_address(addr), Protocol::TCP)?;
+            self.make(Domain::for_address(addr), Type::STREAM, Protocol::TCP)?;
         }
         self.socket()
     }

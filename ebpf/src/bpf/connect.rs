@@ -13,7 +13,7 @@ use sidetrack_abi::{
     decide,
     event::{
         EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT, EVENT_NAMESPACE_PASSED,
-        EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE, Refused,
+        EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE,
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
@@ -30,22 +30,17 @@ mod listener;
 
 use super::{
     ctx::{IPPROTO_TCP, Sock, SockAddr},
+    datagram::{self, Sender},
     kernels,
     maps::{self, RuleSet, Served},
+    refuse::{refuse, tell},
 };
 
 /// The hook's return value for "go on".
-const ALLOW: i32 = 1;
+pub(super) const ALLOW: i32 = 1;
 /// The hook's return value for "fail".
-const REJECT: i32 = 0;
+pub(super) const REJECT: i32 = 0;
 
-/// Whether the kernel has `bpf_set_retval`, which came with Linux 5.18; set when this is loaded.
-/// The verifier takes it for a constant and does not look at the call where it is 0.
-#[unsafe(no_mangle)]
-static HAS_SET_RETVAL: u32 = 0;
-
-/// What connect() gives when a program fails it and says no more.
-const EPERM: u32 = 1;
 const ENOMEM: u32 = 12;
 const ENODEV: u32 = 19;
 const ENETUNREACH: u32 = 101;
@@ -54,8 +49,8 @@ const EHOSTDOWN: u32 = 112;
 /// Selection class of everybody, where a command's own cgroup is all that is governed.
 const SELECTION_ALL: u32 = 1;
 
-/// What becomes of one connect().
-enum Outcome {
+/// What becomes of one connect(), or of one datagram.
+pub(super) enum Outcome {
     Pass,
     Fail,
     /// To a listener on the loopback address, at this port in network order.
@@ -65,15 +60,7 @@ enum Outcome {
 #[cgroup_sock_addr(connect4)]
 fn st_connect4(ctx: SockAddrContext) -> i32 {
     let addr = SockAddr::new(&ctx);
-    let mut asked = addr.v4();
-    if asked.address().is_unspecified() {
-        // connect() takes 0.0.0.0 for the loopback address, after this hook.
-        asked = Endpoint::from_be(
-            Address::from_v4_word(0x7f00_0001_u32.to_be()),
-            asked.port_be(),
-        );
-    }
-    match outcome(&ctx, asked, FAMILY_V4) {
+    match outcome(&ctx, asked_v4(addr), FAMILY_V4) {
         Outcome::Pass => ALLOW,
         Outcome::Fail => REJECT,
         Outcome::Redirect(port) => {
@@ -87,13 +74,7 @@ fn st_connect4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 fn st_connect6(ctx: SockAddrContext) -> i32 {
     let addr = SockAddr::new(&ctx);
-    let mut asked = addr.v6();
-    if asked.address().is_unspecified() {
-        asked = Endpoint::from_be(
-            Address::from_words([0, 0, 0, 1_u32.to_be()]),
-            asked.port_be(),
-        );
-    }
+    let asked = asked_v6(addr);
     // A mapped destination runs this hook and never connect4. It must stay mapped: the socket
     // would connect to ::1 over IPv6 although its application speaks IPv4.
     let mapped = asked.address().v4_word().is_some();
@@ -112,6 +93,28 @@ fn st_connect6(ctx: SockAddrContext) -> i32 {
     }
 }
 
+/// Where it really goes: the kernel takes 0.0.0.0 for the loopback address, after the hook.
+#[inline(always)]
+pub(super) fn asked_v4(addr: SockAddr) -> Endpoint {
+    let asked = addr.v4();
+    if asked.address().is_unspecified() {
+        let loopback = Address::from_v4_word(0x7f00_0001_u32.to_be());
+        return Endpoint::from_be(loopback, asked.port_be());
+    }
+    asked
+}
+
+/// See [`asked_v4`].
+#[inline(always)]
+pub(super) fn asked_v6(addr: SockAddr) -> Endpoint {
+    let asked = addr.v6();
+    if asked.address().is_unspecified() {
+        let loopback = Address::from_words([0, 0, 0, 1_u32.to_be()]);
+        return Endpoint::from_be(loopback, asked.port_be());
+    }
+    asked
+}
+
 #[inline(always)]
 fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     let addr = SockAddr::new(ctx);
@@ -124,6 +127,16 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         return Outcome::Pass;
     }
     let selection = selection(settings, set, cgroup);
+    if addr.protocol() != IPPROTO_TCP {
+        let sender = Sender {
+            sock,
+            asked,
+            family,
+            selection,
+            cgroup,
+        };
+        return datagram::outcome(addr, settings, set, sender);
+    }
     if !restore_device(addr, sock) {
         let rule = Rule {
             index: RULE_UNCLASSIFIED,
@@ -142,12 +155,6 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
             protocol: PROTOCOL_TCP,
         },
     );
-    if addr.protocol() != IPPROTO_TCP {
-        if !matches!(verdict, Verdict::Unmatched | Verdict::Ignore(_)) {
-            maps::count(Counter::OtherProtocol);
-        }
-        return Outcome::Pass;
-    }
     let rule = match verdict {
         Verdict::Redirect(rule) | Verdict::Deny(rule) => rule,
         Verdict::Unmatched | Verdict::Pass(_) => {
@@ -264,7 +271,7 @@ fn restore_device(addr: SockAddr, sock: Sock) -> bool {
 
 /// The selections that the connecting task is in: the deepest cgroup that is known, then its user.
 #[inline(always)]
-fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
+pub(super) fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
     if settings.flags & SETTING_SELECT_ALL != 0 {
         return SELECTION_ALL;
     }
@@ -302,7 +309,7 @@ fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
 }
 
 #[inline(always)]
-fn describe(
+pub(super) fn describe(
     settings: &Settings,
     sock: Sock,
     destination: Endpoint,
@@ -342,27 +349,4 @@ fn pass(sock: Sock, counter: Counter) -> Outcome {
 fn fail(addr: SockAddr, sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
     maps::forget_client(sock);
     refuse(addr, connection, kind, errno)
-}
-
-#[inline(always)]
-fn tell(addr: SockAddr, connection: Redirected, kind: u32, errno: u32) {
-    maps::tell(&Refused {
-        kind,
-        errno,
-        netns: addr.netns_cookie(),
-        connection,
-    });
-}
-
-#[inline(always)]
-fn refuse(addr: SockAddr, connection: Redirected, kind: u32, errno: u32) -> Outcome {
-    // SAFETY: read-only data; volatile, or the compiler would take the zero above for its value.
-    let chosen = unsafe { core::ptr::read_volatile(&raw const HAS_SET_RETVAL) } != 0;
-    let errno = if chosen { errno } else { EPERM };
-    tell(addr, connection, kind, errno);
-    if chosen {
-        // SAFETY: a helper of this program type; a value between -4095 and 0.
-        let _ = unsafe { helpers::bpf_set_retval(-((errno & 0xfff) as i32)) };
-    }
-    Outcome::Fail
 }

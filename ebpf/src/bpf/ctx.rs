@@ -23,6 +23,8 @@ const SOL_SOCKET: i32 = 1;
 const SO_BINDTOIFINDEX: i32 = 62;
 /// `IPPROTO_TCP`
 pub(super) const IPPROTO_TCP: u32 = 6;
+/// `IPPROTO_UDP`
+pub(super) const IPPROTO_UDP: u32 = 17;
 
 macro_rules! read {
     ($raw:expr, $($field:tt)+) => {
@@ -118,7 +120,7 @@ impl Sock {
     }
 }
 
-/// Context of connect, getpeername and getsockname.
+/// Context of connect, sendmsg, getpeername and getsockname.
 #[derive(Clone, Copy)]
 pub(super) struct SockAddr(*mut bpf_sock_addr);
 

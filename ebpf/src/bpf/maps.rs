@@ -13,7 +13,7 @@ use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, OwnSocket, Redirected,
     counter::{COUNTERS as COUNTER_COUNT, Counter},
     decision::Tables,
-    event::{EVENT_BUFFER, Refused},
+    event::{EVENT_BUFFER, Refused, ToldDenials},
     flow::proxy_slot,
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{
@@ -35,7 +35,8 @@ pub(super) use listeners::Listener;
 pub(super) use listening::{add_listening, listening, remove_listening};
 pub(super) use namespaces::{Served, has_mptcp, routed_source};
 pub(super) use storage::{
-    accepted, client, forget_client, own, served, set_accepted, set_client, set_served,
+    accepted, client, forget_client, is_new_denial, own, served, set_accepted, set_client,
+    set_served,
 };
 
 /// Memory only for what is there: the capacities are bounds, not sizes.
@@ -70,6 +71,8 @@ static ACCEPTED: SkStorage<Redirected> = SkStorage::new();
 static OWN: SkStorage<OwnSocket> = SkStorage::new();
 #[btf_map]
 static SERVED: SkStorage<Endpoint> = SkStorage::new();
+#[btf_map]
+static TOLD: SkStorage<ToldDenials> = SkStorage::new();
 #[btf_map]
 static PROXY_CGROUPS: HashMap<u64, u32, PROXY_CGROUP_ENTRIES, SPARSE> = HashMap::new();
 #[btf_map]

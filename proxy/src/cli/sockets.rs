@@ -47,7 +47,15 @@ pub(super) fn report(sockets: &Value, none: &str) -> String {
     if rows.is_empty() {
         return none.to_owned();
     }
-    let headings = ["SOURCE", "DESTINATION", "RULE", "PROCESS", "CGROUP", "WHY"];
+    let headings = [
+        "PROTOCOL",
+        "SOURCE",
+        "DESTINATION",
+        "RULE",
+        "PROCESS",
+        "CGROUP",
+        "WHY",
+    ];
     table(&headings, &rows)
 }
 
@@ -62,6 +70,7 @@ fn row(socket: &Value) -> Vec<String> {
         _ => text("/holders/0/cgroup"),
     };
     vec![
+        text("/protocol"),
         text("/source"),
         text("/destination"),
         text("/rule"),

@@ -227,8 +227,8 @@ pub struct Outbound {
     pub gateway: Option<String>,
     /// For redirect: name of the proxy.
     pub proxy: Option<String>,
-    /// For mtls and redirect: what becomes of UDP to the same destinations and ports, QUIC with it.
-    /// Default: "deny" for mtls, for redirect what other rules say.
+    /// For mtls, gateway and redirect: what becomes of UDP to the same destinations and ports, QUIC
+    /// with it. Default: "deny" for mtls and gateway, for redirect what other rules say.
     #[schemars(extend("enum" = ["deny", "pass"]))]
     pub udp: Option<String>,
     /// For deny: what connect() fails with, and sending. Default "EPERM".

@@ -143,7 +143,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         selects,
         proxies,
         upstreams: gateway::upstreams(problems, file),
-        outbound: outbound::rules(problems, &file.outbound),
+        outbound: outbound::rules(problems, &file.outbound, &intercept),
         gateway: gateway::gateway(problems, file, &inbound),
         inbound,
         intercept,

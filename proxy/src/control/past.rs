@@ -18,7 +18,8 @@ pub struct Past {
 }
 
 const NOT_SEEN: &[&str] = &[
-    "UDP and QUIC (counted as other_protocol where a rule names the destination)",
+    "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
+     udp_unruled counts those to destinations of which rules speak for TCP alone",
     "connections that come to applications in other network namespaces than the daemon's",
     "redirect to proxies of others from other network namespaces than the daemon's",
 ];

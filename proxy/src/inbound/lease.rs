@@ -4,24 +4,25 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
 };
 
+use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpStream, sync::watch, time::sleep};
 
 use super::dial;
 use crate::{
-    addr::{LocalAddr, OriginalDst},
+    addr::{ClientAddr, LocalAddr, OriginalDst},
     data::DataPath,
     gateway,
     identity::PeerIdentity,
     kernel::hop,
     live::{Live, Place},
-    policy::Policy,
+    policy::{Policy, again::LiveLease},
     record::{Carriage, Direction, Record, TlsFacts},
     refusal::{Reason, Refusal},
     relay::Moved,
@@ -52,11 +53,20 @@ pub(crate) struct Peer {
     /// Generation of the policy that judged them.
     generation: u32,
     leases: AtomicU64,
+    running: Arc<Running>,
+}
+
+/// The lease that is on a tunnel, for a policy that comes while it is.
+#[derive(Default)]
+struct Running {
+    asked: Mutex<Option<(ClientAddr, OriginalDst)>>,
+    refused: OnceLock<Refusal>,
 }
 
 /// The record of one lease, and its place among the live connections.
 pub(crate) struct Lease {
     record: Record,
+    running: Arc<Running>,
     _place: Place,
 }
 
@@ -100,6 +110,7 @@ pub(crate) async fn serve(
         chain,
         generation,
         leases: AtomicU64::new(0),
+        running: Arc::default(),
     };
     // CLOSE goes out before the certificate expires, so that the client moves on to a tunnel
     // that is judged by the next one; and after a reload, so that both ends prove themselves
@@ -120,6 +131,7 @@ pub(crate) async fn serve(
         biased;
         _ = cut.passed() => return,
         end = serve_leases(stream, &handler, options, stopped) => end,
+        refusal = handler.refused_by_reload() => Err(refusal),
     };
     if let Err(refusal) = end {
         tracing::info!(peer = %handler.label, %from, %refusal, "a tunnel ended");
@@ -158,6 +170,31 @@ impl Peer {
         record.source = permit.client();
         self.data.owners.check(&policy, &route, self.local).await?;
         dial::dial(&self.data, &route, &permit).await
+    }
+
+    /// Resolves once a reload refuses the lease that is on the tunnel. It takes no other after one.
+    async fn refused_by_reload(&self) -> Refusal {
+        let mut reloads = self.data.reloads(self.generation);
+        let judge = |policy: &Policy| {
+            let Some((source, destination)) = *self.running.asked.lock() else {
+                return Ok(());
+            };
+            let lease = LiveLease {
+                peer: &self.identity,
+                local: self.local,
+                from: self.from,
+                source,
+                destination,
+            };
+            match self.door {
+                Door::Application => policy.lease_again(&lease, self.own_addresses()),
+                Door::Gateway => policy.egress_again(&lease, self.own_addresses()),
+            }
+        };
+        let refusal = reloads.refused(judge).await;
+        // The lease is dropped next, with the tunnel, which resets both.
+        let _ = self.running.refused.set(refusal.clone());
+        refusal
     }
 
     /// Judges the peer by the policy of now.
@@ -202,9 +239,12 @@ impl LeaseHandler for Peer {
         } else {
             Carriage::TunnelReused
         };
+        // Before it is judged, so that no reload comes between.
+        *self.running.asked.lock() = Some((open.source, open.destination));
         // Dropped while it dials: the client gave the lease up, or the tunnel broke.
         let mut dropped = Unless {
             live: self.data.live.clone(),
+            running: Arc::clone(&self.running),
             record: Some(record),
         };
         let Some(record) = dropped.record.as_mut() else {
@@ -216,12 +256,14 @@ impl LeaseHandler for Peer {
                     app,
                     guard: Lease {
                         record,
+                        running: Arc::clone(&self.running),
                         _place: place,
                     },
                 }),
                 None => Err(Refusal::new(Reason::Internal, "a record was taken twice")),
             },
             Err(refusal) => {
+                self.running.ended();
                 record.refuse(refusal.clone());
                 Err(refusal)
             }
@@ -229,9 +271,16 @@ impl LeaseHandler for Peer {
     }
 }
 
+impl Running {
+    fn ended(&self) {
+        *self.asked.lock() = None;
+    }
+}
+
 /// A record whose connection was given up before it was decided.
 struct Unless {
     live: Live,
+    running: Arc<Running>,
     record: Option<Record>,
 }
 
@@ -241,16 +290,25 @@ impl Drop for Unless {
         if let Some(record) = &mut self.record
             && !self.live.is_cut()
         {
-            record.refuse(Refusal::new(
-                Reason::Reset,
-                "the client gave up before the application was reached",
-            ));
+            let given_up = || {
+                Refusal::new(
+                    Reason::Reset,
+                    "the client gave up before the application was reached",
+                )
+            };
+            self.running.ended();
+            record.refuse(self.running.refused.get().cloned().unwrap_or_else(given_up));
         }
     }
 }
 
 impl LeaseGuard for Lease {
     fn ended(self, moved: Moved, end: Result<(), Refusal>) {
+        self.running.ended();
+        let end = match self.running.refused.get() {
+            Some(refusal) => Err(refusal.clone()),
+            None => end,
+        };
         self.record.end(moved, end);
     }
 }

@@ -31,9 +31,11 @@ pub struct Points {
 }
 
 /// `enum bpf_attach_type` of each program, include/uapi/linux/bpf.h.
-pub(super) const CGROUP_PROGRAMS: [(&str, u32); 6] = [
+pub(super) const CGROUP_PROGRAMS: [(&str, u32); 8] = [
     (program::CONNECT4, 10),
     (program::CONNECT6, 11),
+    (program::SENDMSG4, 14),
+    (program::SENDMSG6, 15),
     (program::GETPEERNAME4, 29),
     (program::GETPEERNAME6, 30),
     (program::GETSOCKNAME4, 31),

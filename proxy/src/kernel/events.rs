@@ -4,8 +4,8 @@ use std::{io, pin::pin};
 
 use aya::maps::{MapData, RingBuf};
 use sidetrack_abi::event::{
-    EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT, EVENT_NO_LISTENER, EVENT_NO_PROXY,
-    EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE, Refused,
+    EVENT_DATAGRAM_DENIED, EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT,
+    EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE, Refused,
 };
 use tokio::task::yield_now;
 
@@ -80,6 +80,10 @@ pub fn refusal(refused: &Refused) -> Refusal {
         EVENT_DENIED => (
             Reason::DeniedByRule,
             format!("connect() failed with {errno}"),
+        ),
+        EVENT_DATAGRAM_DENIED => (
+            Reason::DeniedByRule,
+            format!("connect() or sending by UDP failed with {errno}"),
         ),
         EVENT_DEVICE_BOUND => (
             Reason::DeviceBound,

@@ -160,7 +160,8 @@ fn source_towards(net: IpNet) -> Option<IpAddr> {
     };
     let socket = UdpSocket::bind((any, 0)).ok()?;
     // Any port: nothing is sent.
-    socket.connect((to, 9)).ok()?;
+    // No rule is about port 0: where this process has no cgroup of its own, ours hold for it too.
+    socket.connect((to, 0)).ok()?;
     let source = socket.local_addr().ok()?.ip();
     (!source.is_loopback() && !source.is_unspecified()).then_some(source)
 }

@@ -32,18 +32,20 @@ use super::{
     events::RefusedEvents,
     flows::FlowMaps,
     listening::{self, Discrepancy, Mend},
-    rules::{RuleTables, port_prefixes},
+    rules::RuleTables,
 };
 
 mod addresses;
 mod cgroups;
 mod check;
+mod entries;
 mod heartbeat;
 mod namespaces;
 mod proxies;
 
 use cgroups::Cgroups;
 use check::Registry;
+use entries::rule_entries;
 pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
@@ -221,16 +223,10 @@ impl Maps {
             .set(next, &destinations, 0)
             .map_err(filling)?;
 
+        let entries = rule_entries(tables)?;
         let mut rules = LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
-        for ((destination, selection), ranges) in &tables.rules {
-            for range in ranges {
-                let protocol = range.protocol.number();
-                for (port, length) in port_prefixes(range.first, range.last) {
-                    let key = RuleKey::new(*destination, *selection, protocol, port.to_be());
-                    let key = Key::new(RuleKey::PORT_OFFSET + length, key);
-                    rules.insert(&key, range.rule, 0).map_err(filling)?;
-                }
-            }
+        for (key, rule) in entries {
+            rules.insert(&key, rule, 0).map_err(filling)?;
         }
         self.rules.set(next, &rules, 0).map_err(filling)?;
 

@@ -30,7 +30,7 @@ mod order;
 mod ports;
 mod unclassified;
 
-pub use ports::port_prefixes;
+pub use ports::{PortPrefix, port_prefixes};
 
 /// Selection class of everything, if that is the scope; the programs use the same number.
 const SELECTION_ALL: u32 = 1;

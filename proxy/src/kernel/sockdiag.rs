@@ -1,4 +1,4 @@
-//! The kernel's list of TCP sockets, by netlink sock_diag.
+//! The kernel's lists of sockets, by netlink sock_diag.
 
 use std::{
     io,
@@ -10,10 +10,12 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
 };
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+
+use crate::config::Protocol;
 
 mod connected;
 
@@ -45,7 +47,7 @@ pub struct Listening {
 pub fn listening() -> io::Result<Vec<Listening>> {
     let mut found = Vec::new();
     for family in [AF_INET, AF_INET6] {
-        dump(family, StateFlags::LISTEN, |response| {
+        dump(Protocol::Tcp, family, StateFlags::LISTEN, |response| {
             found.push(Listening::from(response));
         })?;
     }
@@ -58,9 +60,14 @@ pub fn peers() -> io::Result<Vec<IpAddr>> {
     let mute = StateFlags::LISTEN | StateFlags::TIME_WAIT | StateFlags::CLOSE;
     let mut found = Vec::new();
     for family in [AF_INET, AF_INET6] {
-        dump(family, StateFlags::all() - mute, |response| {
-            found.push(response.header.socket_id.destination_address);
-        })?;
+        dump(
+            Protocol::Tcp,
+            family,
+            StateFlags::all() - mute,
+            |response| {
+                found.push(response.header.socket_id.destination_address);
+            },
+        )?;
     }
     Ok(found)
 }
@@ -70,10 +77,15 @@ pub fn peers() -> io::Result<Vec<IpAddr>> {
 /// # Errors
 /// ENOENT or EPROTONOSUPPORT if it was built without, or its modules cannot be loaded.
 pub fn probe() -> io::Result<()> {
-    dump(AF_INET, StateFlags::empty(), |_| {})
+    dump(Protocol::Tcp, AF_INET, StateFlags::empty(), |_| {})
 }
 
-fn dump(family: u8, states: StateFlags, mut each: impl FnMut(&InetResponse)) -> io::Result<()> {
+fn dump(
+    protocol: Protocol,
+    family: u8,
+    states: StateFlags,
+    mut each: impl FnMut(&InetResponse),
+) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
@@ -88,7 +100,7 @@ fn dump(family: u8, states: StateFlags, mut each: impl FnMut(&InetResponse)) -> 
         header,
         SockDiagMessage::InetRequest(InetRequest {
             family,
-            protocol: IPPROTO_TCP,
+            protocol: number(protocol),
             extensions: ExtensionFlags::empty(),
             states,
             socket_id,
@@ -121,6 +133,14 @@ fn dump(family: u8, states: StateFlags, mut each: impl FnMut(&InetResponse)) -> 
             }
             rest = rest.get(length..).unwrap_or_default();
         }
+    }
+}
+
+/// As a request has it.
+fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => IPPROTO_TCP,
+        Protocol::Udp => IPPROTO_UDP,
     }
 }
 

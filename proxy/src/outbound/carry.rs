@@ -12,7 +12,7 @@ use crate::{
     addr::{ClientAddr, LocalAddr, UpstreamAddr},
     config::Wire,
     live::Place,
-    policy::{MtlsRoute, Route, Towards},
+    policy::{MtlsRoute, Route, Towards, again::Carried},
     record::{Carriage, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Start, relay},
@@ -41,7 +41,11 @@ impl Permitted<'_> {
     ) -> Result<(), Refusal> {
         record.upstream = Some(self.destination());
         match self.permit.route.clone() {
-            Route::Passthrough => Box::pin(self.carry_plain(place, record, moved)).await,
+            Route::Passthrough => {
+                // Before it is connected: a reload meanwhile may say mTLS.
+                place.carry(Carried::Plain);
+                Box::pin(self.carry_plain(place, record, moved)).await
+            }
             Route::Mtls(route) => {
                 record.own_identity = Some(Arc::clone(&route.own));
                 match route.wire {
@@ -92,6 +96,11 @@ impl Permitted<'_> {
         record.tls = Some(originated.facts);
         record.carriage = Carriage::Tls;
         place.describe(record);
+        place.carry(Carried::Mtls {
+            peer: Arc::new(originated.peer),
+            at: self.destination(),
+            through_gateway: false,
+        });
         self.app.begin_relay();
         let (idle, mut stream) = (self.data.limits.idle, originated.stream);
         relay(&mut self.app, &mut stream, Start::default(), idle, moved).await
@@ -136,6 +145,11 @@ impl Permitted<'_> {
             record.peer_identity = Some(Arc::clone(&tunnel.io().peer));
             record.tls = Some(tunnel.io().facts.clone());
             place.describe(record);
+            place.carry(Carried::Mtls {
+                peer: Arc::clone(&tunnel.io().identity),
+                at: to,
+                through_gateway: matches!(route.towards, Towards::Gateway(_)),
+            });
             let open = Open {
                 id: record.id,
                 source: record.source,
@@ -199,6 +213,7 @@ impl Permitted<'_> {
         record: &mut Record,
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
+        place.carry(Carried::Home);
         record.own_identity = None;
         record.source = self.source_seen_from(local);
         record.carriage = Carriage::Plain;

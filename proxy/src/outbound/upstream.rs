@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 use crate::{
     addr::{LocalAddr, UpstreamAddr},
     data::DataPath,
+    identity::PeerIdentity,
     netns::Namespace,
     policy::OutboundPermit,
     record::TlsFacts,
@@ -28,8 +29,10 @@ pub struct TunnelIo {
     stream: TlsStream<TcpStream>,
     /// Our end.
     pub local: LocalAddr,
-    /// Whom the peer proved to be.
+    /// Whom the peer proved to be, for records.
     pub peer: Arc<str>,
+    /// The same, for rules.
+    pub identity: Arc<PeerIdentity>,
     /// What was negotiated.
     pub facts: TlsFacts,
 }
@@ -93,6 +96,7 @@ impl TunnelIo {
             stream: originated.stream,
             local,
             peer: originated.peer.to_string().into(),
+            identity: Arc::new(originated.peer),
             facts: originated.facts,
         }
     }

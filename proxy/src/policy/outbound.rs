@@ -63,6 +63,11 @@ impl Gateways {
         from.iter().chain(before).filter(reachable).copied()
     }
 
+    /// Whether this is one of them.
+    pub fn has(&self, at: SocketAddr) -> bool {
+        self.addresses.contains(&at)
+    }
+
     /// This one answers.
     pub fn answers(&self, at: SocketAddr) {
         if let Some(index) = self.addresses.iter().position(|address| *address == at) {

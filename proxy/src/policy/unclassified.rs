@@ -1,9 +1,13 @@
-//! Connections of cgroups that the kernel did not know yet: the rule is found here, by the same
-//! tables and the same decision.
+//! Connections that the kernel did not decide by the rules in force: of cgroups that it did not know
+//! yet, or by the rules before a reload. The rule is found here, by the same tables and the same
+//! decision.
 
 use std::sync::Arc;
 
-use sidetrack_abi::{Redirected, Verdict, rules::ACTION_REDIRECT};
+use sidetrack_abi::{
+    Redirected, Verdict,
+    rules::{ACTION_REDIRECT, RULE_UNCLASSIFIED},
+};
 
 use super::{OutboundPermit, Policy, Route};
 use crate::{
@@ -22,7 +26,8 @@ pub struct Judged {
 }
 
 impl Policy {
-    /// Judges a connection that was redirected from the cgroup `path` before the kernel knew that.
+    /// Judges a connection that was redirected from the cgroup `path` before the kernel knew that,
+    /// or these rules.
     ///
     /// By this policy, whichever generation redirected it: none of them has decided yet.
     pub fn unclassified(&self, redirected: &Redirected, path: &str) -> Judged {
@@ -41,10 +46,17 @@ impl Policy {
             // It asks the kernel for the destination, which it tells of its own connections alone.
             Verdict::Redirect(rule) if rule.action == ACTION_REDIRECT => Judged {
                 rule: self.rule_name(&by(rule.index)),
-                outcome: Err(Refusal::new(
-                    Reason::CgroupNew,
-                    format!("the cgroup {path} had just appeared"),
-                )),
+                outcome: Err(if redirected.rule == RULE_UNCLASSIFIED {
+                    Refusal::new(
+                        Reason::CgroupNew,
+                        format!("the cgroup {path} had just appeared"),
+                    )
+                } else {
+                    Refusal::new(
+                        Reason::PolicyChanged,
+                        "a rule sends it to somebody else's proxy now; connect again",
+                    )
+                }),
             },
             Verdict::Redirect(rule) => {
                 let redirected = by(rule.index);
@@ -57,7 +69,7 @@ impl Policy {
                 rule: self.rule_name(&by(rule.index)),
                 outcome: Err(Refusal::new(
                     Reason::DeniedByRule,
-                    format!("denied to the cgroup {path}, which had just appeared"),
+                    "denied after it had been redirected, when its cgroup or the rules were new",
                 )),
             },
             // It would have gone direct, had the kernel known: it goes on as it is.

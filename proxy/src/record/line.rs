@@ -8,6 +8,7 @@
 //! | `time` | when the connection was accepted, RFC 3339, UTC, milliseconds |
 //! | `id` | 32 hexadecimal digits; the same at both ends of a tunnel |
 //! | `direction` | `outbound` or `inbound` |
+//! | `protocol` | `udp`; absent for TCP |
 //! | `source` | address and port of the application that connected |
 //! | `destination` | address and port that it wanted |
 //! | `upstream` | address and port where this proxy connected |
@@ -36,7 +37,7 @@ use time::{OffsetDateTime, format_description::FormatItem, macros::format_descri
 use super::{Carriage, ConnectionId, Direction, Record, TlsFacts};
 use crate::{
     addr::{ClientAddr, OriginalDst, UpstreamAddr},
-    config::RecordFormat,
+    config::{Protocol, RecordFormat},
     refusal::Reason,
 };
 
@@ -49,6 +50,8 @@ struct Line<'a> {
     time: SystemTime,
     id: ConnectionId,
     direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
     source: ClientAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     destination: Option<OriginalDst>,
@@ -86,6 +89,7 @@ pub(super) fn format(record: &Record, format: RecordFormat) -> Vec<u8> {
         time: record.at,
         id: record.id,
         direction: record.direction,
+        protocol: (record.protocol != Protocol::Tcp).then(|| record.protocol.label()),
         source: record.source,
         destination: record.destination,
         upstream: record.upstream,

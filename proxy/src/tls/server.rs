@@ -122,6 +122,14 @@ impl Terminator {
                 format!("the certificate of {peer} has expired since its handshake"),
             ));
         }
+        self.allows(peer, from)
+    }
+
+    /// Whether the rule lets this identity in, which a handshake proved at its time.
+    ///
+    /// # Errors
+    /// [`Reason::NotAllowed`]
+    pub fn allows(&self, peer: &PeerIdentity, from: SocketAddr) -> Result<(), Refusal> {
         self.verifier.admit(peer, from.ip().to_canonical())
     }
 

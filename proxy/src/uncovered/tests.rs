@@ -134,6 +134,19 @@ fn what_was_accepted_or_is_nobodys_is_never_closed() {
 }
 
 #[test]
+fn a_connected_datagram_socket_is_past_a_rule_that_denies_it_alone() {
+    let udp = |to| {
+        // Nobody accepts datagram sockets: any port may be a client's.
+        let mut socket = socket(53, to, OTHER, 7);
+        socket.protocol = Protocol::Udp;
+        socket
+    };
+    let past = judged(&udp("10.2.0.1:443"), "/apps/other");
+    assert_eq!(past, Some(("all".into(), Why::OlderThanRule)));
+    assert_eq!(judged(&udp("10.1.0.1:443"), "/apps/web"), None, "about TCP");
+}
+
+#[test]
 fn the_proxys_own_sockets_are_not_past_their_own_rules() {
     assert_eq!(
         judged(&socket(PORT, "10.1.0.1:80", 9, 7), "/apps/web"),

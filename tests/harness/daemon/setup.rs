@@ -95,6 +95,11 @@ impl Setup {
         self
     }
 
+    /// Its instance's name.
+    pub fn instance_name(&self) -> &str {
+        &self.instance
+    }
+
     /// Another instance's name, with files of its own.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = name.into();

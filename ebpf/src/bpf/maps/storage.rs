@@ -5,9 +5,12 @@ use core::ptr::null_mut;
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE, btf_maps::SkStorage, helpers::generated as helpers,
 };
-use sidetrack_abi::{Endpoint, OwnSocket, Redirected};
+use sidetrack_abi::{
+    Endpoint, OwnSocket, Redirected,
+    event::{TOLD_DENIALS, ToldDenials},
+};
 
-use super::{ACCEPTED, CLIENT, OWN, SERVED};
+use super::{ACCEPTED, CLIENT, OWN, SERVED, TOLD};
 use crate::bpf::ctx::Sock;
 
 /// What is kept with a socket in `map`, if anything.
@@ -99,4 +102,19 @@ pub(in crate::bpf) fn set_served(sock: Sock, client: &Endpoint) -> bool {
 #[inline(always)]
 pub(in crate::bpf) fn own(sock: Sock) -> Option<OwnSocket> {
     stored(&OWN, sock)
+}
+
+/// Whether a denial of datagrams to `destination` is to be told of, and notes that it is.
+#[inline(always)]
+pub(in crate::bpf) fn is_new_denial(sock: Sock, destination: &Endpoint) -> bool {
+    let before = stored(&TOLD, sock).unwrap_or_default();
+    if before.times >= TOLD_DENIALS || (before.times > 0 && before.destination == *destination) {
+        return false;
+    }
+    let told = ToldDenials {
+        destination: *destination,
+        times: before.times + 1,
+    };
+    // Without memory it would be told of for each datagram.
+    store(&TOLD, sock, &told)
 }

@@ -161,10 +161,10 @@ pub(super) fn intercept(problems: &mut Problems, file: &file::Intercept) -> Inte
         None => Some("/".into()),
         Some(path) => selection::cgroup_path(problems, "intercept.cgroup", path),
     };
-    let exclude_to = file.exclude_to.as_deref().unwrap_or_default();
     let existing = file.existing.as_deref();
     let existing =
         existing.and_then(|text| values::word(problems, "intercept.existing", text, &EXISTING));
+    let exclude_to = file.exclude_to.as_deref().unwrap_or_default();
     Intercept {
         cgroup: cgroup.unwrap_or_else(|| "/".into()),
         netns,

@@ -11,8 +11,8 @@ use rustls_pki_types::DnsName;
 
 use super::{protocol, references, values};
 use crate::config::{
-    FailMode, Mtls, OutboundAction, OutboundRule, Protocols, Wire, display_ports, errors::Problems,
-    file, shape::rule_key,
+    FailMode, Intercept, Mtls, OutboundAction, OutboundRule, Protocols, Wire, display_ports,
+    errors::Problems, file, shape::rule_key,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,11 +62,17 @@ type Claim<'a> = (Option<&'a str>, IpNet);
 type Ports = Vec<RangeInclusive<u16>>;
 
 /// All rules in the order of the file, without those that cannot be used.
-pub(super) fn rules(problems: &mut Problems, file: &[file::Outbound]) -> Vec<OutboundRule> {
+pub(super) fn rules(
+    problems: &mut Problems,
+    file: &[file::Outbound],
+    intercept: &Intercept,
+) -> Vec<OutboundRule> {
     let mut seen = Seen::default();
     let rules = file.iter().enumerate().filter_map(|(index, written)| {
         let key = rule_key("outbound", index, written.name.as_deref());
-        rule(problems, &key, written, &mut seen)
+        let rule = rule(problems, &key, written, &mut seen)?;
+        warn_if_excluded(problems, &key, &rule, intercept);
+        Some(rule)
     });
     rules.collect()
 }
@@ -124,6 +130,22 @@ fn rule<'a>(
         action: action?,
         fail,
     })
+}
+
+/// `exclude_to` wins over every rule.
+fn warn_if_excluded(
+    problems: &mut Problems,
+    key: &str,
+    rule: &OutboundRule,
+    intercept: &Intercept,
+) {
+    let excluded = |to: &IpNet| intercept.exclude_to.iter().any(|net| net.contains(to));
+    if rule.to.iter().all(excluded) {
+        problems.warn(
+            &format!("{key}.to"),
+            "intercept.exclude_to names all of it, so that the rule never decides",
+        );
+    }
 }
 
 /// An empty list is often a template that filled in nothing.

@@ -7,17 +7,19 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DESTROY},
+    constants::{AF_INET, AF_INET6, SOCK_DESTROY},
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
 };
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 
-use super::{RECEIVE, cgroup_id, cookie, dump};
-use crate::addr::canonical;
+use super::{RECEIVE, cgroup_id, cookie, dump, number};
+use crate::{addr::canonical, config::Protocol};
 
-/// A TCP socket that is connected, or about to be.
+/// A socket that is connected, or about to be.
 #[derive(Clone, Debug)]
 pub struct Connected {
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Its own end.
     pub from: SocketAddr,
     /// Its peer.
@@ -36,25 +38,33 @@ pub struct Connected {
     id: SocketId,
 }
 
-/// All TCP sockets of this network namespace that may send bytes of their applications.
+/// All TCP sockets of this network namespace that may send bytes of their applications, and the
+/// UDP sockets that are connected.
 pub fn connected() -> io::Result<Vec<Connected>> {
     // One that is being accepted has no application yet.
     let mute =
         StateFlags::LISTEN | StateFlags::TIME_WAIT | StateFlags::CLOSE | StateFlags::SYN_RECV;
     let mut found = Vec::new();
     for family in [AF_INET, AF_INET6] {
-        dump(family, StateFlags::all() - mute, |response| {
-            found.push(Connected::from(response));
-        })?;
+        let tcp = StateFlags::all() - mute;
+        for (protocol, states) in [
+            (Protocol::Tcp, tcp),
+            (Protocol::Udp, StateFlags::ESTABLISHED),
+        ] {
+            dump(protocol, family, states, |response| {
+                found.push(Connected::of(protocol, response));
+            })?;
+        }
     }
     Ok(found)
 }
 
-impl From<&InetResponse> for Connected {
-    fn from(response: &InetResponse) -> Self {
+impl Connected {
+    fn of(protocol: Protocol, response: &InetResponse) -> Self {
         let id = &response.header.socket_id;
         let at = |ip, port| canonical(SocketAddr::new(ip, port));
         Self {
+            protocol,
             from: at(id.source_address, id.source_port),
             to: at(id.destination_address, id.destination_port),
             device: id.interface_id,
@@ -73,6 +83,7 @@ impl Connected {
     /// One that the kernel knows nothing of.
     pub fn example(from: SocketAddr, to: SocketAddr, cgroup: u64, inode: u32) -> Self {
         Self {
+            protocol: Protocol::Tcp,
             from,
             to,
             device: 0,
@@ -153,7 +164,7 @@ impl Closer {
         header.flags = NLM_F_REQUEST | NLM_F_ACK;
         let request = SockDiagMessage::InetRequest(InetRequest {
             family: connected.family,
-            protocol: IPPROTO_TCP,
+            protocol: number(connected.protocol),
             extensions: ExtensionFlags::empty(),
             states: StateFlags::empty(),
             socket_id: connected.id.clone(),
@@ -187,7 +198,7 @@ pub fn listening_ports() -> io::Result<HashSet<u16>> {
 mod tests {
     use std::{
         io::Read as _,
-        net::{TcpListener, TcpStream},
+        net::{TcpListener, TcpStream, UdpSocket},
     };
 
     use super::*;
@@ -201,6 +212,23 @@ mod tests {
         let found = all.iter().find(|socket| socket.from == own).unwrap();
         assert_eq!(found.to, listener.local_addr().unwrap());
         assert_ne!((found.inode, found.cookie), (0, 0));
+    }
+
+    #[test]
+    #[ignore = "privileged: run by cargo xtask test"]
+    fn a_datagram_socket_is_found_if_it_is_connected_and_closed() {
+        let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let at = sockets
+            .each_ref()
+            .map(|socket| socket.local_addr().unwrap());
+        sockets[0].connect(at[1]).unwrap();
+        let all = connected().unwrap();
+        assert!(!all.iter().any(|socket| socket.from == at[1]));
+        let found = all.iter().find(|socket| socket.from == at[0]).unwrap();
+        assert_eq!((found.protocol, found.to), (Protocol::Udp, at[1]));
+        assert_eq!(Closer::new().unwrap().close(found).unwrap(), Closed::Now);
+        let error = sockets[0].recv(&mut [0]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNABORTED));
     }
 
     #[test]

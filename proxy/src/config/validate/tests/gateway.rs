@@ -16,6 +16,7 @@ ports = ["443"]
 action = "gateway"
 gateway = "edge"
 identity = "own"
+udp = "deny"
 "#;
 const UPSTREAM: &str = r#"
 [upstream.edge]

@@ -1,4 +1,4 @@
-//! `protocol` and `udp`.
+//! `protocol`, `udp` and `exclude_to`.
 
 use super::*;
 use crate::config::{Datagrams, Protocols};
@@ -76,4 +76,17 @@ fn a_rule_about_udp_may_stand_beside_one_about_tcp_and_comes_before_what_that_sa
         "outbound[1] \"dns\"",
         "both decide 10.1.0.0/16 port 8080",
     );
+}
+
+#[test]
+fn a_rule_that_exclude_to_leaves_without_a_destination_is_mentioned() {
+    let mentions = |exclude: &str| {
+        let exclude = format!("[intercept]\nexclude_to = [{exclude:?}]\n");
+        let warnings = config(&format!("{exclude}{OUTBOUND}")).warnings;
+        warnings
+            .iter()
+            .any(|warning| warning.contains("never decides"))
+    };
+    assert!(mentions("10.1.0.0/16") && mentions("10.0.0.0/8"));
+    assert!(!mentions("10.1.2.0/24"));
 }

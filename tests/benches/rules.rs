@@ -1,0 +1,76 @@
+//! What rules cost: connect() with ten of them and with ten thousand, and how long a reload takes.
+//!
+//!     cargo xtask build
+//!     SIDETRACK_BIN=$PWD/target/release/sidetrack cargo bench -p sidetrack-tests --bench rules
+//!
+//! It needs root. The figures of one machine are in README.md.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark says what broke by panicking"
+)]
+
+use std::{fmt::Write as _, time::Instant};
+
+use harness::{World, daemon::Setup, load};
+use nix::sys::signal::Signal;
+
+/// Rules beside the two that are measured, each for two ports of an address of its own, for one of
+/// four selections or for everybody.
+fn others(count: usize, cgroup: &str) -> String {
+    let mut toml = String::new();
+    for select in 0..4 {
+        writeln!(
+            toml,
+            "[select.s{select}]\ninclude = [{{ cgroup = \"{cgroup}/s{select}\" }}]"
+        )
+        .unwrap();
+    }
+    for rule in 0..count {
+        let [_, _, high, low] = (rule as u32).to_be_bytes();
+        let select = match rule % 5 {
+            4 => String::new(),
+            one => format!("select = \"s{one}\"\n"),
+        };
+        writeln!(
+            toml,
+            "[[outbound]]\nname = \"other-{rule}\"\n{select}to = [\"100.64.{high}.{low}\"]\n\
+             ports = [\"443\", \"8000-8999\"]\naction = \"passthrough\""
+        )
+        .unwrap();
+    }
+    toml
+}
+
+fn main() {
+    println!("| rules | no rule | ignored | redirected | reload |");
+    println!("|---|---|---|---|---|");
+    for count in [10, 1_000, 10_000] {
+        let world = World::pair();
+        let (a, b) = (&world.a, &world.b);
+        let measured = format!(
+            "[[outbound]]\nname = \"ignored\"\nto = [\"{b}\"]\nports = [\"7001\"]\naction = \"ignore\"\n\
+             [[outbound]]\nname = \"redirected\"\nto = [\"{b}\"]\nports = [\"7002\"]\naction = \"passthrough\"\n",
+            b = b.v4()
+        );
+        let mut daemon = Setup::new(&world, a)
+            .with(others(count - 2, &a.apps().name()))
+            .with(measured)
+            .start();
+        let ports = [7000, 7001, 7002];
+        let _server = b.serve(&ports.map(|port| b.at(port)), &["--quiet"]);
+        let micros = |port: u16| {
+            let (to, count) = (b.at(port).to_string(), load(4_000).to_string());
+            let said = a.peer_report(&["connects", "--to", &to, "--count", &count]);
+            let of = |key: &str| said[key].as_u64().unwrap() as f64 / 1000.0;
+            format!("{:.1} µs (90 %: {:.1})", of("median"), of("p90"))
+        };
+        let [none, ignored, redirected] = ports.map(micros);
+        let begun = Instant::now();
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_told("READY=1", 2);
+        let reload = begun.elapsed().as_millis();
+        println!("| {count} | {none} | {ignored} | {redirected} | {reload} ms |");
+    }
+}
