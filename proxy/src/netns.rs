@@ -34,7 +34,7 @@ const OWN: &str = "/proc/thread-self/ns/net";
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     /// It cannot be opened.
-    #[error("opening the network namespace {path}: {source}")]
+    #[error("opening the network namespace {path}: {source}{}", advice(source))]
     Open {
         /// Where it was looked for.
         path: PathBuf,
@@ -55,6 +55,24 @@ pub enum NamespaceError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "; for other users' processes it takes CAP_SYS_PTRACE",
+        _ => "",
+    }
+}
+
+impl NamespaceError {
+    /// Whether this process lacks a capability for it.
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Enter { .. } => true,
+            Self::NotOne(_) => false,
+        }
+    }
 }
 
 /// What tells a namespace from all others that exist at the same time: device and inode of its

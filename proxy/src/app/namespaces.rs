@@ -124,6 +124,7 @@ impl Namespaces {
                         let found = format!("selected, process {pid}");
                         state.add(means, namespace, found, Witness::at(path));
                     }
+                    Err(error) if error.is_forbidden() => state.forbidden(&error),
                     // It has ended, but others may be there.
                     Ok(_) | Err(_) => {
                         state.missed.insert(cookie);
@@ -192,6 +193,15 @@ impl Namespaces {
 }
 
 impl State {
+    /// Who connected can be told, and the namespace not be used.
+    fn forbidden(&mut self, error: &NamespaceError) {
+        let why = error.to_string();
+        let told = self.absent.insert(NetnsSource::Selected.to_string(), why);
+        if told.is_none() {
+            tracing::warn!(%error, "serving a network namespace in which somebody connected");
+        }
+    }
+
     /// Looks for those of which no process was left that had connected. When it is time, if it is
     /// not yet.
     fn search_missed(&mut self, means: Means<'_>) -> Option<Instant> {

@@ -222,7 +222,7 @@ fn capabilities(effective: Option<u64>, in_first_userns: bool) -> Vec<Check> {
             "CAP_SYS_ADMIN",
             has(SYS_ADMIN),
             Verdict::Warning,
-            "finds programs by id, for status and detach",
+            "enters containers' network namespaces, and finds programs by id for status and detach",
         ),
     ];
     needed
