@@ -17,6 +17,7 @@ use sidetrack_abi::{
     event::{EVENT_BUFFER, ToldDenials},
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{global, map, program},
+    namespace::{NamespaceFacts, SourceKey},
     rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
 };
@@ -107,9 +108,10 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
         (map::PROXY_CGROUPS, (size_of::<u64>(), size_of::<u32>())),
         (map::LOCAL, (size_of::<LocalKey>(), size_of::<u32>())),
         (
-            map::SOURCES,
-            (trie::<DestinationKey>(), size_of::<Address>()),
+            map::NAMESPACES,
+            (size_of::<u64>(), size_of::<NamespaceFacts>()),
         ),
+        (map::SOURCES, (trie::<SourceKey>(), size_of::<Address>())),
     ] {
         assert_eq!(sizes(&object.maps[name]), expected, "{name}");
         judged.insert(name);

@@ -15,6 +15,9 @@ pub const EVENT_UNREACHABLE: u32 = 5;
 
 /// A connect() failed because the proxy that its rule names had no listener.
 pub const EVENT_NO_PROXY: u32 = 6;
+/// No refusal: a connect() went direct because its network namespace has no listeners. Told only
+/// where that may give it some, see [`crate::settings::SETTING_TELL_NAMESPACES`].
+pub const EVENT_NAMESPACE_PASSED: u32 = 9;
 /// A connect() of the kernel's own was refused: it is never redirected, and its rule is no plain one.
 pub const EVENT_KERNEL_CLIENT: u32 = 8;
 
@@ -45,11 +48,13 @@ pub struct Refused {
     pub kind: u32,
     /// The errno that the application got, positive.
     pub errno: u32,
+    /// Cookie of the network namespace of the socket.
+    pub netns: u64,
     /// Who wanted what.
     pub connection: Redirected,
 }
 
-const _: () = assert!(size_of::<Refused>() == 80);
+const _: () = assert!(size_of::<Refused>() == 88);
 
 /// Bytes of the ring buffer.
 pub const EVENT_BUFFER: usize = 256 * 1024;

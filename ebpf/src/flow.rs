@@ -107,6 +107,8 @@ pub const fn proxy_slot(set: u32, number: u16) -> u32 {
     PROXY_SLOTS + set * PROXIES + number as u32
 }
 
-// Two families, and the same again in the other rule set.
-const _: () =
-    assert!((crate::rules::RULE_SETS * PROXIES * 2) as usize <= crate::names::LISTENER_ENTRIES);
+// Two families, and the same again in the other rule set; beside them those of other namespaces.
+const _: () = assert!(
+    (crate::rules::RULE_SETS * PROXIES * 2) as usize + 2 * crate::names::NAMESPACE_ENTRIES
+        < crate::names::LISTENER_ENTRIES
+);

@@ -20,6 +20,7 @@ pub mod event;
 pub mod flow;
 pub mod inbound;
 pub mod names;
+pub mod namespace;
 pub mod rules;
 pub mod settings;
 

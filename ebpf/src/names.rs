@@ -91,11 +91,14 @@ pub mod map {
     pub const LISTENING: &str = "LISTENING";
     /// [`crate::inbound::LocalKey`] to anything.
     pub const LOCAL: &str = "LOCAL";
-    /// Trie of destination prefixes to the source address that the host would use.
+    /// Trie of [`crate::namespace::SourceKey`] to the source address that would be used there.
     pub const SOURCES: &str = "SOURCES";
+    /// Cookies of the other namespaces that have listeners, to
+    /// [`crate::namespace::NamespaceFacts`].
+    pub const NAMESPACES: &str = "NAMESPACES";
 
     /// All of them.
-    pub const ALL: [&str; 24] = [
+    pub const ALL: [&str; 25] = [
         ACTIVE,
         HEARTBEAT,
         SETTINGS,
@@ -120,6 +123,7 @@ pub mod map {
         LISTENING,
         LOCAL,
         SOURCES,
+        NAMESPACES,
     ];
 }
 
@@ -139,7 +143,8 @@ pub mod global {
 
 /// Handshakes to the proxy in flight: longer than any accept queue, times the listeners.
 pub const PENDING_ENTRIES: usize = 65_536;
-/// Listeners in a registry.
+/// Listeners in a registry: the daemon's own, those of proxies of others, and one of each family in
+/// each other namespace.
 pub const LISTENER_ENTRIES: usize = 4_096;
 /// Cgroups of others' proxies.
 pub const PROXY_CGROUP_ENTRIES: usize = 1_024;
@@ -157,5 +162,7 @@ pub const PORT_ENTRIES: usize = 65_536;
 pub const LISTENING_ENTRIES: usize = 65_536;
 /// Own addresses.
 pub const LOCAL_ENTRIES: usize = 16_384;
-/// Routes that give a source address.
-pub const SOURCE_ENTRIES: usize = 16_384;
+/// Routes that give a source address, of all namespaces together.
+pub const SOURCE_ENTRIES: usize = 65_536;
+/// Network namespaces beside the daemon's own that have listeners.
+pub const NAMESPACE_ENTRIES: usize = 1_024;

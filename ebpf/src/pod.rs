@@ -11,6 +11,7 @@ use crate::{
     event::Refused,
     flow::{FlowKey, ListenerKey, OwnSocket, Redirected},
     inbound::{InboundPort, ListeningKey, LocalKey},
+    namespace::{NamespaceFacts, SourceKey},
     rules::{CgroupClass, DestinationKey, Rule, RuleKey, StageKey},
     settings::Settings,
 };
@@ -43,5 +44,7 @@ pod! {
     RuleKey = 4 + 4 + 2 + 2;
     StageKey = 4 + 4 + 8;
     Settings = 8 + 8 + 8 + 4 * 4;
-    Refused = 4 + 4 + 72;
+    Refused = 4 + 4 + 8 + 72;
+    NamespaceFacts = 4 + 4;
+    SourceKey = 2 * 4 + 16;
 }

@@ -8,7 +8,8 @@
 pub struct Settings {
     /// Cgroup of the proxy itself: its sockets are never redirected.
     pub own_cgroup: u64,
-    /// Cookie of the network namespace that has listeners.
+    /// Cookie of the daemon's own network namespace. What is said here of a host holds for it; of the
+    /// others see [`crate::namespace::NamespaceFacts`].
     pub netns: u64,
     /// The proxy is taken for dead once its last heartbeat is older than this, in nanoseconds.
     pub alive_for: u64,
@@ -38,3 +39,5 @@ pub const SETTING_NO_V6: u32 = 16;
 pub const SETTING_GROUPS: u32 = 64;
 /// MPTCP is enabled in the namespace that is served.
 pub const SETTING_MPTCP: u32 = 32;
+/// User space wants to know of each connect() in a namespace without listeners, to put some there.
+pub const SETTING_TELL_NAMESPACES: u32 = 1 << 16;

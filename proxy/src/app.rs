@@ -22,22 +22,19 @@ use tokio::{
 use crate::{
     canary::{Canaries, Sung},
     config::Config,
-    control::ports::{InboundPort, inbound_ports},
     data::{DataPath, Parts},
     gateway,
-    inbound::{
-        self,
-        owners::{Owners, selected_cgroups},
-    },
+    inbound::{self, owners::Owners},
     kernel::{
         Facts, Family, KernelError, Left, LoadError, Pins, Redirector,
         attach::Points,
         cgroup::{self, whose::Finder},
         effective::Proof,
         hop::HopRoutes,
-        listening::{self, Mend, Suspects},
+        listening::Suspects,
         rules::Scope,
     },
+    netns::Namespace,
     policy::{Policy, PolicyError},
     record::RecordSink,
 };
@@ -46,11 +43,15 @@ pub mod explain;
 mod heartbeat;
 mod housekeeping;
 mod listeners;
+mod listening;
+mod namespaces;
 pub mod reload;
 pub mod uncovered;
 
 use heartbeat::Heartbeat;
 use listeners::Listeners;
+pub use namespaces::NamespaceReport;
+use namespaces::Namespaces;
 use uncovered::Past;
 
 /// How long connects that were redirected just before a drain may take to arrive.
@@ -106,6 +107,9 @@ pub enum StartError {
         "binding a listener on the loopback address: {0}; is `lo` up in this network namespace?"
     )]
     Listen(#[source] std::io::Error),
+    /// The daemon's own namespace cannot be held.
+    #[error("opening the daemon's own network namespace: {0}; is /proc mounted?")]
+    Namespace(#[source] std::io::Error),
     /// The gateway's listener cannot be bound.
     #[error(
         "binding the gateway's listener on {at}: {source}; is another process there, or the address \
@@ -155,6 +159,7 @@ pub struct App {
     suspects: Mutex<Suspects>,
     heartbeat: Heartbeat,
     hop: Option<HopRoutes>,
+    namespaces: Namespaces,
     past: Past,
     canaries: Canaries,
 }
@@ -171,6 +176,7 @@ impl App {
         let redirector = Arc::new(Redirector::load(Facts {
             own_cgroup: plan.proxy.id,
             slots: config.intercept.listeners,
+            tell_namespaces: namespaces::wants_any(&config),
             alive_for: config.daemon.heartbeat,
             pins: plan.pins,
         })?);
@@ -181,7 +187,7 @@ impl App {
             sink: plan.sink,
             owners: Owners::new(plan.mount.clone()),
             cgroups: Finder::new(plan.mount.clone()),
-            netns: redirector.netns(),
+            namespace: Namespace::own(redirector.netns()).map_err(StartError::Namespace)?,
             exempt_by_socket: plan.proxy.id == 0,
         }));
         let listeners = Listeners::bind(config.intercept.listeners)?;
@@ -196,8 +202,8 @@ impl App {
         redirector.activate(Arc::clone(&policy.tables))?;
         listeners.register(&redirector)?;
         let (stop, stopped) = watch::channel(false);
-        let mut heartbeat = Heartbeat::new(config.daemon.heartbeat);
-        let mut tasks = listeners.accept(&data, &mut heartbeat, &stopped);
+        let heartbeat = Heartbeat::new(config.daemon.heartbeat);
+        let mut tasks = listeners.accept(&data, &heartbeat, &stopped);
         if let Some(listener) = gateway {
             let turn = heartbeat.turn();
             tasks.spawn(gateway::accept(
@@ -212,6 +218,7 @@ impl App {
             cgroup::canary_name(&config.daemon.instance),
         );
         let app = Arc::new(Self {
+            namespaces: Namespaces::new(&config.intercept.netns, plan.mount.clone()),
             hop,
             canaries,
             data,
@@ -230,6 +237,8 @@ impl App {
             past,
         });
         app.refresh_addresses()?;
+        let before = app.redirector.namespaces_of_before()?;
+        app.namespaces.begin(app.means(), &before);
         // Before and after: sk_lookup must not find an application that listens already missing,
         // and one that begins to listen in between must not be missed.
         app.count_listeners()?;
@@ -241,6 +250,9 @@ impl App {
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
         app.look_twice_at_listeners()?;
+        if namespaces::wants_any(&config) {
+            namespaces::spawn(&app, stopped.clone());
+        }
         housekeeping::spawn(&app, cgroups, stopped);
         app.redirector.will_leave(plan.left);
         if let Some(hop) = &app.hop {
@@ -319,48 +331,6 @@ impl App {
             Some(hop) if !config.inbound.is_empty() => hop.ensure(),
             _ => Ok(()),
         }
-    }
-
-    /// Counts who listens, before the programs are there to do it.
-    fn count_listeners(&self) -> Result<(), KernelError> {
-        self.take_in_listeners(Mend::AtOnce)
-    }
-
-    /// Looks at who listens, for sk_lookup and for rules that say who may.
-    fn look_at_listeners(&self) -> Result<(), KernelError> {
-        // Held from before the kernel's list is read: two passes at once could confirm each
-        // other by what both read too early.
-        let mut suspects = self.suspects.lock();
-        self.take_in_listeners(Mend::SeenTwice(&mut suspects))
-    }
-
-    /// Mends now what is wrong now, without a second to wait between the two passes.
-    fn look_twice_at_listeners(&self) -> Result<(), KernelError> {
-        self.look_at_listeners()?;
-        self.look_at_listeners()
-    }
-
-    fn take_in_listeners(&self, mend: Mend<'_>) -> Result<(), KernelError> {
-        let sockets = listening::sockets()?;
-        let governed = self.governed_ids();
-        self.redirector
-            .reconcile_listening(&sockets, governed.as_ref(), mend)?;
-        let policy = self.data.policy.load();
-        self.data
-            .owners
-            .update(&sockets, selected_cgroups(&policy.config));
-        Ok(())
-    }
-
-    /// The ports of the inbound rules on which something listens; none if the kernel's list
-    /// cannot be read, which the log then says.
-    pub fn inbound_ports(&self) -> Vec<InboundPort> {
-        let sockets = listening::sockets().unwrap_or_else(|error| {
-            tracing::warn!(%error, "looking at inbound ports");
-            Vec::new()
-        });
-        let policy = self.data.policy.load();
-        inbound_ports(&policy.config, &sockets, self.governed_ids().as_ref())
     }
 
     /// Sends a canary through the redirect, and waits for it.

@@ -16,6 +16,7 @@ pub mod cgroup;
 pub mod errors;
 pub mod file;
 mod left_alone;
+pub mod netns;
 mod outbound;
 mod ports;
 mod protocol;
@@ -25,6 +26,7 @@ pub mod validate;
 pub use cgroup::CgroupPattern;
 pub use errors::{ConfigError, ConfigErrors};
 pub use left_alone::left_alone;
+pub use netns::NetnsSource;
 pub use outbound::{FailMode, Mtls, OutboundAction, OutboundRule, Wire};
 pub use ports::display_ports;
 pub use protocol::{Datagrams, Protocol, Protocols};
@@ -178,6 +180,8 @@ pub struct Intercept {
     /// The cgroup (path below the cgroup2 root) at which programs are attached. What is not in
     /// it is neither redirected nor steered to. The root by default.
     pub cgroup: String,
+    /// Where namespaces beside the daemon's own are found, in which connections are intercepted.
+    pub netns: Vec<NetnsSource>,
     /// Destinations that are never touched, whatever rules say. Those of [`left_alone`] are not
     /// among them: a rule can name them.
     pub exclude_to: Vec<IpNet>,

@@ -20,6 +20,7 @@ use crate::{
     inbound::owners::Owners,
     kernel::{FlowTable, cgroup::whose::Finder},
     live::{Bounds, Live},
+    netns::{Namespace, asked::Asked},
     outbound::upstream::TunnelIo,
     policy::Policy,
     record::RecordSink,
@@ -56,8 +57,10 @@ pub struct DataPath {
     pub canary: Awaited,
     /// This host's own addresses.
     pub own_addresses: ArcSwap<Vec<IpAddr>>,
-    /// Cookie of the network namespace.
-    pub netns: u64,
+    /// The daemon's own network namespace.
+    pub namespace: Namespace,
+    /// Connects in namespaces without listeners.
+    pub asked: Asked,
     /// Whether each connecting socket of ours has to be exempted by itself, because this process
     /// has no cgroup of its own.
     pub exempt_by_socket: bool,
@@ -80,8 +83,8 @@ pub struct Parts {
     pub owners: Owners,
     /// See [`DataPath::cgroups`].
     pub cgroups: Finder,
-    /// See [`DataPath::netns`].
-    pub netns: u64,
+    /// See [`DataPath::namespace`].
+    pub namespace: Namespace,
     /// See [`DataPath::exempt_by_socket`].
     pub exempt_by_socket: bool,
 }
@@ -109,7 +112,8 @@ impl DataPath {
             cgroups: parts.cgroups,
             canary: Awaited::default(),
             own_addresses: ArcSwap::default(),
-            netns: parts.netns,
+            namespace: parts.namespace,
+            asked: Asked::default(),
             exempt_by_socket: parts.exempt_by_socket,
             handshakes: AtomicU64::new(0),
             begun: Semaphore::new(limits.handshakes),

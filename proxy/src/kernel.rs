@@ -9,7 +9,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sidetrack_abi::{ListenerKey, settings::SETTING_MPTCP};
+use sidetrack_abi::{
+    ListenerKey,
+    settings::{SETTING_MPTCP, SETTING_TELL_NAMESPACES},
+};
 
 pub mod attach;
 pub mod btf;
@@ -26,6 +29,7 @@ pub mod local;
 #[cfg(feature = "bpf-log")]
 mod log;
 pub mod maps;
+mod namespaces;
 pub mod object;
 pub mod pins;
 pub mod preflight;
@@ -81,6 +85,7 @@ pub struct Redirector {
     netns: u64,
     own_cgroup: u64,
     slots: u32,
+    tell_namespaces: bool,
     maps: Mutex<Maps>,
     flows: FlowTable,
     heartbeat: Arc<Heartbeat>,
@@ -98,6 +103,8 @@ pub struct Facts {
     pub own_cgroup: u64,
     /// Number of listeners for each family; 0 for a guard, which has none.
     pub slots: u32,
+    /// Whether user space wants to be told of connects in namespaces without listeners.
+    pub tell_namespaces: bool,
     /// How old the last heartbeat may be.
     pub alive_for: Duration,
     /// Where everything is pinned; without, it goes with this process.
@@ -118,6 +125,7 @@ impl Redirector {
             netns,
             own_cgroup: facts.own_cgroup,
             slots: facts.slots,
+            tell_namespaces: facts.tell_namespaces,
             maps: Mutex::new(maps),
             flows,
             heartbeat,
@@ -158,9 +166,8 @@ impl Redirector {
         family: Family,
         slot: u32,
     ) -> Result<(), KernelError> {
-        self.maps
-            .lock()
-            .register_outbound(&self.listener_key(family, slot), listener)
+        let key = listener_key(self.netns, family, slot);
+        self.maps.lock().register_outbound(&key, listener)
     }
 
     /// Registers a listener for connections from outside.
@@ -170,15 +177,14 @@ impl Redirector {
         family: Family,
         slot: u32,
     ) -> Result<(), KernelError> {
-        self.maps
-            .lock()
-            .register_inbound(&self.listener_key(family, slot), listener)
+        let key = listener_key(self.netns, family, slot);
+        self.maps.lock().register_inbound(&key, listener)
     }
 
     /// Whether a listener of this family was registered, and not taken out again.
     pub fn is_listening(&self, family: Family) -> bool {
-        let family = self.listener_key(family, 0).family;
-        self.maps.lock().is_registered(family)
+        let family = listener_key(self.netns, family, 0).family;
+        self.maps.lock().is_registered(self.netns, family)
     }
 
     /// Takes all listeners out of the registry: rules that need one fail their connects from
@@ -186,18 +192,6 @@ impl Redirector {
     pub fn unregister(&self) {
         self.proxies.lock().close();
         self.maps.lock().unregister();
-    }
-
-    fn listener_key(&self, family: Family, slot: u32) -> ListenerKey {
-        let family = match family {
-            Family::V4 => sidetrack_abi::flow::FAMILY_V4,
-            Family::V6 => sidetrack_abi::flow::FAMILY_V6,
-        };
-        ListenerKey {
-            netns: self.netns,
-            family,
-            slot,
-        }
     }
 
     /// Makes `tables` the active rules, all at once.
@@ -212,7 +206,8 @@ impl Redirector {
             netns: self.netns,
             slots: self.slots,
             alive_for: self.alive_for,
-            flags: if local::has_mptcp() { SETTING_MPTCP } else { 0 },
+            flags: flag(local::has_mptcp(), SETTING_MPTCP)
+                | flag(self.tell_namespaces, SETTING_TELL_NAMESPACES),
         };
         maps.activate(&tables, &proxy)?;
         proxies.commit();
@@ -240,12 +235,11 @@ impl Redirector {
     /// Tells the kernel which addresses are this host's own and which source it would use where.
     /// The own addresses are returned.
     pub fn refresh_addresses(&self) -> Result<Vec<IpAddr>, KernelError> {
-        let own = local::own_addresses()?;
-        let sources = local::routed_sources();
+        let local = local::Facts::of_this_thread()?;
         let mut maps = self.maps.lock();
-        maps.set_addresses(self.netns, &own, &sources)?;
-        maps.set_absent_families(local::absent_families(&own, &sources))?;
-        Ok(own)
+        maps.set_addresses(self.netns, &local.own, &local.sources)?;
+        maps.set_absent_families(local.absent_families())?;
+        Ok(local.own)
     }
 
     /// Compares the counted listening sockets with the kernel's own list and mends the counts.
@@ -359,4 +353,20 @@ impl Redirector {
     pub fn take_events(&self) -> Option<events::RefusedEvents> {
         self.maps.lock().take_events()
     }
+}
+
+fn listener_key(netns: u64, family: Family, slot: u32) -> ListenerKey {
+    let family = match family {
+        Family::V4 => sidetrack_abi::flow::FAMILY_V4,
+        Family::V6 => sidetrack_abi::flow::FAMILY_V6,
+    };
+    ListenerKey {
+        netns,
+        family,
+        slot,
+    }
+}
+
+fn flag(is_set: bool, flag: u32) -> u32 {
+    if is_set { flag } else { 0 }
 }

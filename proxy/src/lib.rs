@@ -26,6 +26,7 @@ pub mod identity;
 pub mod inbound;
 pub mod kernel;
 pub mod live;
+pub mod netns;
 pub mod outbound;
 pub mod policy;
 pub mod record;

@@ -76,6 +76,8 @@ pub struct LiveConnection {
     pub peer_identity: Option<Arc<str>>,
     /// The rule that decided.
     pub rule: Option<Arc<str>>,
+    /// Cookie of its network namespace, if that is not the daemon's own.
+    pub netns: Option<u64>,
     /// How the bytes go.
     pub carriage: &'static str,
 }
@@ -284,6 +286,7 @@ impl Place {
             identity: record.own_identity.clone(),
             peer_identity: record.peer_identity.clone(),
             rule: record.rule.clone(),
+            netns: record.netns,
             carriage: match record.carriage {
                 Carriage::None => "none",
                 Carriage::Plain => "plain",

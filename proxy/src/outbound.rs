@@ -11,7 +11,7 @@ use std::{future::poll_fn, net::SocketAddr, ops::ControlFlow, sync::Arc, task::P
 
 use sidetrack_abi::{
     Redirected,
-    event::{EVENT_DATAGRAM_DENIED, Refused},
+    event::{EVENT_DATAGRAM_DENIED, EVENT_NAMESPACE_PASSED, EVENT_OTHER_NAMESPACE, Refused},
     rules::RULE_CANARY,
     settings::SETTING_CGROUPS,
 };
@@ -24,6 +24,7 @@ use crate::{
     data::DataPath,
     kernel::flows::NoOriginal,
     live::Place,
+    netns::Namespace,
     policy::{OutboundPermit, Policy, again::Carried},
     record::{Direction, Record},
     refusal::{Reason, Refusal},
@@ -34,19 +35,23 @@ use crate::{
 mod carry;
 pub mod upstream;
 
-/// Accepts applications' connections until `stop` says so.
+/// Accepts connections of applications in `namespace` until `stop` says so.
 pub async fn accept(
     data: Arc<DataPath>,
+    namespace: Namespace,
     listener: TcpListener,
     stop: watch::Receiver<bool>,
     turn: Turn,
 ) {
     socket::accept_each(listener, stop, turn, |stream, peer| {
+        let mut record = Record::begin(&data.sink, Direction::Outbound, peer);
+        record.netns = namespace.other();
         // All of it before the task runs, so that a drain that begins meanwhile counts it.
         let admitted = Admitted {
+            namespace: namespace.clone(),
             app: Guarded::new(stream),
             peer,
-            record: Record::begin(&data.sink, Direction::Outbound, peer),
+            record,
             place: data.live.enter(),
         };
         tokio::spawn(serve(Arc::clone(&data), admitted));
@@ -56,6 +61,7 @@ pub async fn accept(
 
 /// A connection that was accepted, with its record and its place among the live ones.
 struct Admitted {
+    namespace: Namespace,
     app: Guarded,
     peer: SocketAddr,
     record: Record,
@@ -65,6 +71,7 @@ struct Admitted {
 /// One connection, from accept to its record.
 async fn serve(data: Arc<DataPath>, admitted: Admitted) {
     let Admitted {
+        namespace,
         app,
         peer,
         mut record,
@@ -73,6 +80,7 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
     let mut moved = Moved::default();
     let accepted = Accepted {
         data: &data,
+        namespace: &namespace,
         app,
         peer,
     };
@@ -96,6 +104,7 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
             tokio::select! {
                 biased;
                 refusal = deadline.passed() => Err(refusal),
+                refusal = namespace.cut_off() => Err(refusal),
                 end = resolved.run(place, &mut record, &mut moved) => end,
                 refusal = refused => Err(refusal),
             }
@@ -137,6 +146,7 @@ fn refused_by_reload<'a>(
 /// The kernel handed the connection over; where it wanted to go is not known yet.
 struct Accepted<'a> {
     data: &'a DataPath,
+    namespace: &'a Namespace,
     app: Guarded,
     peer: SocketAddr,
 }
@@ -144,6 +154,7 @@ struct Accepted<'a> {
 /// The original destination is known.
 struct Resolved<'a> {
     data: &'a DataPath,
+    namespace: &'a Namespace,
     app: Guarded,
     peer: SocketAddr,
     redirected: Redirected,
@@ -152,6 +163,7 @@ struct Resolved<'a> {
 /// Policy lets it go on.
 struct Permitted<'a> {
     data: &'a DataPath,
+    namespace: &'a Namespace,
     app: Guarded,
     peer: SocketAddr,
     permit: OutboundPermit,
@@ -175,6 +187,7 @@ impl<'a> Accepted<'a> {
         record.uid = Some(redirected.uid);
         Ok(Resolved {
             data: self.data,
+            namespace: self.namespace,
             app: self.app,
             peer: self.peer,
             redirected,
@@ -247,6 +260,7 @@ impl<'a> Resolved<'a> {
         };
         Ok(Permitted {
             data: self.data,
+            namespace: self.namespace,
             app: self.app,
             peer: self.peer,
             permit,
@@ -274,9 +288,16 @@ async fn policy_and_cgroup(
     }
 }
 
-/// The record of a connection that the kernel refused.
-pub fn refused_in_kernel(data: &DataPath, refused: &Refused) {
+/// The record of a connection that the kernel refused; of one that it let go direct only the
+/// namespace is of interest.
+pub fn told_by_kernel(data: &DataPath, refused: &Refused) {
     let connection = &refused.connection;
+    if matches!(refused.kind, EVENT_NAMESPACE_PASSED | EVENT_OTHER_NAMESPACE) {
+        data.asked.ask(refused.netns, connection.pid);
+    }
+    if refused.kind == EVENT_NAMESPACE_PASSED {
+        return;
+    }
     if connection.rule == RULE_CANARY && data.canary.was_in(connection.cgroup) {
         return;
     }
@@ -287,6 +308,7 @@ pub fn refused_in_kernel(data: &DataPath, refused: &Refused) {
         SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
     };
     let mut record = Record::begin(&data.sink, Direction::Outbound, source);
+    record.netns = (refused.netns != data.namespace.cookie()).then_some(refused.netns);
     record.destination = Some(destination);
     record.pid = Some(connection.pid);
     record.uid = Some(connection.uid);

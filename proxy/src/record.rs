@@ -110,6 +110,8 @@ pub struct Record {
     pub pid: Option<u32>,
     /// Its user id, where the kernel told.
     pub uid: Option<u32>,
+    /// Cookie of the application's network namespace, if that is not the daemon's own.
+    pub netns: Option<u64>,
     /// Bytes from the client to the server.
     pub bytes_up: u64,
     /// Bytes from the server to the client.
@@ -140,6 +142,7 @@ impl Record {
             tls: None,
             pid: None,
             uid: None,
+            netns: None,
             bytes_up: 0,
             bytes_down: 0,
             refusal: None,

@@ -45,7 +45,9 @@ reasons! {
     /// The kernel found no live listener for a redirected connection.
     NoListener = "no-listener", "the proxy was stopping or not yet ready";
     /// The application is in a network namespace that this daemon does not serve.
-    OtherNamespace = "other-namespace", "a daemon in that namespace, or a narrower intercept.cgroup or select";
+    OtherNamespace = "other-namespace", "with \"selected\" in intercept.netns the namespace gets listeners now and the next connection is redirected, unless `status` says why not; else name it there, or narrow intercept.cgroup or select";
+    /// Nobody is in the connection's network namespace any more, and it did not end by itself.
+    NamespaceGone = "namespace-gone", "the application's container ended, and the other side did not close the connection within daemon.drain";
     /// The application's socket is bound to a network interface.
     DeviceBound = "device-bound", "the kernel takes a socket off its device for tasks with CAP_NET_RAW alone: grant that to the application, or exclude the destination";
     /// The kernel's own connection, which is never redirected, met a rule that is no plain one.

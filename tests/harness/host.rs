@@ -109,7 +109,8 @@ impl Host {
         }))
     }
 
-    fn configure_wire(&self) {
+    /// Gives its end of the wire its addresses.
+    pub fn configure_wire(&self) {
         let (v4, v6) = (format!("{}/24", self.v4()), format!("{}/64", self.v6()));
         let netns = self.netns();
         netns.ip(&["addr", "add", &v4, "dev", "eth0"]);

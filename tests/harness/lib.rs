@@ -25,6 +25,7 @@ pub mod openssl;
 pub mod peer;
 pub mod pins;
 pub mod pki;
+pub mod podman;
 pub mod process;
 pub mod proxies;
 pub mod record;

@@ -97,6 +97,11 @@ impl Record {
         self.number("/bytes_down")
     }
 
+    /// Cookie of the network namespace; absent in the daemon's own.
+    pub fn netns(&self) -> Option<u64> {
+        self.has("/netns").then(|| self.number("/netns"))
+    }
+
     /// Whether the record has something at this JSON pointer.
     pub fn has(&self, pointer: &str) -> bool {
         self.0

@@ -47,6 +47,7 @@ pub(crate) fn run(args: &Args) {
     let redirector = Redirector::load(Facts {
         own_cgroup: own,
         slots: 1,
+        tell_namespaces: false,
         // A proxy of this kind has no heartbeat.
         alive_for: Duration::MAX,
         pins: None,

@@ -21,7 +21,13 @@ const FILES: [&str; 10] = [
 ];
 
 /// The example of a proxy of others.
-const REDIRECT: [&str; 3] = ["sidetrack.toml", "redsocks.conf", "redirect.conf"];
+const EXAMPLES: [(&str, &[&str]); 2] = [
+    (
+        "examples/redirect",
+        &["sidetrack.toml", "redsocks.conf", "redirect.conf"],
+    ),
+    ("examples/namespaces", &["namespaces.conf"]),
+];
 
 pub(crate) fn run() -> Result<()> {
     setup::ensure(setup::Purpose::Build)?;
@@ -45,13 +51,13 @@ pub(crate) fn run() -> Result<()> {
         let to = folder.join(from.file_name().context("a release file without a name")?);
         copy(from, to)?;
     }
-    let redirect = folder.join("examples/redirect");
-    fs::create_dir_all(&redirect).with_context(|| format!("creating {}", redirect.display()))?;
-    for file in REDIRECT {
-        copy(
-            cmd::root().join("scripts/examples/redirect").join(file),
-            redirect.join(file),
-        )?;
+    for (example, files) in EXAMPLES {
+        let to = folder.join(example);
+        fs::create_dir_all(&to).with_context(|| format!("creating {}", to.display()))?;
+        for file in files {
+            let from = cmd::root().join("scripts").join(example).join(file);
+            copy(from, to.join(file))?;
+        }
     }
 
     let archive = format!("{name}.tar.gz");

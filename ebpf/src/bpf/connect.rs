@@ -8,27 +8,29 @@ use aya_ebpf::{
     helpers::generated as helpers, macros::cgroup_sock_addr, programs::SockAddrContext,
 };
 use sidetrack_abi::{
-    Address, Endpoint, ListenerKey, Query, Redirected, Verdict,
+    Address, Endpoint, Query, Redirected, Verdict,
     counter::Counter,
     decide,
     event::{
-        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT, EVENT_NO_LISTENER, EVENT_NO_PROXY,
-        EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE,
+        EVENT_DENIED, EVENT_DEVICE_BOUND, EVENT_KERNEL_CLIENT, EVENT_NAMESPACE_PASSED,
+        EVENT_NO_LISTENER, EVENT_NO_PROXY, EVENT_OTHER_NAMESPACE, EVENT_UNREACHABLE,
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
         ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, PROTOCOL_TCP, RULE_CANARY, RULE_UNCLASSIFIED,
         Rule,
     },
-    settings::{SETTING_NO_V4, SETTING_NO_V6, Settings},
+    settings::{SETTING_NO_V4, SETTING_NO_V6, SETTING_TELL_NAMESPACES, Settings},
 };
+
+mod listener;
 
 use super::{
     ctx::{IPPROTO_TCP, Sock, SockAddr},
     datagram::{self, Sender},
     kernels,
-    maps::{self, Listener, RuleSet},
-    refuse::refuse,
+    maps::{self, RuleSet, Served},
+    refuse::{refuse, tell},
 };
 
 mod selection;
@@ -141,7 +143,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         let connection = describe(settings, sock, asked, family, &rule, selection, cgroup);
         maps::count(Counter::DeviceBound);
         // Its storage still knows the device, for the next attempt.
-        return refuse(connection, EVENT_DEVICE_BOUND, ENODEV);
+        return refuse(addr, connection, EVENT_DEVICE_BOUND, ENODEV);
     }
     let verdict = decide(
         &set,
@@ -172,7 +174,8 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     };
     if matches!(verdict, Verdict::Deny(_)) {
         maps::count(Counter::Denied);
-        return fail(sock, connection, EVENT_DENIED, u32::from(rule.operand));
+        let errno = u32::from(rule.operand);
+        return fail(addr, sock, connection, EVENT_DENIED, errno);
     }
     let direct = rule.action == ACTION_PLAIN || rule.fail == FAIL_PASS;
     if kernels::is_own(sock) {
@@ -182,20 +185,23 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
             return pass(sock, Counter::KernelPassed);
         }
         maps::count(Counter::KernelBlocked);
-        return fail(sock, connection, EVENT_KERNEL_CLIENT, EHOSTDOWN);
+        return fail(addr, sock, connection, EVENT_KERNEL_CLIENT, EHOSTDOWN);
     }
-    if addr.netns_cookie() != settings.netns {
-        // Our listeners are on the loopback address of another namespace.
-        if direct {
+    // The loopback address that has our listeners is another one in each namespace.
+    let Some(served) = Served::find(addr.netns_cookie(), settings) else {
+        if rule.fail == FAIL_PASS {
+            if settings.flags & SETTING_TELL_NAMESPACES != 0 {
+                tell(addr, connection, EVENT_NAMESPACE_PASSED, 0);
+            }
             return pass(sock, Counter::OtherNamespacePassed);
         }
         maps::count(Counter::OtherNamespaceBlocked);
-        return fail(sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
-    }
+        return fail(addr, sock, connection, EVENT_OTHER_NAMESPACE, EHOSTDOWN);
+    };
     let listener = if to_proxy {
-        proxy_port(addr, settings, set, &rule, family)
+        listener::others_port(settings, served, set, &rule, family)
     } else {
-        listener_port(addr, settings, family)
+        listener::own_port(addr, settings, served, family)
     };
     let Some(port) = listener else {
         if rule.fail == FAIL_PASS {
@@ -207,7 +213,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         } else {
             EVENT_NO_LISTENER
         };
-        return fail(sock, connection, event, EHOSTDOWN);
+        return fail(addr, sock, connection, event, EHOSTDOWN);
     };
     let absent = if family == FAMILY_V4 {
         SETTING_NO_V4
@@ -215,11 +221,11 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         SETTING_NO_V6
     };
     // Only with a proxy, which keeps this flag true.
-    if settings.flags & absent != 0 && !asked.address().is_loopback() {
+    if served.flags & absent != 0 && !asked.address().is_loopback() {
         // Our listener would answer, and a client that tries both families would stay with the
         // one that leads nowhere.
         maps::count(Counter::FamilyUnreachable);
-        return fail(sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
+        return fail(addr, sock, connection, EVENT_UNREACHABLE, ENETUNREACH);
     }
     // Its SYN would leave by the device instead of reaching the loopback listener. The connection
     // that the proxy makes for it is bound to the device instead; a proxy of others knows of none.
@@ -228,14 +234,14 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
             return pass(sock, Counter::DevicePassed);
         }
         maps::count(Counter::DeviceBound);
-        return fail(sock, connection, EVENT_DEVICE_BOUND, ENODEV);
+        return fail(addr, sock, connection, EVENT_DEVICE_BOUND, ENODEV);
     }
     if !maps::set_client(sock, &connection) {
         if connection.device != 0 {
             addr.bind_to_device(connection.device);
         }
         maps::count(Counter::NoMemory);
-        return fail(sock, connection, EVENT_NO_LISTENER, ENOMEM);
+        return fail(addr, sock, connection, EVENT_NO_LISTENER, ENOMEM);
     }
     maps::count(if to_proxy {
         Counter::RedirectedToProxy
@@ -294,47 +300,6 @@ pub(super) fn describe(
     }
 }
 
-/// Spreads over the listeners by the socket's cookie: one address and port serves only as many
-/// connections as there are ephemeral ports.
-#[inline(always)]
-fn listener_port(addr: SockAddr, settings: &Settings, family: u32) -> Option<u16> {
-    let slots = settings.slots;
-    if slots == 0 || !maps::is_proxy_alive(settings) {
-        return None;
-    }
-    // Cookies are numbers in turn: with several for each connection, their remainders are not
-    // spread. Fibonacci hashing spreads any step evenly.
-    let slot = (addr.socket_cookie().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 % slots;
-    let key = ListenerKey {
-        netns: addr.netns_cookie(),
-        family,
-        slot,
-    };
-    Listener::outbound(&key).map(|listener| listener.port())
-}
-
-/// The listener of somebody else's proxy, of which there is one for each family. Without our own
-/// daemon nobody sees that the proxy is stopped or shares its cgroup, and nothing may be there that
-/// tells it the destination.
-#[inline(always)]
-fn proxy_port(
-    addr: SockAddr,
-    settings: &Settings,
-    set: RuleSet,
-    rule: &Rule,
-    family: u32,
-) -> Option<u16> {
-    if !maps::is_proxy_alive(settings) {
-        return None;
-    }
-    let key = ListenerKey {
-        netns: addr.netns_cookie(),
-        family,
-        slot: set.proxy_slot(rule.operand),
-    };
-    Listener::outbound(&key).map(|listener| listener.port())
-}
-
 #[inline(always)]
 fn pass(sock: Sock, counter: Counter) -> Outcome {
     maps::count(counter);
@@ -343,7 +308,7 @@ fn pass(sock: Sock, counter: Counter) -> Outcome {
 }
 
 #[inline(always)]
-fn fail(sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
+fn fail(addr: SockAddr, sock: Sock, connection: Redirected, kind: u32, errno: u32) -> Outcome {
     maps::forget_client(sock);
-    refuse(connection, kind, errno)
+    refuse(addr, connection, kind, errno)
 }

@@ -74,7 +74,7 @@ pub(super) fn outcome(
             sender.selection,
             sender.cgroup,
         );
-        tell(connection, EVENT_DATAGRAM_DENIED, errno);
+        tell(addr, connection, EVENT_DATAGRAM_DENIED, errno);
     }
     fail_with(errno)
 }

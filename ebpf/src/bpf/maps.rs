@@ -18,19 +18,22 @@ use sidetrack_abi::{
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{
         CGROUP_ENTRIES, DESTINATION_ENTRIES, LISTENER_ENTRIES, LISTENING_ENTRIES, LOCAL_ENTRIES,
-        PENDING_ENTRIES, PORT_ENTRIES, PROXY_CGROUP_ENTRIES, RULE_ENTRIES, SOURCE_ENTRIES,
-        STAGE_ENTRIES,
+        NAMESPACE_ENTRIES, PENDING_ENTRIES, PORT_ENTRIES, PROXY_CGROUP_ENTRIES, RULE_ENTRIES,
+        SOURCE_ENTRIES, STAGE_ENTRIES,
     },
+    namespace::{NamespaceFacts, SourceKey},
     rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
 };
 
 mod listeners;
 mod listening;
+mod namespaces;
 mod storage;
 
 pub(super) use listeners::Listener;
 pub(super) use listening::{add_listening, listening, remove_listening};
+pub(super) use namespaces::{Served, has_mptcp, routed_source};
 pub(super) use storage::{
     accepted, client, forget_client, is_new_denial, own, served, set_accepted, set_client,
     set_served,
@@ -91,7 +94,9 @@ static LISTENING: HashMap<ListeningKey, u64, LISTENING_ENTRIES, SPARSE> = HashMa
 #[btf_map]
 static LOCAL: HashMap<LocalKey, u32, LOCAL_ENTRIES, SPARSE> = HashMap::new();
 #[btf_map]
-static SOURCES: LpmTrie<DestinationKey, Address, SOURCE_ENTRIES> = LpmTrie::new();
+static SOURCES: LpmTrie<SourceKey, Address, SOURCE_ENTRIES> = LpmTrie::new();
+#[btf_map]
+static NAMESPACES: HashMap<u64, NamespaceFacts, NAMESPACE_ENTRIES, SPARSE> = HashMap::new();
 
 /// Counts one event.
 #[inline(always)]
@@ -273,17 +278,4 @@ pub(super) fn is_proxy_cgroup(cgroup: u64) -> bool {
 #[inline(always)]
 pub(super) fn is_local(key: &LocalKey) -> bool {
     LOCAL.get_ptr(key).is_some()
-}
-
-/// The source address that the host would use towards `destination`.
-#[inline(always)]
-pub(super) fn routed_source(destination: &Address) -> Option<Address> {
-    SOURCES
-        .get(&Key::new(
-            128,
-            DestinationKey {
-                address: *destination,
-            },
-        ))
-        .copied()
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated as helpers;
 use sidetrack_abi::{Redirected, event::Refused};
 
-use super::{connect::Outcome, maps};
+use super::{connect::Outcome, ctx::SockAddr, maps};
 
 /// Whether the kernel has `bpf_set_retval`, which came with Linux 5.18; set when this is loaded.
 /// The verifier takes it for a constant and does not look at the call where it is 0.
@@ -15,9 +15,9 @@ const EPERM: u32 = 1;
 
 /// Fails it, and tells user space.
 #[inline(always)]
-pub(super) fn refuse(connection: Redirected, kind: u32, errno: u32) -> Outcome {
+pub(super) fn refuse(addr: SockAddr, connection: Redirected, kind: u32, errno: u32) -> Outcome {
     let errno = errno_that_shows(errno);
-    tell(connection, kind, errno);
+    tell(addr, connection, kind, errno);
     fail_with(errno)
 }
 
@@ -34,10 +34,11 @@ fn has_set_retval() -> bool {
 }
 
 #[inline(always)]
-pub(super) fn tell(connection: Redirected, kind: u32, errno: u32) {
+pub(super) fn tell(addr: SockAddr, connection: Redirected, kind: u32, errno: u32) {
     maps::tell(&Refused {
         kind,
         errno,
+        netns: addr.netns_cookie(),
         connection,
     });
 }

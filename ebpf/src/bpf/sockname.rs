@@ -37,5 +37,5 @@ fn source(addr: SockAddr) -> Option<Address> {
     if redirected.flags & FLAG_BOUND_SOURCE != 0 {
         return None;
     }
-    maps::routed_source(&redirected.destination.address())
+    maps::routed_source(addr.netns_cookie(), &redirected.destination.address())
 }

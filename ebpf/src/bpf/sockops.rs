@@ -8,9 +8,9 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use sidetrack_abi::{FlowKey, settings::SETTING_MPTCP};
+use sidetrack_abi::FlowKey;
 
-use super::{ctx::SockOps, maps::RuleSet};
+use super::ctx::SockOps;
 
 mod accepted;
 mod connecting;
@@ -48,12 +48,6 @@ fn incoming(ops: SockOps) -> FlowKey {
         source: ops.remote(),
         destination: ops.local(),
     }
-}
-
-/// Whether a socket that connects may be a part of an MPTCP socket; it does not tell.
-#[inline(always)]
-fn has_mptcp() -> bool {
-    RuleSet::active().is_some_and(|(_, settings)| settings.flags & SETTING_MPTCP != 0)
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::App;
@@ -16,28 +17,34 @@ const BEATS: u32 = 6;
 /// When each accept loop had its last turn. A loop that is stuck, a runtime that hangs and a
 /// process that is stopped all show as a turn that gets old.
 pub(super) struct Heartbeat {
-    turns: Vec<Turn>,
+    turns: Mutex<Vec<Turn>>,
     period: Duration,
 }
 
 impl Heartbeat {
     pub(super) fn new(alive_for: Duration) -> Self {
         Self {
-            turns: Vec::new(),
+            turns: Mutex::default(),
             period: alive_for / BEATS,
         }
     }
 
     /// For one more loop.
-    pub(super) fn turn(&mut self) -> Turn {
+    pub(super) fn turn(&self) -> Turn {
         let turn = Turn::now(self.period);
-        self.turns.push(turn.clone());
+        self.turns.lock().push(turn.clone());
         turn
+    }
+
+    /// A loop has been told to end.
+    pub(super) fn forget(&self, turn: &Turn) {
+        self.turns.lock().retain(|kept| !kept.is(turn));
     }
 
     /// The data path has moved as lately as the slowest of its loops.
     fn last(&self) -> u64 {
-        self.turns.iter().map(Turn::last).min().unwrap_or_default()
+        let turns = self.turns.lock();
+        turns.iter().map(Turn::last).min().unwrap_or_default()
     }
 }
 
@@ -79,12 +86,16 @@ mod tests {
 
     #[test]
     fn the_slowest_loop_tells_how_alive_the_data_path_is() {
-        let mut heartbeat = Heartbeat::new(Duration::from_secs(3));
+        let heartbeat = Heartbeat::new(Duration::from_secs(3));
         let (slow, fast) = (heartbeat.turn(), heartbeat.turn());
         let before = slow.last();
         fast.mark();
         assert_eq!(heartbeat.last(), before);
         slow.mark();
         assert!(heartbeat.last() >= fast.last());
+        // A loop that has ended has no more turns.
+        slow.mark();
+        heartbeat.forget(&fast);
+        assert_eq!(heartbeat.last(), slow.last());
     }
 }

@@ -59,12 +59,9 @@ pub(super) fn spawn(
         // Not one of the tasks that end when no more connections are taken: until the programs
         // are detached they refuse connects.
         tokio::spawn(async move {
-            let read = events.run(
-                |refused| outbound::refused_in_kernel(&data, refused),
-                async {
-                    let _ = detached.wait_for(|detached| *detached).await;
-                },
-            );
+            let read = events.run(|refused| outbound::told_by_kernel(&data, refused), async {
+                let _ = detached.wait_for(|detached| *detached).await;
+            });
             if let Err(error) = read.await {
                 tracing::error!(%error, "reading the kernel's refusals; they are not recorded");
             }

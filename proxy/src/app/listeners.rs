@@ -64,7 +64,7 @@ impl Listeners {
     pub(super) fn accept(
         self,
         data: &Arc<DataPath>,
-        heartbeat: &mut Heartbeat,
+        heartbeat: &Heartbeat,
         stop: &watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
@@ -73,6 +73,7 @@ impl Listeners {
             let turn = heartbeat.turn();
             tasks.spawn(outbound::accept(
                 Arc::clone(&data),
+                data.namespace.clone(),
                 pair.outward,
                 stop.clone(),
                 turn,
@@ -104,7 +105,7 @@ impl Pair {
     }
 }
 
-fn is_family_missing(error: &io::Error) -> bool {
+pub(super) fn is_family_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }

@@ -103,6 +103,10 @@ fn same(before: &Config, after: &Config) -> Result<(), ReloadError> {
             "intercept.listeners",
             before.intercept.listeners == after.intercept.listeners,
         ),
+        (
+            "intercept.netns",
+            before.intercept.netns == after.intercept.netns,
+        ),
         ("[limits]", before.limits == after.limits),
         ("[log]", before.log == after.log),
     ];

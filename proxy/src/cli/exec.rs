@@ -98,7 +98,8 @@ fn record_format(text: &str) -> Result<RecordFormat, &'static str> {
 const PASS_EVERYTHING: &str = "version = 1\n\
     [[outbound]]\n\
     name = \"exec\"\n\
-    action = \"passthrough\"\n";
+    action = \"passthrough\"\n\
+    fail = \"pass\"\n";
 
 /// Runs the command; the exit code is its own.
 ///

@@ -82,6 +82,7 @@ fn put_in_force(
     let redirector = Redirector::load(Facts {
         own_cgroup: 0,
         slots: 0,
+        tell_namespaces: false,
         alive_for: Duration::ZERO,
         pins: Some(pins),
     })

@@ -14,6 +14,7 @@ mod cgroups;
 mod daemon;
 mod gateway;
 mod inbound;
+mod netns;
 mod outbound;
 mod protocol;
 mod proxies;

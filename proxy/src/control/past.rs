@@ -20,7 +20,8 @@ pub struct Past {
 const NOT_SEEN: &[&str] = &[
     "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
      udp_unruled counts those to destinations of which rules speak for TCP alone",
-    "other network namespaces than the daemon's",
+    "connections that come to applications in other network namespaces than the daemon's",
+    "redirect to proxies of others from other network namespaces than the daemon's",
 ];
 
 impl Past {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{past, ports::InboundPort};
 use crate::{
-    app::App,
+    app::{App, NamespaceReport},
     canary::Sung,
     kernel::{
         effective::{Effective, Fault, Hook},
@@ -54,6 +54,8 @@ pub struct Status {
     pub ports: Vec<InboundPort>,
     /// Proxies of others, to which `redirect` rules send connections.
     pub proxies: Vec<ProxyListener>,
+    /// Network namespaces beside the daemon's own.
+    pub namespaces: Vec<NamespaceReport>,
     /// Live connections.
     pub connections: usize,
     /// Idle tunnels by peer.
@@ -117,6 +119,7 @@ impl Status {
             },
             ports: app.inbound_ports(),
             proxies: app.redirector.proxies(),
+            namespaces: app.namespaces(),
             connections,
             tunnels: app
                 .data

@@ -270,7 +270,7 @@ fn children(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Ids of the processes in a cgroup and below it; 0 for those of another pid namespace.
-fn processes(path: &Path) -> Vec<u32> {
+pub fn processes(path: &Path) -> Vec<u32> {
     let mut pids = members(path);
     pids.extend(processes_below(path));
     pids

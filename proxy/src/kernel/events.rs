@@ -94,7 +94,10 @@ pub fn refusal(refused: &Refused) -> Refusal {
         ),
         EVENT_OTHER_NAMESPACE => (
             Reason::OtherNamespace,
-            format!("connect() failed with {errno}: this daemon has no listener there"),
+            format!(
+                "connect() failed with {errno}: the network namespace {} has no listener yet",
+                refused.netns
+            ),
         ),
         EVENT_UNREACHABLE => (
             Reason::Unreachable,

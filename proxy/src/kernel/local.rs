@@ -11,13 +11,49 @@ use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use sidetrack_abi::{
     Address,
     names::SOURCE_ENTRIES,
-    settings::{SETTING_NO_V4, SETTING_NO_V6},
+    settings::{SETTING_MPTCP, SETTING_NO_V4, SETTING_NO_V6},
 };
 
 use super::KernelError;
 
-/// Addresses of all interfaces of this network namespace.
-pub fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
+/// What a network namespace has.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Its own addresses.
+    pub own: Vec<IpAddr>,
+    /// Where its routes lead, with the source address there.
+    pub sources: Vec<(IpNet, IpAddr)>,
+    /// Whether a loopback interface is up. The address of IPv4 can be bound without one, and not
+    /// connected to.
+    pub has_loopback: bool,
+    mptcp: bool,
+}
+
+impl Facts {
+    /// Those of the namespace that this thread is in.
+    pub fn of_this_thread() -> Result<Self, KernelError> {
+        let (own, has_loopback) = interfaces()?;
+        Ok(Self {
+            own,
+            has_loopback,
+            sources: routed_sources(),
+            mptcp: has_mptcp(),
+        })
+    }
+
+    /// `SETTING_*` of the families that it lacks.
+    pub fn absent_families(&self) -> u32 {
+        absent_families(&self.own, &self.sources)
+    }
+
+    /// `SETTING_*` that hold there.
+    pub fn flags(&self) -> u32 {
+        self.absent_families() | if self.mptcp { SETTING_MPTCP } else { 0 }
+    }
+}
+
+/// Addresses of all interfaces of this thread's network namespace, and whether one of them leads back.
+fn interfaces() -> Result<(Vec<IpAddr>, bool), KernelError> {
     let interfaces = getifaddrs().map_err(|error| {
         KernelError::new(
             "listing this host's addresses",
@@ -25,9 +61,11 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
             error,
         )
     })?;
+    let mut has_loopback = false;
     let mut own: Vec<IpAddr> = interfaces
         .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
         .filter_map(|interface| {
+            has_loopback |= interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
             let address = interface.address?;
             if let Some(v4) = address.as_sockaddr_in() {
                 Some(IpAddr::V4(v4.ip()))
@@ -38,16 +76,17 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
         .collect();
     own.sort();
     own.dedup();
-    Ok(own)
+    Ok((own, has_loopback))
 }
 
-/// For each route of the main table, the source address that the kernel chooses there.
+/// For each route of the main table of this thread's namespace, the source address that the kernel
+/// chooses there.
 ///
 /// The kernel is asked by connecting a datagram socket, which sends nothing: it alone knows how
 /// preferred sources, scopes and address selection work out.
-pub fn routed_sources() -> Vec<(IpNet, IpAddr)> {
-    let v4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
+fn routed_sources() -> Vec<(IpNet, IpAddr)> {
+    let v4 = fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
+    let v6 = fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
     let mut nets: Vec<IpNet> = foreign(routes_v4(&v4).chain(routes_v6(&v6))).collect();
     nets.sort();
     nets.dedup();
@@ -63,14 +102,14 @@ pub fn routed_sources() -> Vec<(IpNet, IpAddr)> {
         .collect()
 }
 
-/// Whether this network namespace has MPTCP.
+/// Whether this thread's network namespace has MPTCP.
 pub fn has_mptcp() -> bool {
     fs::read_to_string("/proc/sys/net/mptcp/enabled").is_ok_and(|enabled| enabled.trim() == "1")
 }
 
 /// The address families (`SETTING_NO_*`) in which this host has neither an address that others
 /// could know nor a route.
-pub fn absent_families(own: &[IpAddr], sources: &[(IpNet, IpAddr)]) -> u32 {
+fn absent_families(own: &[IpAddr], sources: &[(IpNet, IpAddr)]) -> u32 {
     let known = |ip: &IpAddr| match ip {
         IpAddr::V4(v4) => !v4.is_loopback(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),

@@ -21,6 +21,7 @@ use sidetrack_abi::{
     counter::Counter,
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{DESTINATION_ENTRIES, PORT_ENTRIES, map},
+    namespace::{NamespaceFacts, SourceKey},
     rules::{DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
 };
@@ -40,6 +41,7 @@ mod check;
 mod classes;
 mod entries;
 mod heartbeat;
+mod namespaces;
 pub mod pinned;
 mod proxies;
 
@@ -86,7 +88,8 @@ pub(super) struct Maps {
     forward: HashMap<MapData, FlowKey, Endpoint>,
     listening: HashMap<MapData, ListeningKey, u64>,
     local: HashMap<MapData, LocalKey, u32>,
-    sources: LpmTrie<MapData, DestinationKey, Address>,
+    sources: LpmTrie<MapData, SourceKey, Address>,
+    namespaces: HashMap<MapData, u64, NamespaceFacts>,
     proxy_cgroups: HashMap<MapData, u64, u32>,
     cgroups: Cgroups,
     stages: Sets<HashMap<MapData, StageKey, u32>>,
@@ -137,6 +140,7 @@ impl Maps {
             listening: taken(bpf, map::LISTENING)?,
             local: taken(bpf, map::LOCAL)?,
             sources: taken(bpf, map::SOURCES)?,
+            namespaces: taken(bpf, map::NAMESPACES)?,
             proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
             cgroups: Cgroups::take(bpf, mount)?,
             stages: taken(bpf, map::STAGES)?,
@@ -158,6 +162,12 @@ impl Maps {
         register(&mut self.listeners, key, listener)?;
         self.registered.push((Registry::Outbound, *key));
         Ok(())
+    }
+
+    /// Gone already if it was closed meanwhile.
+    pub(super) fn unregister_outbound(&mut self, key: &ListenerKey) {
+        let _ = self.listeners.remove(key);
+        self.registered.retain(|(_, registered)| registered != key);
     }
 
     pub(super) fn register_inbound(

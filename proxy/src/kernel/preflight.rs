@@ -10,7 +10,7 @@ use crate::cli::{Exit, Failure};
 mod features;
 mod host;
 
-pub use host::{KernelVersion, bpffs_mount, cgroup2_mount};
+pub use host::{KernelVersion, bpffs_mount, cgroup2_mount, namespace_mounts};
 
 /// Below this, helpers that the programs call do not exist (DESIGN decision 11).
 const FLOOR: KernelVersion = KernelVersion(5, 15);
@@ -222,7 +222,7 @@ fn capabilities(effective: Option<u64>, in_first_userns: bool) -> Vec<Check> {
             "CAP_SYS_ADMIN",
             has(SYS_ADMIN),
             Verdict::Warning,
-            "finds programs by id, for status and detach",
+            "enters containers' network namespaces, and finds programs by id for status and detach",
         ),
     ];
     needed

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "raw system calls, one function each")]
 
 use std::{
+    fs::File,
     io,
     mem::{size_of, size_of_val},
     os::{
@@ -216,4 +217,15 @@ pub fn watch_cgroups(watch: Arc<Watch>) -> io::Result<AsyncFd<Arc<Watch>>> {
     // SAFETY: a watch owns its descriptor, never replaces it, and closes it only when the last
     // reference is dropped, of which AsyncFd keeps one until it has deregistered it.
     unsafe { AsyncFd::register_with_interest(watch, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// Waits, with the runtime of this task, for a mount to appear or go: /proc/self/mountinfo is then
+/// marked as urgent.
+///
+/// # Errors
+/// If the runtime cannot register the descriptor.
+pub fn watch_mounts(mountinfo: File) -> io::Result<AsyncFd<File>> {
+    // SAFETY: a file owns its descriptor, never replaces it, and closes it only when it is dropped,
+    // which AsyncFd does after it has deregistered it.
+    unsafe { AsyncFd::register_with_interest(mountinfo, Interest::PRIORITY) }.map_err(Into::into)
 }

@@ -64,6 +64,7 @@ impl Permitted<'_> {
     ) -> Result<(), Refusal> {
         let (mut upstream, local) = upstream::connect(
             self.data,
+            self.namespace,
             &self.permit,
             self.destination(),
             self.bound_source(),
@@ -157,6 +158,7 @@ impl Permitted<'_> {
             let key = this.pool_key(route, to);
             let Self {
                 data,
+                namespace,
                 mut app,
                 peer,
                 permit,
@@ -172,8 +174,11 @@ impl Permitted<'_> {
                 idle: limits.idle,
             };
             let end = tunnel.lease(&open, app, first, patience, moved).await;
-            if let Some(tunnel) = end.tunnel {
-                data.pool.put(key, tunnel);
+            match end.tunnel {
+                // It would keep the namespace that nobody is in.
+                Some(tunnel) if namespace.has_ended() => tunnel.close(),
+                Some(tunnel) => data.pool.put(key, tunnel),
+                None => {}
             }
             match end.outcome {
                 Outcome::Clean => return Ok(()),
@@ -184,6 +189,7 @@ impl Permitted<'_> {
                     first = replay;
                     this = Self {
                         data,
+                        namespace,
                         app,
                         peer,
                         permit,
@@ -263,8 +269,14 @@ impl Permitted<'_> {
     }
 
     async fn originate(&self, route: &MtlsRoute, to: UpstreamAddr) -> Result<Met, Refusal> {
-        let (stream, local) =
-            upstream::connect(self.data, &self.permit, to, self.bound_source()).await?;
+        let (stream, local) = upstream::connect(
+            self.data,
+            self.namespace,
+            &self.permit,
+            to,
+            self.bound_source(),
+        )
+        .await?;
         // A gateway of this host is not the application.
         if local.ip() == to.ip() && matches!(route.towards, Towards::Destination) {
             return Ok(Met::OwnHost(stream, local));
@@ -307,7 +319,7 @@ impl Permitted<'_> {
 
     fn pool_key(&self, route: &MtlsRoute, to: UpstreamAddr) -> PoolKey {
         PoolKey {
-            netns: self.data.netns,
+            netns: self.namespace.cookie(),
             bind: self.bound_source(),
             device: self.permit.device,
             mark: self.permit.mark,

@@ -14,6 +14,7 @@ use crate::{
     addr::{LocalAddr, UpstreamAddr},
     data::DataPath,
     identity::PeerIdentity,
+    netns::Namespace,
     policy::OutboundPermit,
     record::TlsFacts,
     refusal::{Reason, Refusal},
@@ -36,10 +37,12 @@ pub struct TunnelIo {
     pub facts: TlsFacts,
 }
 
-/// Connects to `to` for a permitted connection: from the source and device, and with the mark and DSCP,
-/// that its application chose.
+/// Connects to `to` for a permitted connection: in its application's namespace, by whose routes and
+/// from whose addresses, and from the source and device, and with the mark and DSCP, that the
+/// application chose.
 pub(super) async fn connect(
     data: &DataPath,
+    namespace: &Namespace,
     permit: &OutboundPermit,
     to: UpstreamAddr,
     bind: Option<IpAddr>,
@@ -47,7 +50,9 @@ pub(super) async fn connect(
     let failed = |doing: &str, error: io::Error| {
         Refusal::new(Reason::ConnectFailed, format!("{doing} for {to}: {error}"))
     };
-    let socket = socket::socket_towards(to.get(), Faces::Wire, &data.limits)
+    let socket = namespace
+        .enter(|| socket::socket_towards(to.get(), Faces::Wire, &data.limits))
+        .and_then(|made| made)
         .map_err(|error| failed("making a socket", error))?;
     if permit.mark != 0 {
         SockRef::from(&socket)

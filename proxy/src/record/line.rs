@@ -18,6 +18,7 @@
 //! | `carriage` | `plain`, `tls`, `tunnel-new` or `tunnel-reused` |
 //! | `tls` | `version`, `group`, `suite`, `resumed` |
 //! | `pid`, `uid` | of the connecting process |
+//! | `netns` | cookie of the connecting process's network namespace, if it is not the daemon's own; `status` lists them |
 //! | `bytes_up`, `bytes_down` | bytes from and to the client |
 //! | `duration_ms` | milliseconds with a fraction of microseconds |
 //! | `reason` | a label of [`Reason`]; absent after a clean close |
@@ -70,6 +71,8 @@ struct Line<'a> {
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<u64>,
     bytes_up: u64,
     bytes_down: u64,
     duration_ms: f64,
@@ -97,6 +100,7 @@ pub(super) fn format(record: &Record, format: RecordFormat) -> Vec<u8> {
         tls: record.tls.as_ref(),
         pid: record.pid,
         uid: record.uid,
+        netns: record.netns,
         bytes_up: record.bytes_up,
         bytes_down: record.bytes_down,
         duration_ms: record.duration().as_micros() as f64 / 1000.0,

@@ -37,6 +37,11 @@ impl Turn {
         self.at.load(Ordering::Relaxed)
     }
 
+    /// Whether it is of the same loop.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.at, &other.at)
+    }
+
     /// When the next one is due.
     pub(super) fn due(&self) -> Interval {
         let mut due = interval(self.every);

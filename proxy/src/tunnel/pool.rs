@@ -134,6 +134,11 @@ impl<T: Transport> Pool<T> {
         self.remove(|key, _| key.generation < generation);
     }
 
+    /// Closes those of a network namespace.
+    pub fn forget_namespace(&self, netns: u64) {
+        self.remove(|key, _| key.netns == netns);
+    }
+
     /// Closes all.
     pub fn clear(&self) {
         self.remove(|_, _| true);

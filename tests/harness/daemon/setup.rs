@@ -113,6 +113,12 @@ impl Setup {
         self
     }
 
+    /// `intercept.netns`.
+    pub fn netns<S: Into<String>>(self, sources: impl IntoIterator<Item = S>) -> Self {
+        let sources: Vec<String> = sources.into_iter().map(Into::into).collect();
+        self.more_intercept(&format!("netns = {sources:?}\n"))
+    }
+
     /// Another cgroup in which the daemon is started.
     pub fn born_in(mut self, cgroup: &Path) -> Self {
         self.cgroup = cgroup.to_owned();

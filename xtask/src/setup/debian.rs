@@ -24,7 +24,7 @@ const BOTH: &[Purpose] = &[Purpose::Demo, Purpose::Test];
 const TEST: &[Purpose] = &[Purpose::Test];
 
 #[rustfmt::skip]
-const PACKAGES: [Package; 14] = [
+const PACKAGES: [Package; 16] = [
     Package { name: "iproute2", program: "ip", why: "network namespaces", used_by: BOTH },
     Package { name: "curl", program: "curl", why: "the unmodified client", used_by: BOTH },
     Package { name: "python3", program: "python3", why: "the unmodified server", used_by: BOTH },
@@ -36,6 +36,8 @@ const PACKAGES: [Package; 14] = [
     Package { name: "nginx-light", program: "nginx", why: "a peer of other make", used_by: TEST },
     Package { name: "redsocks", program: "redsocks", why: "a proxy written for iptables", used_by: TEST },
     Package { name: "microsocks", program: "microsocks", why: "the SOCKS server behind it", used_by: TEST },
+    Package { name: "podman", program: "podman", why: "containers", used_by: TEST },
+    Package { name: "crun", program: "crun", why: "what runs them", used_by: TEST },
     Package { name: "golang-go", program: "go", why: "a client in Go", used_by: TEST },
     Package { name: "default-jdk-headless", program: "javac", why: "a client in Java", used_by: TEST },
     Package { name: "nodejs", program: "node", why: "a client in Node", used_by: TEST },

@@ -6,7 +6,7 @@ use sidetrack_abi::{
     flow::{OWN_FORWARD, OWN_HOP},
 };
 
-use super::{SockOps, has_mptcp, outgoing, watch_states};
+use super::{SockOps, outgoing, watch_states};
 use crate::bpf::maps;
 
 #[inline(always)]
@@ -18,7 +18,7 @@ pub(super) fn connecting(ops: SockOps) {
         let flow = outgoing(ops);
         if maps::note_pending(&flow, &redirected) {
             maps::count(Counter::Pending);
-            if has_mptcp() {
+            if maps::has_mptcp(flow.netns) {
                 maps::note_dialled(&flow, &redirected.destination);
             }
             watch_states(ops);

@@ -130,6 +130,22 @@ fn of_daemon(status: &Value) -> String {
             at(port, "/listening"),
         );
     }
+    for namespace in at(status, "/namespaces").as_array().into_iter().flatten() {
+        let more = match at(namespace, "/why") {
+            Value::Null => format!(
+                "netns {} (inode {}), {} connections",
+                at(namespace, "/netns"),
+                at(namespace, "/inode"),
+                at(namespace, "/connections"),
+            ),
+            why => text(why),
+        };
+        out += &format!(
+            "namespace {}: {}, {more}\n",
+            text(at(namespace, "/found")),
+            text(at(namespace, "/state")),
+        );
+    }
     for proxy in at(status, "/proxies").as_array().into_iter().flatten() {
         let more = match at(proxy, "/why") {
             Value::Null => format!(

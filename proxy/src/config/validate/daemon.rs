@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{cgroups, values};
+use super::{cgroups, netns, values};
 use crate::config::{
     Daemon, Existing, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
 };
@@ -156,23 +156,7 @@ pub(super) fn log(problems: &mut Problems, config: &Path, file: &file::Log) -> L
 }
 
 pub(super) fn intercept(problems: &mut Problems, file: &file::Intercept) -> Intercept {
-    for (index, netns) in file.netns.iter().flatten().enumerate() {
-        if netns != "host" {
-            problems.bad(
-                &format!("intercept.netns[{index}]"),
-                netns,
-                "this version has no other network namespaces than \"host\" yet",
-                "write netns = [\"host\"], or leave it out",
-            );
-        }
-    }
-    if file.netns.as_ref().is_some_and(Vec::is_empty) {
-        problems.missing(
-            "intercept.netns",
-            "the list is empty, so nothing would be intercepted",
-            "write netns = [\"host\"], or leave it out",
-        );
-    }
+    let netns = netns::sources(problems, file.netns.as_deref());
     let cgroup = match &file.cgroup {
         None => Some("/".into()),
         Some(path) => cgroups::path(problems, "intercept.cgroup", path),
@@ -183,6 +167,7 @@ pub(super) fn intercept(problems: &mut Problems, file: &file::Intercept) -> Inte
     let exclude_to = file.exclude_to.as_deref().unwrap_or_default();
     Intercept {
         cgroup: cgroup.unwrap_or_else(|| "/".into()),
+        netns,
         exclude_to: values::prefixes(problems, "intercept.exclude_to", exclude_to),
         listeners: values::number(problems, "intercept.listeners", file.listeners, 1..=64, 4),
         existing: existing.unwrap_or(Existing::Leave),

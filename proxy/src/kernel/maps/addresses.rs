@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use sidetrack_abi::{
     Address,
     inbound::LocalKey,
-    rules::DestinationKey,
+    namespace::SourceKey,
     settings::{SETTING_NO_V4, SETTING_NO_V6},
 };
 
@@ -42,21 +42,31 @@ impl Maps {
         for key in gone {
             let _ = self.local.remove(&key);
         }
-        let wanted: Vec<(Key<DestinationKey>, Address)> = sources
+        self.set_sources(netns, sources)
+    }
+
+    /// Routes of one namespace; those of the others stay.
+    pub(super) fn set_sources(
+        &mut self,
+        netns: u64,
+        sources: &[(IpNet, IpAddr)],
+    ) -> Result<(), KernelError> {
+        let wanted: Vec<(Key<SourceKey>, Address)> = sources
             .iter()
-            .map(|(net, ip)| (destination_key(*net), (*ip).into()))
+            .map(|(net, ip)| (source_key(netns, *net), (*ip).into()))
             .collect();
         for (key, source) in &wanted {
             self.sources.insert(key, source, 0).map_err(filling)?;
         }
-        let keep: HashSet<(u32, DestinationKey)> = wanted
+        let keep: HashSet<(u32, SourceKey)> = wanted
             .iter()
             .map(|(key, _)| (key.prefix_len(), key.data()))
             .collect();
-        let gone: Vec<Key<DestinationKey>> = self
+        let gone: Vec<Key<SourceKey>> = self
             .sources
             .keys()
             .filter_map(Result::ok)
+            .filter(|key| key.data().netns() == netns)
             .filter(|key| !keep.contains(&(key.prefix_len(), key.data())))
             .collect();
         for key in gone {
@@ -84,6 +94,14 @@ impl Maps {
             .set(self.active, self.active_settings, 0)
             .map_err(filling)
     }
+}
+
+fn source_key(netns: u64, net: IpNet) -> Key<SourceKey> {
+    let destination = destination_key(net);
+    Key::new(
+        SourceKey::ADDRESS_OFFSET + destination.prefix_len(),
+        SourceKey::new(netns, destination.data().address),
+    )
 }
 
 fn is_link_local(ip: IpAddr) -> bool {

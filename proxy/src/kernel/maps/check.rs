@@ -29,10 +29,10 @@ impl Maps {
         faults
     }
 
-    /// Whether a listener of a family is to be in the registries.
-    pub(in crate::kernel) fn is_registered(&self, family: u32) -> bool {
+    /// Whether a listener of a family is to be in the registries, in a namespace.
+    pub(in crate::kernel) fn is_registered(&self, netns: u64, family: u32) -> bool {
         let mut registered = self.registered.iter();
-        registered.any(|(_, key)| key.family == family)
+        registered.any(|(_, key)| key.netns == netns && key.family == family)
     }
 
     fn wrong_rules(&self) -> Option<Fault> {
@@ -89,9 +89,10 @@ impl Maps {
                 };
                 let family = if key.family == FAMILY_V4 { 4 } else { 6 };
                 Fault::mended_by_restart(format!(
-                    "the {direction} listener {} for IPv{family} is not in the kernel's registry: \
-                     connections that would go to it get their rule's fail mode",
-                    key.slot
+                    "the {direction} listener {} for IPv{family} in network namespace {} is not in \
+                     the kernel's registry: connections that would go to it get their rule's fail \
+                     mode",
+                    key.slot, key.netns
                 ))
             })
             .collect()

@@ -48,6 +48,14 @@ pub fn bpffs_mount() -> io::Result<PathBuf> {
     find_bpffs(&text).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
+/// Where namespaces of any kind are mounted that this process sees.
+pub fn namespace_mounts() -> Vec<PathBuf> {
+    mounts(&super::read("/proc/self/mountinfo"))
+        .filter(|mount| mount.kind == "nsfs")
+        .map(|mount| mount.at)
+        .collect()
+}
+
 pub(super) fn find_bpffs(mountinfo: &str) -> Option<PathBuf> {
     mounts(mountinfo)
         .filter(|mount| mount.kind == "bpf" && mount.root == "/")

@@ -47,6 +47,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
             .map(|(name, s)| ((*name).to_owned(), s.clone()))
             .collect(),
         intercept: Intercept {
+            netns: Vec::new(),
             existing: Existing::Leave,
             cgroup: "/".into(),
             exclude_to: exclude.iter().map(|net| net.parse().unwrap()).collect(),

@@ -50,7 +50,21 @@ fn values_of_the_daemon_that_cannot_be_used() {
             "did you mean \"json\"?",
         ),
         ("log.filter = \"a=b=c\"", "log.filter", "not a filter"),
-        ("intercept.netns = [\"blue\"]", "intercept.netns[0]", "yet"),
+        (
+            "intercept.netns = [\"host\", \"blue\"]",
+            "intercept.netns[1]",
+            "names no",
+        ),
+        (
+            "intercept.netns = [\"/run/netns/blue\"]",
+            "intercept.netns",
+            "always",
+        ),
+        (
+            "intercept.netns = [\"host\", \"pid:0\"]",
+            "intercept.netns[1]",
+            "process",
+        ),
         (
             "intercept.listeners = 0",
             "intercept.listeners",

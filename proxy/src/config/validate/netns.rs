@@ -1,0 +1,66 @@
+//! `intercept.netns`.
+
+use std::path::Path;
+
+use super::cgroups;
+use crate::config::{NetnsSource, errors::Problems};
+
+const KEY: &str = "intercept.netns";
+const HOST: &str = "host";
+
+pub(super) fn sources(problems: &mut Problems, texts: Option<&[String]>) -> Vec<NetnsSource> {
+    let Some(texts) = texts else {
+        return vec![NetnsSource::Selected];
+    };
+    if !texts.iter().any(|text| text == HOST) {
+        problems.missing(
+            KEY,
+            "the daemon's own network namespace is always intercepted, and the list does not say so",
+            "add \"host\"",
+        );
+    }
+    let mut sources = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let key = format!("{KEY}[{index}]");
+        match source(problems, &key, text) {
+            Some(source) if sources.contains(&source) => {
+                problems.bad(&key, text, "it is in the list already", "leave it out");
+            }
+            found => sources.extend(found),
+        }
+    }
+    sources
+}
+
+fn source(problems: &mut Problems, key: &str, text: &str) -> Option<NetnsSource> {
+    if text == HOST {
+        return None;
+    }
+    if text == "selected" {
+        return Some(NetnsSource::Selected);
+    }
+    if let Some(pid) = text.strip_prefix("pid:") {
+        return match pid.parse() {
+            Ok(pid) if pid > 0 => Some(NetnsSource::Pid(pid)),
+            _ => {
+                let reason = "this is not the number of a process";
+                problems.bad(key, text, reason, "write \"pid:1234\"");
+                None
+            }
+        };
+    }
+    if let Some(path) = text.strip_prefix("cgroup:") {
+        return cgroups::path(problems, key, path).map(NetnsSource::Cgroup);
+    }
+    if Path::new(text).is_absolute() {
+        return Some(NetnsSource::Path(text.into()));
+    }
+    problems.bad(
+        key,
+        text,
+        "this names no network namespace",
+        "write \"host\", \"selected\", a path like \"/run/netns/blue\", \"pid:1234\" or \
+         \"cgroup:/pods\"",
+    );
+    None
+}

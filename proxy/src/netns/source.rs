@@ -1,0 +1,89 @@
+//! Where namespaces are found that the configuration names.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{config::NetnsSource, kernel::cgroup};
+
+/// An entry of `intercept.netns`, looked at again and again.
+#[derive(Debug)]
+pub struct Source {
+    of: NetnsSource,
+    /// When the process began that was named by its number: another may have that number later.
+    began: Option<u64>,
+}
+
+impl Source {
+    /// Of this entry.
+    pub fn new(of: NetnsSource) -> Self {
+        Self { of, began: None }
+    }
+
+    /// The entry.
+    pub fn entry(&self) -> &NetnsSource {
+        &self.of
+    }
+
+    /// Files at which its namespaces are now, as far as they are there.
+    ///
+    /// # Errors
+    /// Why there cannot be any.
+    pub fn look(&mut self, mount: &Path) -> io::Result<Vec<PathBuf>> {
+        match &self.of {
+            NetnsSource::Selected => Ok(Vec::new()),
+            NetnsSource::Path(path) => Ok(vec![path.clone()]),
+            NetnsSource::Cgroup(below) => {
+                let folder = cgroup::folder(mount, below);
+                // Without processes is no error, without the cgroup is.
+                folder.metadata()?;
+                Ok(cgroup::processes(&folder)
+                    .into_iter()
+                    .filter(|pid| *pid != 0)
+                    .map(of_process)
+                    .collect())
+            }
+            NetnsSource::Pid(pid) => {
+                let now = began(*pid)?;
+                if *self.began.get_or_insert(now) != now {
+                    return Err(io::Error::other(
+                        "the process has ended, and another one has its number",
+                    ));
+                }
+                Ok(vec![of_process(*pid)])
+            }
+        }
+    }
+}
+
+/// The file of a process's network namespace.
+pub fn of_process(pid: u32) -> PathBuf {
+    format!("/proc/{pid}/ns/net").into()
+}
+
+/// When a process began, in ticks since the machine did.
+fn began(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may have spaces and parentheses itself.
+    let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    let began = after_name.and_then(|rest| rest.split(' ').nth(19)?.parse().ok());
+    began.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_when_it_began_and_not_by_its_number_alone() {
+        let pid = std::process::id();
+        let mut source = Source::new(NetnsSource::Pid(pid));
+        let mount = Path::new("/");
+        assert_eq!(source.look(mount).unwrap(), [of_process(pid)]);
+        assert!(source.look(mount).is_ok());
+        source.began = Some(1);
+        let error = source.look(mount).unwrap_err();
+        assert!(error.to_string().contains("another one"), "{error}");
+    }
+}
