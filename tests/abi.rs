@@ -18,7 +18,7 @@ use sidetrack_abi::{
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{global, map, program},
     namespace::{NamespaceFacts, SourceKey},
-    rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
+    rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
 };
 
@@ -118,7 +118,7 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
     }
     for (name, expected) in [
         (map::CGROUPS, (size_of::<u64>(), size_of::<CgroupClass>())),
-        (map::USERS, (size_of::<UserKey>(), size_of::<u32>())),
+        (map::STAGES, (size_of::<StageKey>(), size_of::<u32>())),
         (
             map::DESTINATIONS,
             (trie::<DestinationKey>(), size_of::<u32>()),

@@ -54,7 +54,7 @@ pub struct Refused {
     pub connection: Redirected,
 }
 
-const _: () = assert!(size_of::<Refused>() == 80);
+const _: () = assert!(size_of::<Refused>() == 88);
 
 /// Bytes of the ring buffer.
 pub const EVENT_BUFFER: usize = 256 * 1024;

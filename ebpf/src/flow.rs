@@ -37,12 +37,16 @@ pub struct Redirected {
     pub generation: u32,
     /// User id of the connecting task, in the initial user namespace.
     pub uid: u32,
+    /// Group id of the connecting task, in the initial user namespace.
+    pub gid: u32,
     /// Process id of the connecting task, in the initial pid namespace.
     pub pid: u32,
     /// SO_MARK of the socket.
     pub mark: u32,
     /// Interface that the socket is bound to; 0 is none.
     pub device: u32,
+    /// Zero.
+    pub zero: u32,
     /// Cgroup of the connecting task.
     pub cgroup: u64,
     /// `FLAG_*`.
@@ -51,7 +55,7 @@ pub struct Redirected {
     pub tos: u32,
 }
 
-const _: () = assert!(size_of::<Redirected>() == 64);
+const _: () = assert!(size_of::<Redirected>() == 72);
 
 /// This socket is the proxy's own: it is not redirected.
 pub const OWN_EXEMPT: u32 = 1;

@@ -79,8 +79,8 @@ pub mod map {
     pub const PROXY_CGROUPS: &str = "PROXY_CGROUPS";
     /// Rule sets: cgroup id to [`crate::rules::CgroupClass`].
     pub const CGROUPS: &str = "CGROUPS";
-    /// Rule sets: [`crate::rules::UserKey`] to selection class.
-    pub const USERS: &str = "USERS";
+    /// Rule sets: [`crate::rules::StageKey`] to the next class, in the end the selection class.
+    pub const STAGES: &str = "STAGES";
     /// Rule sets: trie of [`crate::rules::DestinationKey`] to destination class.
     pub const DESTINATIONS: &str = "DESTINATIONS";
     /// Rule sets: trie of [`crate::rules::RuleKey`] to [`crate::rules::Rule`].
@@ -116,7 +116,7 @@ pub mod map {
         TOLD,
         PROXY_CGROUPS,
         CGROUPS,
-        USERS,
+        STAGES,
         DESTINATIONS,
         RULES,
         PORTS,
@@ -149,9 +149,9 @@ pub const LISTENER_ENTRIES: usize = 4_096;
 /// Cgroups of others' proxies.
 pub const PROXY_CGROUP_ENTRIES: usize = 1_024;
 /// Cgroups that a rule set can name or tell apart from those.
-pub const CGROUP_ENTRIES: usize = 16_384;
-/// Users that a rule set can name, times its cgroup classes.
-pub const USER_ENTRIES: usize = 16_384;
+pub const CGROUP_ENTRIES: usize = 65_536;
+/// Users and groups that a rule set can name, times the classes that they are asked of.
+pub const STAGE_ENTRIES: usize = 65_536;
 /// Destination prefixes in a rule set.
 pub const DESTINATION_ENTRIES: usize = 65_536;
 /// Entries of the rule trie in a rule set.

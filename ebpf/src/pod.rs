@@ -12,7 +12,7 @@ use crate::{
     flow::{FlowKey, ListenerKey, OwnSocket, Redirected},
     inbound::{InboundPort, ListeningKey, LocalKey},
     namespace::{NamespaceFacts, SourceKey},
-    rules::{CgroupClass, DestinationKey, Rule, RuleKey, UserKey},
+    rules::{CgroupClass, DestinationKey, Rule, RuleKey, StageKey},
     settings::Settings,
 };
 
@@ -34,7 +34,7 @@ pod! {
     FlowKey = 8 + 20 + 20;
     ListenerKey = 8 + 4 + 4;
     OwnSocket = 4 + 20;
-    Redirected = 20 + 7 * 4 + 8 + 4 + 4;
+    Redirected = 20 + 9 * 4 + 8 + 4 + 4;
     InboundPort = 4 + 4;
     ListeningKey = 8 + 20 + 4;
     LocalKey = 8 + 16;
@@ -42,9 +42,9 @@ pod! {
     DestinationKey = 16;
     Rule = 4 + 1 + 1 + 2;
     RuleKey = 4 + 4 + 2 + 2;
-    UserKey = 4 + 4;
+    StageKey = 4 + 4 + 8;
     Settings = 8 + 8 + 8 + 4 * 4;
-    Refused = 4 + 4 + 8 + 64;
+    Refused = 4 + 4 + 8 + 72;
     NamespaceFacts = 4 + 4;
     SourceKey = 2 * 4 + 16;
 }

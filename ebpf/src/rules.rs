@@ -3,7 +3,7 @@
 //! User space compiles the rules into three tables, so that a decision costs the same with ten
 //! rules and with ten thousand:
 //!
-//! 1. the task's cgroup and user give a *selection class*: the set of selections it is in, or,
+//! 1. the task's cgroup, user and group give a *selection class*: the set of selections it is in, or,
 //!    while its cgroup is not known yet, the sets that it could be in;
 //! 2. the destination's longest configured prefix gives a *destination class*;
 //! 3. (destination class, selection class, protocol, port) gives the rule, by a trie whose ports
@@ -20,8 +20,13 @@ pub const RULE_SETS: u32 = 2;
 /// Selection class of a task that no selection includes.
 pub const SELECTION_NONE: u32 = 0;
 
-/// User id in [`UserKey`] that stands for every user without an entry.
-pub const ANY_USER: u32 = u32::MAX;
+/// [`StageKey::value`] that stands for every value without an entry.
+pub const ANY_VALUE: u64 = u64::MAX;
+
+/// [`StageKey::kind`]: the value is the user id of the task.
+pub const STAGE_USER: u32 = 1;
+/// The value is the group id of the task, that of its primary group.
+pub const STAGE_GROUP: u32 = 2;
 
 /// Depth of cgroups below the root that the programs look through, deepest first.
 pub const CGROUP_DEPTH: u32 = 12;
@@ -48,15 +53,20 @@ pub const RULE_UNCLASSIFIED: u32 = u32::MAX;
 /// which nobody can listen, so that it goes nowhere unless it is redirected.
 pub const RULE_CANARY: u32 = u32::MAX - 1;
 
-/// Key of the table of user classes: the class of a cgroup and a user id.
+/// Key of the table of stages: what is asked of a task after its cgroup, one after another, as far
+/// as some selection asks for it. Each gives the class that the next one begins with.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct UserKey {
-    /// Class that the cgroup gave.
-    pub cgroup_class: u32,
-    /// User id, or [`ANY_USER`].
-    pub uid: u32,
+pub struct StageKey {
+    /// Class so far.
+    pub class: u32,
+    /// `STAGE_*`.
+    pub kind: u32,
+    /// What the task has, or [`ANY_VALUE`].
+    pub value: u64,
 }
+
+const _: () = assert!(size_of::<StageKey>() == 16);
 
 /// Data of the destination trie.
 #[repr(C)]

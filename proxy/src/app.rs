@@ -39,6 +39,7 @@ use crate::{
     record::RecordSink,
 };
 
+pub mod explain;
 mod heartbeat;
 mod housekeeping;
 mod listeners;
@@ -340,13 +341,8 @@ impl App {
 
     /// What the kernel says, also at the cgroups that rules name.
     pub fn proof(&self) -> Proof {
-        let tables = self.redirector.tables();
-        let named = tables.cgroups.keys();
-        let below: Vec<PathBuf> = named
-            .map(|path| cgroup::folder(&self.mount, path))
-            .filter(|folder| *folder != self.governed && folder.starts_with(&self.governed))
-            .filter(|folder| folder.is_dir())
-            .collect();
+        let mut below = self.redirector.tables().named_cgroups(&self.mount);
+        below.retain(|folder| *folder != self.governed && folder.starts_with(&self.governed));
         self.redirector.proof(&below)
     }
 

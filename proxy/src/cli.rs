@@ -27,6 +27,7 @@ pub mod connections;
 pub mod detach;
 pub mod doctor;
 pub mod exec;
+pub mod explain;
 pub mod guard;
 pub mod run;
 pub mod sockets;
@@ -63,6 +64,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show what is attached and effective in the kernel.
     Status(status::StatusArgs),
+    /// Tell which rule decides for a connection, and why.
+    Explain(explain::ExplainArgs),
     /// List the connections that are relayed now.
     Connections(connections::ConnectionsArgs),
     /// List the connections that go past the redirect, and why.
@@ -164,6 +167,7 @@ impl Cli {
             Command::Guard(args) => guard::run(args),
             Command::Check(args) => check::run(args),
             Command::Status(args) => status::run(args),
+            Command::Explain(args) => explain::run(args),
             Command::Connections(args) => connections::run(args),
             Command::Sockets(args) => sockets::run(args),
             Command::Close(args) => close::run(args),

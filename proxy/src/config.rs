@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::identity::{Expected, SpiffeId, TrustDomain};
 
+pub mod cgroup;
 pub mod errors;
 pub mod file;
 mod left_alone;
@@ -22,6 +23,7 @@ mod protocol;
 mod shape;
 pub mod validate;
 
+pub use cgroup::CgroupPattern;
 pub use errors::{ConfigError, ConfigErrors};
 pub use left_alone::left_alone;
 pub use netns::NetnsSource;
@@ -161,13 +163,15 @@ pub struct Select {
 }
 
 /// All conditions of one selector must hold.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
-    /// A cgroup path below the cgroup2 root, with all cgroups below it. A systemd unit is
-    /// resolved to its cgroup by [`validate`].
-    pub cgroup: Option<String>,
+    /// Cgroups, with all below them. A systemd unit is resolved to where its cgroup can be by
+    /// [`validate`].
+    pub cgroup: Option<CgroupPattern>,
     /// The user id of the connecting task.
     pub uid: Option<u32>,
+    /// The group id of the connecting task, that of its primary group.
+    pub gid: Option<u32>,
 }
 
 /// `[intercept]`

@@ -4,6 +4,7 @@
 
 use std::{
     fs, io,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,7 +19,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{app::App, config::Instance, kernel::KernelError, uncovered::close::Which};
+use crate::{
+    app::App, config::Instance, kernel::KernelError, policy::explain::Connecting,
+    uncovered::close::Which,
+};
 
 pub mod lock;
 pub mod past;
@@ -42,6 +46,22 @@ pub enum Question {
     Sockets,
     /// Close sockets past the redirect.
     Close(Which),
+    /// Which rule decides for a connection, and why.
+    Explain {
+        /// Where to.
+        to: Vec<SocketAddr>,
+        /// Whether it is UDP.
+        udp: bool,
+        /// Who.
+        task: Connecting,
+    },
+    /// Which rule decides for who comes to a port.
+    ExplainInbound {
+        /// The port.
+        port: u16,
+        /// From where.
+        from: Option<IpAddr>,
+    },
     /// Detach everything and stop.
     Detach,
 }
@@ -123,6 +143,12 @@ async fn answer(
         }
         Ok(Question::Close(which)) => blocking(app, move |app| app.close_uncovered(&which)).await?,
         Ok(Question::Connections) => serde_json::to_value(app.data.live.list())?,
+        Ok(Question::Explain { to, udp, task }) => {
+            serde_json::to_value(app.explain(&to, udp, &task))?
+        }
+        Ok(Question::ExplainInbound { port, from }) => {
+            serde_json::to_value(app.explain_inbound(port, from))?
+        }
         Ok(Question::Detach) => {
             detach.send_replace(true);
             serde_json::json!({ "stopping": true, "pid": std::process::id() })

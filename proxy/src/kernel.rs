@@ -18,6 +18,7 @@ pub mod attach;
 pub mod btf;
 pub mod cgroup;
 pub mod changes;
+pub mod containers;
 pub mod effective;
 pub mod events;
 pub mod flows;

@@ -249,7 +249,12 @@ impl<'a> Resolved<'a> {
         } else {
             drop(policy);
             let (policy, cgroup) = policy_and_cgroup(self.data, &self.redirected).await?;
-            let judged = policy.unclassified(&self.redirected, &cgroup);
+            let redirected = self.redirected;
+            // It may make classes, and read files for the names of containers.
+            let judge = move || policy.unclassified(&redirected, &cgroup);
+            let judged = tokio::task::spawn_blocking(judge)
+                .await
+                .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
             record.rule = judged.rule;
             judged.outcome?
         };

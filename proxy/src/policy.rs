@@ -21,6 +21,7 @@ use crate::{
 pub mod again;
 mod claim;
 pub mod egress;
+pub mod explain;
 pub mod inbound;
 pub mod outbound;
 pub mod unclassified;

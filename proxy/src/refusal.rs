@@ -58,6 +58,8 @@ reasons! {
     CgroupNew = "cgroup-new", "connect again: the first connections of a cgroup come here until it is known, and cannot be handed on to another proxy";
     /// The application's cgroup was new to the kernel's table, and gone before it was looked at.
     CgroupGone = "cgroup-gone", "the application ended as soon as it had connected, and its cgroup was removed: which rule is for it is not known";
+    /// The application's cgroup is of a container whose name decides and is not known.
+    ContainerUnknown = "container-unknown", "a selection names containers, and no file of Docker, Podman, CRI-O or containerd tells the name of this one: exclude its cgroup from that selection, or select by id";
     /// No inbound rule names the port that the connection came to.
     NoInboundRule = "no-inbound-rule", "the rule was removed by a reload while the connection arrived";
     /// The listening application is not in the rule's selection.

@@ -40,6 +40,8 @@ pub struct Holder {
     pub cgroup: String,
     /// Its effective user.
     pub uid: u32,
+    /// Its real group.
+    pub gid: u32,
 }
 
 /// Why a socket is likely to be past the redirect.
@@ -194,10 +196,12 @@ impl View<'_> {
             .map(|holder| Task {
                 cgroup: &holder.cgroup,
                 uid: holder.uid,
+                gid: Some(holder.gid),
             });
         let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
             cgroup,
             uid: socket.uid,
+            gid: None,
         });
         let rule = of_holders
             .chain(of_birth)

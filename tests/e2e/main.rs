@@ -38,6 +38,7 @@ mod redirect;
 mod refused;
 mod reload;
 mod rotation;
+mod selection;
 mod sockets;
 mod storm;
 mod strangers;

@@ -6,7 +6,10 @@ use harness::{Daemon, Running, World, bpf, daemon::Setup, pins, rules};
 use nix::sys::signal::Signal;
 
 mod canary;
+mod explain;
+mod net_cls;
 mod others;
+mod simulate;
 
 /// Both directions, and a cgroup that rules tell apart.
 fn everything(world: &World) -> Setup {
@@ -131,7 +134,7 @@ fn status_goes_red_when_the_kernel_decides_by_other_rules() {
     );
     goes_red(
         |_, daemon| bpf::cgroups_of(daemon.pid()).remove_one(),
-        &["table of cgroups is wrong"],
+        &["table of cgroups lacks"],
     );
 }
 
@@ -146,7 +149,7 @@ fn status_of_a_daemon_that_was_killed_says_that_its_rules_are_in_force() {
     status.expect_red(&["no daemon", "rules are in force"]);
     assert_eq!(status.faults().len(), 1, "{status:?}");
     assert_eq!(status.json["state"], "no daemon");
-    assert_eq!(status.json["programs"].as_array().map(Vec::len), Some(8));
+    assert_eq!(status.json["programs"].as_array().map(Vec::len), Some(10));
     let apps = world.a.apps().path().display().to_string();
     assert_eq!(status.json["cgroup"], apps);
     assert_eq!(status.order("connect4", &apps), ["st_connect4"]);

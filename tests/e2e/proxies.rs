@@ -114,7 +114,7 @@ fn a_proxy_outside_the_governed_cgroup_is_served_as_well() {
     let proxy = Proxy::start(&world.a, &own, &["[::]:12345"], &[]);
     daemon.wait_proxy("other", "serving");
     connect(&world).unwrap();
-    assert_eq!(proxy.asked(), [world.b.at(7000).to_string()]);
+    assert_eq!(proxy.wait_asked(1), [world.b.at(7000).to_string()]);
     assert_eq!(counter(&daemon, "proxy_direct"), 0, "it is not asked there");
     drop(proxy);
     daemon.wait_proxy("other", "absent");

@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use sidetrack_abi::names::CGROUP_ENTRIES;
+
 mod foreign;
 
 pub use foreign::{Foreign, run_another_in};
@@ -71,8 +73,9 @@ pub fn map_of(pid: i32, name: &str) -> ForeignMap {
 /// The table of cgroups that process `pid` has filled last: it has no name of its own.
 #[track_caller]
 pub fn cgroups_of(pid: i32) -> ForeignMap {
+    let table = (8, 8, CGROUP_ENTRIES as u32);
     map_where(pid, "of cgroups", |info| {
-        info.kind == HASH && (info.key_size, info.value_size, info.max_entries) == (8, 8, 16_384)
+        info.kind == HASH && (info.key_size, info.value_size, info.max_entries) == table
     })
 }
 

@@ -226,6 +226,15 @@ impl Finished {
         }
         self
     }
+
+    /// What it printed has all of these words.
+    #[track_caller]
+    pub fn expect_said(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.stdout.contains(word), "{self}\ndoes not say {word:?}");
+        }
+        self
+    }
 }
 
 impl std::fmt::Display for Finished {

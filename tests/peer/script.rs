@@ -5,6 +5,7 @@ use std::{
     io::{Error, Read, Result, Write},
     net::{Shutdown, SocketAddr},
     os::fd::AsRawFd,
+    path::Path,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use crate::{errno_name, hand_over};
 /// See [`crate::Peer::Script`].
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `udp4`, `udp6`, `udplite4`, `sendto=ADDR`, `datagram`, `raw`, `packet`, `give=PATH`, `take=PATH`, `slot=N`, `uid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
+    /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `udp4`, `udp6`, `udplite4`, `sendto=ADDR`, `datagram`, `raw`, `packet`, `give=PATH`, `take=PATH`, `slot=N`, `join=CGROUP`, `uid=N`, `gid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
     /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
     /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
     /// `shutdown`, `linger0`, `close`, `pause`.
@@ -72,7 +73,10 @@ impl Sockets {
             "packet" => self.keep(Socket::new(Domain::PACKET, Type::RAW, None)?),
             "give" => hand_over::give(object.as_ref(), self.socket()?)?,
             "take" => self.keep(hand_over::take(object.as_ref())?),
+            // This process, whatever its number is.
+            "join" => std::fs::write(Path::new(object).join("cgroup.procs"), "0")?,
             "uid" => nix::unistd::setuid(object.parse::<u32>().expect("uid=NUMBER").into())?,
+            "gid" => nix::unistd::setgid(object.parse::<u32>().expect("gid=NUMBER").into())?,
             "reuse" => self.socket()?.set_reuse_address(true)?,
             "bind" => {
                 let addr: SocketAddr = object.parse().expect("bind=ADDR");

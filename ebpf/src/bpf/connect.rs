@@ -17,16 +17,11 @@ use sidetrack_abi::{
     },
     flow::{FAMILY_V4, FAMILY_V6, FLAG_BOUND_SOURCE},
     rules::{
-        ACTION_PLAIN, ACTION_REDIRECT, ANY_USER, CGROUP_DEPTH, FAIL_PASS, PROTOCOL_TCP,
-        RULE_CANARY, RULE_UNCLASSIFIED, Rule, SELECTION_NONE, UserKey,
+        ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, PROTOCOL_TCP, RULE_CANARY, RULE_UNCLASSIFIED,
+        Rule,
     },
-    settings::{
-        SETTING_CGROUPS, SETTING_NO_V4, SETTING_NO_V6, SETTING_SELECT_ALL, SETTING_TELL_NAMESPACES,
-        SETTING_USERS, Settings,
-    },
+    settings::{SETTING_NO_V4, SETTING_NO_V6, SETTING_TELL_NAMESPACES, Settings},
 };
-
-mod listener;
 
 use super::{
     ctx::{IPPROTO_TCP, Sock, SockAddr},
@@ -35,6 +30,11 @@ use super::{
     maps::{self, RuleSet, Served},
     refuse::{refuse, tell},
 };
+
+mod listener;
+mod selection;
+
+pub(super) use selection::selection;
 
 /// The hook's return value for "go on".
 pub(super) const ALLOW: i32 = 1;
@@ -45,9 +45,6 @@ const ENOMEM: u32 = 12;
 const ENODEV: u32 = 19;
 const ENETUNREACH: u32 = 101;
 const EHOSTDOWN: u32 = 112;
-
-/// Selection class of everybody, where a command's own cgroup is all that is governed.
-const SELECTION_ALL: u32 = 1;
 
 /// What becomes of one connect(), or of one datagram.
 pub(super) enum Outcome {
@@ -269,45 +266,6 @@ fn restore_device(addr: SockAddr, sock: Sock) -> bool {
     }
 }
 
-/// The selections that the connecting task is in: the deepest cgroup that is known, then its user.
-#[inline(always)]
-pub(super) fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
-    if settings.flags & SETTING_SELECT_ALL != 0 {
-        return SELECTION_ALL;
-    }
-    let mut class = SELECTION_NONE;
-    if settings.flags & SETTING_CGROUPS != 0 {
-        let mut level = CGROUP_DEPTH as i32;
-        while level >= 0 {
-            // SAFETY: a helper that takes any level; deeper than the task is, it gives 0.
-            let cgroup = unsafe { helpers::bpf_get_current_ancestor_cgroup_id(level) };
-            if cgroup != 0
-                && let Some(found) = set.cgroup_class(cgroup)
-            {
-                class = if cgroup == own {
-                    found.own
-                } else {
-                    found.below
-                };
-                break;
-            }
-            level -= 1;
-        }
-    }
-    if settings.flags & SETTING_USERS != 0 {
-        // SAFETY: a helper without arguments; the user id is the lower half.
-        let uid = unsafe { helpers::bpf_get_current_uid_gid() } as u32;
-        let of = |uid| {
-            set.user_class(&UserKey {
-                cgroup_class: class,
-                uid,
-            })
-        };
-        class = of(uid).or_else(|| of(ANY_USER)).unwrap_or(SELECTION_NONE);
-    }
-    class
-}
-
 #[inline(always)]
 pub(super) fn describe(
     settings: &Settings,
@@ -328,10 +286,13 @@ pub(super) fn describe(
         generation: settings.generation,
         // SAFETY: helpers without arguments.
         uid: unsafe { helpers::bpf_get_current_uid_gid() } as u32,
+        // SAFETY: as above; the group id is the upper half.
+        gid: (unsafe { helpers::bpf_get_current_uid_gid() } >> 32) as u32,
         // SAFETY: as above; the process id is the upper half.
         pid: (unsafe { helpers::bpf_get_current_pid_tgid() } >> 32) as u32,
         mark: sock.mark(),
         device: sock.bound_device(),
+        zero: 0,
         cgroup,
         flags: if bound { FLAG_BOUND_SOURCE } else { 0 },
         tos: 0,

@@ -19,10 +19,10 @@ use sidetrack_abi::{
     names::{
         CGROUP_ENTRIES, DESTINATION_ENTRIES, LISTENER_ENTRIES, LISTENING_ENTRIES, LOCAL_ENTRIES,
         NAMESPACE_ENTRIES, PENDING_ENTRIES, PORT_ENTRIES, PROXY_CGROUP_ENTRIES, RULE_ENTRIES,
-        SOURCE_ENTRIES, USER_ENTRIES,
+        SOURCE_ENTRIES, STAGE_ENTRIES,
     },
     namespace::{NamespaceFacts, SourceKey},
-    rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
+    rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
 };
 
@@ -79,7 +79,8 @@ static PROXY_CGROUPS: HashMap<u64, u32, PROXY_CGROUP_ENTRIES, SPARSE> = HashMap:
 static CGROUPS: ArrayOfMaps<HashMap<u64, CgroupClass, CGROUP_ENTRIES, SPARSE>, SETS> =
     ArrayOfMaps::new();
 #[btf_map]
-static USERS: ArrayOfMaps<HashMap<UserKey, u32, USER_ENTRIES, SPARSE>, SETS> = ArrayOfMaps::new();
+static STAGES: ArrayOfMaps<HashMap<StageKey, u32, STAGE_ENTRIES, SPARSE>, SETS> =
+    ArrayOfMaps::new();
 #[btf_map]
 static DESTINATIONS: ArrayOfMaps<LpmTrie<DestinationKey, u32, DESTINATION_ENTRIES>, SETS> =
     ArrayOfMaps::new();
@@ -164,9 +165,10 @@ impl RuleSet {
         proxy_slot(self.index, number)
     }
 
+    /// The class that a stage gives.
     #[inline(always)]
-    pub(super) fn user_class(self, key: &UserKey) -> Option<u32> {
-        let set = USERS.get(self.index)?;
+    pub(super) fn staged(self, key: &StageKey) -> Option<u32> {
+        let set = STAGES.get(self.index)?;
         // SAFETY: a copy of a word that is only ever replaced whole.
         set.get_ptr(key).map(|class| unsafe { *class })
     }

@@ -3,7 +3,7 @@
 use super::App;
 use crate::{
     control::ports::{InboundPort, inbound_ports},
-    inbound::owners::selected_paths,
+    inbound::owners::selected_cgroups,
     kernel::{
         KernelError,
         listening::{self, Mend},
@@ -38,7 +38,7 @@ impl App {
         let policy = self.data.policy.load();
         self.data
             .owners
-            .update(&sockets, selected_paths(&policy.config));
+            .update(&sockets, selected_cgroups(&policy.config));
         Ok(())
     }
 

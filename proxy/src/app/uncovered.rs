@@ -166,6 +166,7 @@ impl App {
             command: process::command(pid),
             cgroup: cgroup::below(&self.mount, &folder),
             uid: process::uid(pid)?,
+            gid: process::gid(pid)?,
         })
     }
 }

@@ -34,13 +34,24 @@ use crate::{
     telemetry,
 };
 
+mod simulate;
+
 /// Arguments of `run`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  sidetrack run --config /etc/sidetrack/sidetrack.toml")]
+#[command(
+    after_help = "Examples:\n  sidetrack run --config /etc/sidetrack/sidetrack.toml\n  \
+                  sidetrack run --config sidetrack.toml --simulate"
+)]
 pub struct RunArgs {
     /// The configuration.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Print what a start would attach, and where, and change nothing.
+    #[arg(long)]
+    pub simulate: bool,
+    /// Print JSON.
+    #[arg(long, requires = "simulate")]
+    pub json: bool,
 }
 
 /// How long records may take to reach their file at the end.
@@ -52,6 +63,9 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// See [`Exit`].
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let config = Config::load(&args.config)?;
+    if args.simulate {
+        return simulate::run(&config, args.json);
+    }
     let name = PinName::of(&config.daemon.instance);
     let build = |config| {
         Policy::build(

@@ -150,14 +150,22 @@ pub struct Select {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Selector {
-    /// Path below the cgroup2 root, with everything below it.
+    /// Path below the cgroup2 root, with everything below it; in it `*`, `?` and `[…]` within a
+    /// level, and `**` for any number of levels.
     pub cgroup: Option<String>,
-    /// A systemd unit of the system manager: "web.service".
+    /// A systemd unit of the system manager, in any slice: "web.service", "web@*.service".
     pub unit: Option<String>,
+    /// A container of a runtime of root, by its name, a pattern of that, or its id from 12 digits
+    /// on.
+    pub container: Option<String>,
     /// User id of the connecting task.
     pub uid: Option<i64>,
     /// User name, resolved when the file is read.
     pub user: Option<String>,
+    /// Group id of the connecting task: that of its primary group.
+    pub gid: Option<i64>,
+    /// Group name, resolved when the file is read.
+    pub group: Option<String>,
 }
 
 /// `[intercept]`
@@ -165,7 +173,7 @@ pub struct Selector {
 #[serde(deny_unknown_fields, default)]
 pub struct Intercept {
     /// Network namespaces: "host", "selected" (each from which somebody connects for whom a rule
-    /// is), a path ("/run/netns/blue"), "pid:1234", "cgroup:/pods" (those of the processes in it and
+    /// is), a path ("/run/netns/blue"), "pid:1234", "cgroup:/pods/*" (those of the processes in it and
     /// below). Default ["host", "selected"].
     pub netns: Option<Vec<String>>,
     /// Cgroup at which programs are attached. Default "/".

@@ -197,6 +197,15 @@ impl Walk<'_> {
             );
             return;
         }
+        if kind.starts_with("select.") && matches!(name, "comm" | "command") {
+            self.problems.dropped(
+                key,
+                None,
+                "a task names itself, and any other can take the same name",
+                "select by unit, cgroup, container, exe or user",
+            );
+            return;
+        }
         let names = || {
             known
                 .into_iter()

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::identity::TrustDomain;
 
+mod cgroups;
 mod daemon;
 mod gateway;
 mod inbound;
@@ -131,6 +132,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         fine.then(|| (name.clone(), select))
     });
     let selects = selects.collect();
+    inbound::selects(problems, &file.inbound, &selects);
     let proxies = proxies::proxies(problems, file);
     let inbound = inbound::rules(problems, &file.inbound);
     Config {

@@ -21,8 +21,13 @@ use tokio::{
 
 use crate::{
     addr::LocalAddr,
-    config::{Config, Select, Selector},
-    kernel::{cgroup, listening, sockdiag::Listening},
+    config::{CgroupPattern, Config, Select, Selector},
+    kernel::{
+        cgroup::matching::{self, Matched},
+        containers::Containers,
+        listening,
+        sockdiag::Listening,
+    },
     policy::{InboundRoute, Policy},
     refusal::{Reason, Refusal},
 };
@@ -35,6 +40,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Owners {
     mount: Arc<Path>,
+    containers: Arc<Containers>,
     seen: Arc<ArcSwap<Seen>>,
     /// When the last look began that a connection asked for. Held while one is taken.
     looked: Arc<Mutex<Option<Instant>>>,
@@ -44,8 +50,8 @@ pub struct Owners {
 struct Seen {
     /// By where they listen; several with SO_REUSEPORT.
     listeners: HashMap<SocketAddr, Vec<Owner>>,
-    /// Cgroups below each path that a selection names.
-    below: HashMap<String, HashSet<u64>>,
+    /// Cgroups that each pattern of a selection matches, with those below.
+    within: HashMap<CgroupPattern, Matched>,
 }
 
 #[derive(Clone, Copy)]
@@ -60,14 +66,22 @@ impl Owners {
     pub fn new(mount: PathBuf) -> Self {
         Self {
             mount: mount.into(),
+            containers: Arc::default(),
             seen: Arc::default(),
             looked: Arc::default(),
         }
     }
 
-    /// Takes in the listening sockets as they are now, and the cgroups below `paths`.
-    pub fn update<'a>(&self, sockets: &[Listening], paths: impl Iterator<Item = &'a str>) {
-        let mut seen = Seen::default();
+    /// Takes in the listening sockets as they are now, and the cgroups that `patterns` match.
+    pub fn update<'a>(
+        &self,
+        sockets: &[Listening],
+        patterns: impl Iterator<Item = &'a CgroupPattern>,
+    ) {
+        let mut seen = Seen {
+            within: matching::ids(&self.mount, patterns, &*self.containers),
+            ..Seen::default()
+        };
         for socket in sockets {
             let owner = Owner {
                 cgroup: socket.cgroup,
@@ -77,10 +91,6 @@ impl Owners {
             // A listener at ::ffff:10.0.0.1 is one at 10.0.0.1; `::` and 0.0.0.0 stay apart.
             let at = SocketAddr::new(socket.at.ip().to_canonical(), socket.at.port());
             seen.listeners.entry(at).or_default().push(owner);
-        }
-        for path in paths {
-            let ids = ids_below(&cgroup::folder(&self.mount, path));
-            seen.below.insert(path.to_owned(), ids);
         }
         self.seen.store(Arc::new(seen));
     }
@@ -107,8 +117,8 @@ impl Owners {
         self.look_since(Instant::now(), move || {
             let sockets = listening::sockets()
                 .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-            // All paths, for the other rules are judged by the same look.
-            owners.update(&sockets, selected_paths(&policy.config));
+            // All patterns, for the other rules are judged by the same look.
+            owners.update(&sockets, selected_cgroups(&policy.config));
             Ok(())
         })
         .await?;
@@ -166,29 +176,33 @@ impl Owners {
         } else {
             owners.extend(at(Ipv6Addr::UNSPECIFIED.into()));
         }
-        let matches = |selector: &Selector, owner: &Owner| {
-            selector.cgroup.as_ref().is_none_or(|path| {
-                seen.below
-                    .get(path)
-                    .is_some_and(|ids| ids.contains(&owner.cgroup))
+        let matches = |selector: &Selector, owner: &Owner, perhaps: bool| {
+            selector.cgroup.as_ref().is_none_or(|pattern| {
+                seen.within.get(pattern).is_some_and(|ids| {
+                    ids.certain.contains(&owner.cgroup)
+                        || perhaps && ids.possible.contains(&owner.cgroup)
+                })
             }) && selector.uid.is_none_or(|uid| uid == owner.uid)
         };
         // All of them: the kernel may give the connection to any socket of a group.
         !owners.is_empty()
             && owners.iter().all(|owner| {
-                select.include.iter().any(|s| matches(s, owner))
-                    && !select.exclude.iter().any(|s| matches(s, owner))
+                select.include.iter().any(|s| matches(s, owner, false))
+                    && !select.exclude.iter().any(|s| matches(s, owner, true))
             })
     }
 }
 
-/// Paths of cgroups that selections name.
-pub fn selected_paths(config: &Config) -> impl Iterator<Item = &str> {
-    config
-        .selects
-        .values()
+/// Cgroups for which inbound rules ask.
+pub fn selected_cgroups(config: &Config) -> impl Iterator<Item = &CgroupPattern> {
+    let named = config
+        .inbound
+        .iter()
+        .filter_map(|rule| rule.select.as_ref());
+    named
+        .filter_map(|name| config.selects.get(name))
         .flat_map(|select| select.include.iter().chain(&select.exclude))
-        .filter_map(|selector| selector.cgroup.as_deref())
+        .filter_map(|selector| selector.cgroup.as_ref())
 }
 
 /// Ids of a cgroup and of all below it.

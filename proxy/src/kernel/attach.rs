@@ -19,6 +19,9 @@ use super::{
     sys::link::{self, LinkTarget},
 };
 
+pub mod holder;
+pub mod planned;
+
 /// Where to attach.
 #[derive(Clone, Debug)]
 pub struct Points {
@@ -179,10 +182,10 @@ impl Programs {
         {
             return link::update_link(found.as_fd(), program.as_fd())
                 .map(|()| (found, Pin::Kept))
-                .map_err(|error| attaching(name, place, error));
+                .map_err(|error| attaching(name, attach_type, place, error));
         }
         let made = link::create_link(program.as_fd(), file.as_fd(), attach_type)
-            .map_err(|error| attaching(name, place, error))?;
+            .map_err(|error| attaching(name, attach_type, place, error))?;
         let Some(pins) = pins else {
             return Ok((made, Pin::None));
         };
@@ -284,11 +287,19 @@ fn pinning(error: PinError) -> KernelError {
     )
 }
 
-fn attaching(name: &str, place: &Place, error: io::Error) -> KernelError {
-    KernelError::new(
-        format!("attaching {name} to {}", place.path().display()),
-        "it needs CAP_NET_ADMIN; EPERM can also mean that another tool attached to a cgroup above \
-         without allowing others (`bpftool cgroup tree` shows it)",
-        error,
-    )
+fn attaching(name: &str, attach_type: u32, place: &Place, error: io::Error) -> KernelError {
+    let doing = format!("attaching {name} to {}", place.path().display());
+    let held = match error.raw_os_error() {
+        Some(libc::EPERM) => place.held(attach_type),
+        _ => None,
+    };
+    match held {
+        Some(held) => KernelError::new(
+            doing,
+            "have that tool attach with BPF_F_ALLOW_MULTI, or detach its program (`bpftool cgroup \
+             detach`), or choose an intercept.cgroup that is neither that cgroup nor below it",
+            held,
+        ),
+        None => KernelError::new(doing, "it needs CAP_NET_ADMIN", error),
+    }
 }

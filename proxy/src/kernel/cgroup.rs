@@ -16,6 +16,7 @@ use super::KernelError;
 use crate::config::Instance;
 
 pub mod known;
+pub mod matching;
 pub mod watch;
 pub mod whose;
 

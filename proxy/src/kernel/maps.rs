@@ -20,9 +20,9 @@ use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, Redirected,
     counter::Counter,
     inbound::{InboundPort, ListeningKey, LocalKey},
-    names::{DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, USER_ENTRIES, map},
+    names::{DESTINATION_ENTRIES, PORT_ENTRIES, map},
     namespace::{NamespaceFacts, SourceKey},
-    rules::{DestinationKey, RULE_SETS, Rule, RuleKey, UserKey},
+    rules::{DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
 };
 
@@ -38,14 +38,17 @@ use super::{
 mod addresses;
 mod cgroups;
 mod check;
+mod classes;
 mod entries;
 mod heartbeat;
 mod namespaces;
+pub mod pinned;
 mod proxies;
 
 use cgroups::Cgroups;
 use check::Registry;
-use entries::rule_entries;
+use classes::Classes;
+use entries::destinations_fit;
 pub(super) use heartbeat::Heartbeat;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
@@ -89,7 +92,7 @@ pub(super) struct Maps {
     namespaces: HashMap<MapData, u64, NamespaceFacts>,
     proxy_cgroups: HashMap<MapData, u64, u32>,
     cgroups: Cgroups,
-    users: Sets<HashMap<MapData, UserKey, u32>>,
+    stages: Sets<HashMap<MapData, StageKey, u32>>,
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
@@ -140,7 +143,7 @@ impl Maps {
             namespaces: taken(bpf, map::NAMESPACES)?,
             proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
             cgroups: Cgroups::take(bpf, mount)?,
-            users: taken(bpf, map::USERS)?,
+            stages: taken(bpf, map::STAGES)?,
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
@@ -203,15 +206,8 @@ impl Maps {
         tables: &RuleTables,
         proxy: &ProxyFacts,
     ) -> Result<(), KernelError> {
+        destinations_fit(tables)?;
         let next = self.inactive_set();
-        let cgroups = self.cgroups.fill(next, tables)?;
-
-        let mut users = HashMap::create(USER_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
-        for (key, class) in &tables.users {
-            users.insert(key, class, 0).map_err(filling)?;
-        }
-        self.users.set(next, &users, 0).map_err(filling)?;
-
         let mut destinations =
             LpmTrie::create(DESTINATION_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for (net, class) in &tables.destinations {
@@ -223,12 +219,12 @@ impl Maps {
             .set(next, &destinations, 0)
             .map_err(filling)?;
 
-        let entries = rule_entries(tables)?;
-        let mut rules = LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
-        for (key, rule) in entries {
-            rules.insert(&key, rule, 0).map_err(filling)?;
-        }
-        self.rules.set(next, &rules, 0).map_err(filling)?;
+        let mut classes = Classes::create().map_err(filling)?;
+        let cgroups = self.cgroups.fill(next, tables, &mut classes)?;
+        self.stages
+            .set(next, classes.stages(), 0)
+            .map_err(filling)?;
+        self.rules.set(next, classes.rules(), 0).map_err(filling)?;
 
         let mut ports = HashMap::create(PORT_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for (port, value) in &tables.ports {
@@ -249,7 +245,7 @@ impl Maps {
         self.active_set.set(0, next, 0).map_err(filling)?;
         self.active = next;
         self.active_settings = settings;
-        self.cgroups.activated(cgroups);
+        self.cgroups.activated(cgroups, classes);
         Ok(())
     }
 

@@ -36,11 +36,14 @@ use crate::{config::Instance, holder::Holder};
 mod error;
 mod generation;
 mod leftover;
+mod reading;
 
 pub use error::PinError;
 pub use generation::next_generation;
 pub(super) use generation::pinned_settings;
 pub use leftover::sweep_dead_execs;
+pub use reading::{are_in_force, holder, is_in_force};
+pub(super) use reading::{link_path, map_path};
 
 /// Version of this arrangement of files.
 const ARRANGEMENT: &str = "v1";
@@ -314,12 +317,6 @@ impl Drop for Pins {
             tracing::error!(%error, "removing the pins: what is attached stays in force");
         }
     }
-}
-
-/// Whether an instance's rules are in force in the kernel, whoever runs.
-pub fn is_in_force(name: &PinName) -> bool {
-    instances()
-        .is_ok_and(|instances| !entries(&instances.join(name.to_string()).join(LINKS)).is_empty())
 }
 
 fn instances() -> Result<PathBuf, PinError> {

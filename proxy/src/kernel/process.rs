@@ -122,6 +122,13 @@ pub(crate) fn uid(pid: u32) -> Option<u32> {
     ids.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// Its real group id, by which the programs select; `None` if it has gone.
+pub(crate) fn gid(pid: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = text.lines().find_map(|line| line.strip_prefix("Gid:"))?;
+    ids.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// `None` if it has gone.
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)

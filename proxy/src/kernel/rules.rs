@@ -8,55 +8,67 @@
 //! A cgroup that has just appeared is in no table yet. Its tasks have a class that stands for all
 //! that it could turn out to be, for which the strictest of their rules holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
+use parking_lot::RwLock;
 use sidetrack_abi::{
     Address, Query, Verdict,
     decision::Tables,
     inbound::InboundPort,
-    rules::{ANY_USER, CgroupClass, Rule, RuleKey, SELECTION_NONE, UserKey},
-    settings::{SETTING_SELECT_ALL, SETTING_USERS},
+    rules::{ANY_VALUE, CGROUP_DEPTH, CgroupClass, Rule, RuleKey, SELECTION_NONE},
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL},
 };
 
 use crate::{
     addr::OriginalDst,
-    config::{Config, Protocol, Proxy},
+    config::{Config, Protocol, Proxy, cgroup::names},
+    kernel::{cgroup::matching, containers::Containers},
 };
 
+mod asked;
+mod chains;
 mod classes;
 mod compile;
 mod order;
+mod places;
 mod ports;
 mod unclassified;
 
+pub use asked::Selections;
+use asked::{Asked, Kind, Truth};
+use chains::Chains;
+pub use classes::Made;
+use classes::{Classes, Source};
+pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
 
 /// Selection class of everything, if that is the scope; the programs use the same number.
-const SELECTION_ALL: u32 = 1;
+pub(super) const SELECTION_ALL: u32 = 1;
 
 /// One generation of compiled rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct RuleTables {
     /// Never 0 in tables that are active.
     pub generation: u32,
     /// `SETTING_*` of these rules.
     pub flags: u32,
-    /// The cgroups that selections name and the folders above them, up to `intercept.cgroup`, as
-    /// paths below the cgroup2 root.
-    pub cgroups: BTreeMap<String, CgroupClass>,
     /// The cgroup above all that the rules are for, `intercept.cgroup`.
     pub top: String,
-    /// Class of cgroup and user.
-    pub users: HashMap<UserKey, u32>,
     /// Destination prefixes with their classes, those of IPv4 as IPv4.
     pub destinations: HashMap<IpNet, u32>,
-    /// Rules of a destination class and a selection class, by protocol and port range, ascending.
-    pub rules: HashMap<(u32, u32), Vec<PortRule>>,
     /// Proxies of others: a rule of the kernel names one by its place here.
     pub proxies: Vec<NamedProxy>,
     /// Inbound ports.
     pub ports: BTreeMap<u16, InboundPort>,
+    asked: Asked,
+    chains: Chains,
+    containers: Containers,
+    /// Made as they are met, by whoever meets them first.
+    classes: RwLock<Classes>,
 }
 
 /// A rule for some ports of a protocol.
@@ -88,6 +100,8 @@ pub struct Task<'a> {
     pub cgroup: &'a str,
     /// Its user.
     pub uid: u32,
+    /// Its group, the primary one. Where it is not known, it is none that a selection names.
+    pub gid: Option<u32>,
 }
 
 /// Whom the rules are for.
@@ -105,29 +119,77 @@ impl RuleTables {
         compile::compile(config, scope, generation)
     }
 
-    /// What the kernel is told of the cgroup `path`; `None` if it follows from one above it.
-    pub fn cgroup_entry(&self, path: &str) -> Option<CgroupClass> {
-        if let Some(named) = self.cgroups.get(path) {
-            return Some(*named);
-        }
-        let folder = classes::parent(path)?;
-        self.holds_unknown(folder).then(|| {
-            let own = self.cgroup_class(folder);
-            CgroupClass { own, below: own }
+    /// The cgroup `path`.
+    pub fn place(&self, path: &str) -> Place {
+        names(path).fold(Place::root(&self.asked), |place, name| {
+            place.child(&self.asked, name, &self.containers)
         })
     }
 
-    /// Whether rules tell cgroups in this folder apart, so that each of them has to be known.
-    pub fn holds_unknown(&self, folder: &str) -> bool {
-        self.cgroups
-            .get(folder)
-            .is_some_and(|class| class.own != class.below)
+    /// The cgroup `name` in another.
+    pub fn place_in(&self, folder: &Place, name: &str) -> Place {
+        folder.child(&self.asked, name, &self.containers)
     }
 
-    fn cgroup_class(&self, path: &str) -> u32 {
-        classes::ancestors(path)
-            .find_map(|above| self.cgroups.get(above))
-            .map_or(SELECTION_NONE, |class| class.own)
+    /// The classes of a cgroup.
+    pub fn class(&self, place: &Place) -> CgroupClass {
+        CgroupClass {
+            own: self.of_cgroup(&place.own(&self.asked)),
+            below: self.of_cgroup(&place.below(&self.asked)),
+        }
+    }
+
+    /// Whether it is known which selections the cgroup is in: else it is a container whose name
+    /// is asked for and not known.
+    pub fn is_certain(&self, place: &Place) -> bool {
+        !place.own(&self.asked).contains(&Truth::Maybe)
+    }
+
+    /// Whether a selection names the cgroup or one above it.
+    pub fn is_named(&self, place: &Place) -> bool {
+        place.own(&self.asked).contains(&Truth::Yes)
+    }
+
+    /// Whether rules tell cgroups in this one apart, so that each of them has to be known.
+    pub fn holds_unknown(&self, place: &Place) -> bool {
+        place.depth() < CGROUP_DEPTH as usize && place.below(&self.asked).contains(&Truth::Maybe)
+    }
+
+    /// The cgroups that selections name, as folders, without those below them.
+    pub fn named_cgroups(&self, mount: &Path) -> Vec<PathBuf> {
+        matching::named(mount, self.asked.patterns.iter(), &self.containers)
+    }
+
+    /// Whether it matters in which cgroup a task is.
+    pub fn asks_for_cgroups(&self) -> bool {
+        self.flags & SETTING_CGROUPS != 0
+    }
+
+    /// What classes were made of since there were `before` of it, for the kernel to be told in
+    /// this order.
+    pub fn made_since(&self, before: usize) -> Vec<Made> {
+        self.classes.read().made_since(before).to_vec()
+    }
+
+    fn of_cgroup(&self, patterns: &[Truth]) -> u32 {
+        let source = Source {
+            asked: &self.asked,
+            chains: &self.chains,
+        };
+        let known = self.asked.by_cgroup(patterns);
+        // Read first: most of those that are met were met before.
+        if let Some(class) = self.classes.read().met(&self.asked, &known) {
+            return class;
+        }
+        self.classes.write().of_cgroup(&source, known)
+    }
+
+    fn select_all(&self) {
+        let source = Source {
+            asked: &self.asked,
+            chains: &self.chains,
+        };
+        self.classes.write().of_all(&source);
     }
 
     /// The selection class of a task: what the programs find once they know its cgroup.
@@ -135,15 +197,48 @@ impl RuleTables {
         if self.flags & SETTING_SELECT_ALL != 0 {
             return SELECTION_ALL;
         }
-        let cgroup_class = self.cgroup_class(task.cgroup);
-        if self.flags & SETTING_USERS == 0 {
-            return cgroup_class;
-        }
-        let of = |uid| self.users.get(&UserKey { cgroup_class, uid });
-        of(task.uid)
-            .or_else(|| of(ANY_USER))
-            .copied()
-            .unwrap_or(SELECTION_NONE)
+        let class = self.of_cgroup(&self.place(task.cgroup).own(&self.asked));
+        self.staged(class, task)
+    }
+
+    /// The selections that a task is in, by name.
+    pub fn selections(&self, task: &Task<'_>) -> Selections {
+        let known = self
+            .asked
+            .by_cgroup(&self.place(task.cgroup).own(&self.asked));
+        let stages = self.asked.stages.iter();
+        let known = stages.fold(known, |known, stage| {
+            let value = Self::asked_of(task, stage.kind);
+            let value = stage.values.contains(&value).then_some(value);
+            self.asked.with(&known, stage.kind, value)
+        });
+        self.asked.named(&known)
+    }
+
+    /// Whether programs run for tasks of a cgroup.
+    pub fn governs(&self, cgroup: &str) -> bool {
+        let top = self.top.trim_end_matches('/');
+        cgroup
+            .strip_prefix(top)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    fn asked_of(task: &Task<'_>, kind: Kind) -> u64 {
+        let value = match kind {
+            Kind::User => Some(task.uid),
+            Kind::Group => task.gid,
+        };
+        value.map_or(ANY_VALUE, u64::from)
+    }
+
+    /// The selection class of a task whose cgroup has this class.
+    fn staged(&self, class: u32, task: &Task<'_>) -> u32 {
+        let classes = self.classes.read();
+        let mut stages = self.asked.stages.iter();
+        let selection = stages.try_fold(class, |class, stage| {
+            classes.staged(class, stage.kind, Self::asked_of(task, stage.kind))
+        });
+        selection.unwrap_or(SELECTION_NONE)
     }
 
     /// The rule that decides for a destination and a selection class.
@@ -169,10 +264,10 @@ impl Tables for RuleTables {
     }
 
     fn rule(&self, key: &RuleKey) -> Option<Rule> {
-        let class = (u32::from_be(key.destination), u32::from_be(key.selection));
         let (protocol, port) = (u16::from_be(key.protocol), u16::from_be(key.port));
-        self.rules
-            .get(&class)?
+        let classes = self.classes.read();
+        classes
+            .rules(u32::from_be(key.destination), u32::from_be(key.selection))
             .iter()
             .find(|range| {
                 range.protocol.number() == protocol && range.first <= port && port <= range.last
@@ -182,4 +277,4 @@ impl Tables for RuleTables {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::kernel) mod tests;

@@ -146,11 +146,29 @@ pub fn query_programs(
     attach_type: u32,
     cgroup: bool,
 ) -> io::Result<Vec<u32>> {
+    let flags = if cgroup { BPF_F_QUERY_EFFECTIVE } else { 0 };
+    query(target, attach_type, flags).map(|(ids, _)| ids)
+}
+
+/// Ids of the programs that are attached at a place itself, and the `BPF_F_ALLOW_*` that they are
+/// attached with.
+///
+/// # Errors
+/// As [`query_programs`].
+pub fn query_attached(target: BorrowedFd<'_>, attach_type: u32) -> io::Result<(Vec<u32>, u32)> {
+    query(target, attach_type, 0)
+}
+
+fn query(
+    target: BorrowedFd<'_>,
+    attach_type: u32,
+    query_flags: u32,
+) -> io::Result<(Vec<u32>, u32)> {
     let mut ids = [0_u32; MAX_PROGRAMS];
     let mut attr = QueryAttr {
         target_fd: target.as_raw_fd() as u32,
         attach_type,
-        query_flags: if cgroup { BPF_F_QUERY_EFFECTIVE } else { 0 },
+        query_flags,
         prog_ids: ids.as_mut_ptr() as u64,
         prog_count: MAX_PROGRAMS as u32,
         ..QueryAttr::default()
@@ -168,7 +186,8 @@ pub fn query_programs(
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(ids.into_iter().take(attr.prog_count as usize).collect())
+    let ids = ids.into_iter().take(attr.prog_count as usize).collect();
+    Ok((ids, attr.attach_flags))
 }
 
 /// Copies a refusal out of a ring buffer record; absent if the record is shorter.

@@ -35,6 +35,7 @@ impl Policy {
         let selection = self.tables.selection(&Task {
             cgroup: path,
             uid: redirected.uid,
+            gid: Some(redirected.gid),
         });
         let by = |rule: u32| Redirected {
             selection,
@@ -57,6 +58,13 @@ impl Policy {
                         "a rule sends it to somebody else's proxy now; connect again",
                     )
                 }),
+            },
+            Verdict::Redirect(rule) if rule.index == RULE_UNCLASSIFIED => Judged {
+                rule: None,
+                outcome: Err(Refusal::new(
+                    Reason::ContainerUnknown,
+                    format!("nobody tells the name of the container of the cgroup {path}"),
+                )),
             },
             Verdict::Redirect(rule) => {
                 let redirected = by(rule.index);

@@ -38,6 +38,7 @@ fn owners(holder: &str) -> Owners {
         command: "peer".into(),
         cgroup: holder.into(),
         uid: 0,
+        gid: 0,
     };
     Owners {
         cgroups: cgroups.map(|(id, path)| (id, path.to_owned())).into(),

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{netns, selection, values};
+use super::{cgroups, netns, values};
 use crate::config::{
     Daemon, Existing, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
 };
@@ -159,7 +159,7 @@ pub(super) fn intercept(problems: &mut Problems, file: &file::Intercept) -> Inte
     let netns = netns::sources(problems, file.netns.as_deref());
     let cgroup = match &file.cgroup {
         None => Some("/".into()),
-        Some(path) => selection::cgroup_path(problems, "intercept.cgroup", path),
+        Some(path) => cgroups::path(problems, "intercept.cgroup", path),
     };
     let existing = file.existing.as_deref();
     let existing =

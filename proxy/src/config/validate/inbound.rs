@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::{references, values};
 use crate::{
     config::{
-        Accept, InboundRule, SourceMode, display_ports,
+        Accept, InboundRule, Select, SourceMode, display_ports,
         errors::Problems,
         file::{self, Port},
         shape::{join, rule_key},
@@ -39,6 +39,33 @@ pub(super) fn rules(problems: &mut Problems, file: &[file::Inbound]) -> Vec<Inbo
         rule(problems, &key, written, &mut seen)
     });
     rules.collect()
+}
+
+/// What is kept of a listening socket tells its cgroup and its user, and no more of who made it.
+pub(super) fn selects(
+    problems: &mut Problems,
+    file: &[file::Inbound],
+    selects: &BTreeMap<String, Select>,
+) {
+    for (index, rule) in file.iter().enumerate() {
+        let named = rule.select.as_ref().and_then(|name| selects.get(name));
+        let selectors = named.into_iter().flat_map(|select| {
+            let all = select.include.iter().chain(&select.exclude);
+            all.filter(|selector| selector.gid.is_some())
+        });
+        if selectors.count() != 0 {
+            problems.bad(
+                &format!(
+                    "{}.select",
+                    rule_key("inbound", index, rule.name.as_deref())
+                ),
+                rule.select.as_deref().unwrap_or_default(),
+                "the selection asks for a group, and the kernel does not tell that of a listening \
+                 socket",
+                "name a selection by cgroup, unit, uid or user",
+            );
+        }
+    }
 }
 
 fn rule<'a>(

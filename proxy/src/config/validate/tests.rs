@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{ConfigError, OutboundAction, file},
+    config::{ConfigError, OutboundAction, cgroup, file},
     identity::Expected,
 };
 
@@ -182,33 +182,72 @@ fn ports_may_be_numbers_texts_and_ranges_and_overlaps_in_one_rule_are_joined() {
 }
 
 #[test]
-fn units_become_the_cgroups_where_systemd_puts_them() {
-    for (unit, cgroup) in [
+fn a_unit_is_its_cgroup_in_whatever_slice_it_is_and_no_other_of_its_name() {
+    for (unit, path) in [
         ("web.service", "/system.slice/web.service"),
+        ("web.service", "/web.service/worker"),
+        ("web.service", "/a.slice/a-b.slice/web.service"),
         (
             "foo@bar.service",
             "/system.slice/system-foo.slice/foo@bar.service",
         ),
-        (
-            "serial-getty@ttyS0.service",
-            "/system.slice/system-serial\\x2dgetty.slice/serial-getty@ttyS0.service",
-        ),
-        ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice"),
+        ("foo@*.service", "/system.slice/foo@1.service"),
+        ("run-?.scope", "/system.slice/run-1.scope"),
+        (r"a\x2db.service", r"/system.slice/a\x2db.service"),
+        ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice/x.service"),
+        ("user-*.slice", "/user.slice/user-1000.slice"),
         ("-.slice", "/"),
     ] {
-        let text = format!("{BASE}[select.x]\ninclude = [{{ unit = {unit:?} }}]\n");
-        let config = parse(&text).unwrap();
-        let selector = config.selects.get("x").unwrap().include.first().unwrap();
-        assert_eq!(selector.cgroup.as_deref(), Some(cgroup), "{unit}");
+        assert!(unit_selects(unit, path), "{unit} and {path}");
+    }
+    for (unit, path) in [
+        // Made by a user's own manager, or within a container.
+        (
+            "web.service",
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
+        ),
+        ("web.service", "/system.slice/docker-1.scope/web.service"),
+        ("web.service", "/system.slice/web.service2"),
+        ("a-b.slice", "/a-b.slice"),
+    ] {
+        assert!(!unit_selects(unit, path), "{unit} and {path}");
     }
 }
 
 #[test]
-fn a_user_name_is_resolved_and_joined_with_the_cgroup() {
-    let config = config("[select.x]\ninclude = [{ cgroup = \"/pods/\", user = \"root\" }]\n");
+fn a_container_is_named_by_its_name_or_its_id() {
+    let id = "3f5a0c9d1b7e".repeat(5) + "4e2f";
+    for (container, path) in [
+        (&id[..12], format!("/docker/{id}")),
+        (&id, format!("/machine.slice/libpod-{id}.scope/container")),
+    ] {
+        let config = config(&format!(
+            "[select.x]\ninclude = [{{ container = {container:?} }}]\n"
+        ));
+        let selector = config.selects.get("x").unwrap().include.first().unwrap();
+        let pattern = selector.cgroup.as_ref().unwrap();
+        let progress = pattern.path(&path, &cgroup::NoNames);
+        assert_eq!(pattern.selects(progress), cgroup::Selects::Yes);
+    }
+    config("[select.x]\ninclude = [{ container = \"web-*\" }]\n");
+}
+
+fn unit_selects(unit: &str, path: &str) -> bool {
+    let config = config(&format!("[select.x]\ninclude = [{{ unit = '{unit}' }}]\n"));
     let selector = config.selects.get("x").unwrap().include.first().unwrap();
-    assert_eq!(selector.uid, Some(0));
-    assert_eq!(selector.cgroup.as_deref(), Some("/pods"));
+    let pattern = selector.cgroup.as_ref().unwrap();
+    pattern.selects(pattern.path(path, &cgroup::NoNames)) == cgroup::Selects::Yes
+}
+
+#[test]
+fn names_of_users_and_groups_are_resolved_and_joined_with_the_cgroup() {
+    let config = config(
+        "[select.x]\ninclude = [{ cgroup = \"/pods/\", user = \"root\", group = \"root\" }]\n",
+    );
+    let selector = config.selects.get("x").unwrap().include.first().unwrap();
+    assert_eq!((selector.uid, selector.gid), (Some(0), Some(0)));
+    let cgroup = selector.cgroup.as_ref().unwrap();
+    assert_eq!(cgroup.literal(), Some("/pods"));
 }
 
 #[test]

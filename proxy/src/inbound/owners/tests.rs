@@ -21,8 +21,8 @@ fn is_selected(sockets: &[Listening], local: &str) -> bool {
     owners.update(sockets, std::iter::empty());
     let select = Select {
         include: vec![Selector {
-            cgroup: None,
             uid: Some(OURS),
+            ..Selector::default()
         }],
         exclude: vec![],
     };

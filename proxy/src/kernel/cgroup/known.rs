@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
-    os::unix::fs::DirEntryExt as _,
+    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
     path::Path,
 };
 
@@ -28,13 +28,22 @@ pub enum Change {
 #[derive(Debug, Default)]
 pub struct Known {
     top: Option<(u64, CgroupClass)>,
-    /// By the path of the folder that they are in.
-    folders: BTreeMap<String, HashMap<u64, Child>>,
+    /// By their path.
+    folders: BTreeMap<String, Folder>,
+}
+
+/// A cgroup whose children are looked at one by one.
+#[derive(Debug)]
+struct Folder {
+    id: u64,
+    children: HashMap<u64, Child>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Child {
-    class: CgroupClass,
+    /// What the kernel was told of it: nothing where it has the class of what is not known in its
+    /// folder.
+    told: Option<CgroupClass>,
     /// Its path, if it is a folder to be read.
     folder: Option<String>,
 }
@@ -61,9 +70,11 @@ impl Known {
     /// # Errors
     /// The hierarchy cannot be read.
     pub fn look(&mut self, view: &View<'_>, tell: &mut impl Tell) -> io::Result<()> {
-        let Some(class) = view.tables.cgroup_entry(view.top) else {
+        if !view.tables.asks_for_cgroups() {
             return Ok(());
-        };
+        }
+        let place = view.tables.place(view.top);
+        let class = view.tables.class(&place);
         let top = match super::id(&super::folder(view.mount, view.top)) {
             Ok(id) => Some((id, class)),
             Err(error) if is_gone(&error) => None,
@@ -74,9 +85,20 @@ impl Known {
                 tell(Change::Gone(id));
             }
             // First of all: by its class, what has not been looked at yet is nobody's.
-            self.top = top.filter(|(id, class)| tell(Change::Appeared(*id, *class)));
+            if let Some((id, class)) = top
+                && !tell(Change::Appeared(id, class))
+            {
+                // What is below it would be nobody's as long as it is not known by itself.
+                return Err(io::Error::other(
+                    "the kernel's table of cgroups takes no entry",
+                ));
+            }
+            self.top = top;
         }
-        self.look_into(view, view.top, Depth::All, tell)
+        if view.tables.holds_unknown(&place) {
+            self.look_into(view, view.top, Depth::All, tell)?;
+        }
+        Ok(())
     }
 
     /// Looks at one folder again, in which something has changed.
@@ -98,10 +120,9 @@ impl Known {
 
     /// Everything that the kernel was told.
     pub fn told(&self) -> impl Iterator<Item = (u64, CgroupClass)> {
-        let children = self.folders.values().flatten();
-        self.top
-            .into_iter()
-            .chain(children.map(|(id, child)| (*id, child.class)))
+        let children = self.folders.values().flat_map(|folder| &folder.children);
+        let told = children.filter_map(|(id, child)| Some((*id, child.told?)));
+        self.top.into_iter().chain(told)
     }
 
     /// Whether a folder is read.
@@ -116,41 +137,48 @@ impl Known {
         depth: Depth,
         tell: &mut impl Tell,
     ) -> io::Result<()> {
-        if !view.tables.holds_unknown(folder) {
-            return Ok(());
-        }
         let at = super::folder(view.mount, folder);
-        if let Some(watch) = view.watch {
-            // Before it is read, so that nothing that appears meanwhile is missed.
-            watch.add(&at, folder);
-        }
-        let (found, there) = match children(view, folder, &at) {
-            Ok(found) => (found, true),
-            Err(error) if is_gone(&error) => (Vec::new(), false),
+        let watched = self.folders.get(folder).map(|before| before.id);
+        let listed = match list(view, folder, &at, watched) {
+            Ok(listed) => Some(listed),
+            Err(error) if is_gone(&error) => None,
             Err(error) => return Err(error),
         };
-        let mut before = self.folders.remove(folder).unwrap_or_default();
-        let mut now = HashMap::with_capacity(found.len());
+        let before = self.folders.remove(folder);
+        let mut gone = before.map(|before| before.children).unwrap_or_default();
         let mut below = Vec::new();
-        for (id, child) in found {
-            let is_new = before.remove(&id).is_none();
-            if is_new && !tell(Change::Appeared(id, child.class)) {
-                continue;
+        if let Some(Listed { id, entries }) = listed {
+            let mut children = HashMap::with_capacity(entries.len());
+            let mut new = Vec::new();
+            for (id, name) in entries {
+                match gone.remove(&id) {
+                    Some(child) => {
+                        if depth == Depth::All {
+                            below.extend(child.folder.clone());
+                        }
+                        children.insert(id, child);
+                    }
+                    None => new.push((id, name)),
+                }
             }
-            if let Some(path) = &child.folder
-                && (is_new || depth == Depth::All)
-            {
-                below.push(path.clone());
+            for (id, child) in classify(view, folder, new) {
+                if let Some(class) = child.told
+                    && !tell(Change::Appeared(id, class))
+                {
+                    continue;
+                }
+                below.extend(child.folder.clone());
+                children.insert(id, child);
             }
-            now.insert(id, child);
+            self.folders
+                .insert(folder.to_owned(), Folder { id, children });
         }
-        for (id, child) in before {
-            tell(Change::Gone(id));
+        for (id, child) in gone {
+            if child.told.is_some() {
+                tell(Change::Gone(id));
+            }
             // It may be there again under another id, and is then read anew.
             below.extend(child.folder);
-        }
-        if there {
-            self.folders.insert(folder.to_owned(), now);
         }
         below.sort_unstable();
         below.dedup();
@@ -168,34 +196,71 @@ enum Depth {
     All,
 }
 
-fn children(view: &View<'_>, folder: &str, at: &Path) -> io::Result<Vec<(u64, Child)>> {
-    let (mut named, mut others) = (Vec::new(), Vec::new());
+/// What a folder has in it.
+struct Listed {
+    id: u64,
+    entries: Vec<(u64, String)>,
+}
+
+/// Lists a folder; `watched` is the id of the one of this path that is watched.
+fn list(view: &View<'_>, folder: &str, at: &Path, watched: Option<u64>) -> io::Result<Listed> {
+    let mut metadata = fs::metadata(at)?;
+    let id = metadata.ino();
+    if watched != Some(id)
+        && let Some(watch) = view.watch
+    {
+        // Before it is read, so that nothing that appears meanwhile is missed.
+        watch.add(at, folder);
+        metadata = fs::metadata(at)?;
+    }
+    let mut entries = Vec::new();
+    // One for its name, one for itself, and one for each folder in it: most have none, and need
+    // not be read. Every file of a cgroup would be listed.
+    if metadata.nlink() == 2 {
+        return Ok(Listed { id, entries });
+    }
     for entry in fs::read_dir(at)? {
         let entry = entry?;
-        if !entry.file_type()?.is_dir() {
+        if entry.file_type()?.is_dir() {
+            // Rules are text, and name none that is not.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            entries.push((entry.ino(), name));
+        }
+    }
+    Ok(Listed { id, entries })
+}
+
+/// The classes of cgroups in a folder, where they are not what follows from the folder.
+fn classify(view: &View<'_>, folder: &str, entries: Vec<(u64, String)>) -> Vec<(u64, Child)> {
+    if entries.is_empty() {
+        return Vec::new();
+    }
+    let tables = view.tables;
+    let place = tables.place(folder);
+    let unknown = tables.class(&place).below;
+    let (mut named, mut others) = (Vec::new(), Vec::new());
+    for (id, name) in entries {
+        let place = tables.place_in(&place, &name);
+        // It stays unknown until its runtime has written its name.
+        if !tables.is_certain(&place) {
             continue;
         }
-        let name = entry.file_name();
-        // Rules are text, and name none that is not.
-        let path = format!(
-            "{}/{}",
-            folder.trim_end_matches('/'),
-            name.to_string_lossy()
-        );
-        let Some(class) = view.tables.cgroup_entry(&path) else {
-            continue;
-        };
-        let is_named = view.tables.cgroups.contains_key(&path);
+        let class = tables.class(&place);
+        let path = format!("{}/{name}", folder.trim_end_matches('/'));
         let child = Child {
-            class,
-            folder: view.tables.holds_unknown(&path).then_some(path),
+            told: (class.own != unknown || class.below != unknown).then_some(class),
+            folder: tables.holds_unknown(&place).then_some(path),
         };
-        let found = if is_named { &mut named } else { &mut others };
-        found.push((entry.ino(), child));
+        let found = if tables.is_named(&place) {
+            &mut named
+        } else {
+            &mut others
+        };
+        found.push((id, child));
     }
     // Where there is no room for all, those that rules name have it.
     named.append(&mut others);
-    Ok(named)
+    named
 }
 
 /// Reading the folder of a cgroup that is removed meanwhile gives either.

@@ -11,7 +11,7 @@ use std::{
 use aya::programs::loaded_programs;
 use serde::{Deserialize, Serialize};
 
-use super::Hook;
+use super::{Hook, Ran};
 use crate::kernel::{preflight, sys::link};
 
 /// What the kernel tells of a program.
@@ -52,12 +52,9 @@ const KNOWN: &[(&str, &str)] = &[
 /// A file system of pins is looked through as far as this.
 const LOOKED_THROUGH: usize = 4096;
 
-/// Tells of each program what the kernel knows of it. Without CAP_SYS_ADMIN it tells nothing.
-pub fn name(hooks: &mut [Hook]) {
-    if !hooks.iter().any(|hook| !hook.programs.is_empty()) {
-        return;
-    }
-    let mut known: HashMap<u32, About> = loaded_programs()
+/// Everything that is loaded, by id; nothing without CAP_SYS_ADMIN.
+fn loaded() -> HashMap<u32, About> {
+    loaded_programs()
         .map_while(Result::ok)
         .map(|info| {
             let name = info.name_as_str().unwrap_or_default().to_owned();
@@ -74,7 +71,37 @@ pub fn name(hooks: &mut [Hook]) {
             };
             (info.id(), about)
         })
-        .collect();
+        .collect()
+}
+
+/// Names of programs, as far as the kernel tells.
+pub(in crate::kernel) fn names(ids: &[u32]) -> HashMap<u32, String> {
+    let mut loaded = loaded();
+    ids.iter()
+        .filter_map(|id| Some((*id, loaded.remove(id)?.name)))
+        .collect()
+}
+
+/// Programs, for messages.
+pub(in crate::kernel) fn described(ids: &[u32]) -> String {
+    let mut loaded = loaded();
+    let described = ids.iter().map(|id| {
+        let ran = Ran {
+            id: *id,
+            ours: false,
+            about: loaded.remove(id),
+        };
+        ran.to_string()
+    });
+    described.collect::<Vec<_>>().join(", ")
+}
+
+/// Tells of each program what the kernel knows of it. Without CAP_SYS_ADMIN it tells nothing.
+pub fn name(hooks: &mut [Hook]) {
+    if !hooks.iter().any(|hook| !hook.programs.is_empty()) {
+        return;
+    }
+    let mut known = loaded();
     if known.is_empty() {
         return;
     }
@@ -173,7 +200,7 @@ impl Hook {
     }
 }
 
-impl std::fmt::Display for super::Ran {
+impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "program {}", self.id)?;
         match &self.about {
@@ -190,7 +217,7 @@ impl std::fmt::Display for super::Ran {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Ran, *};
+    use super::*;
 
     #[test]
     fn who_runs_after_ours_is_named_and_who_runs_before_is_not() {

@@ -14,7 +14,7 @@ use sidetrack_abi::{
     rules::CgroupClass,
 };
 
-use super::{NO_PREALLOC, filling, taken};
+use super::{NO_PREALLOC, classes::Classes, filling, taken};
 use crate::kernel::{
     KernelError,
     cgroup::{
@@ -30,7 +30,12 @@ pub(in crate::kernel) struct Cgroups {
     mount: PathBuf,
     sets: ArrayOfMaps<MapData, Inner>,
     watch: Option<Arc<Watch>>,
-    pub(super) active: Option<Classified>,
+    pub(super) active: Option<Active>,
+}
+
+pub(super) struct Active {
+    pub(super) classified: Classified,
+    classes: Classes,
 }
 
 /// The cgroups of the active rule set.
@@ -39,6 +44,8 @@ pub(super) struct Classified {
     pub(super) known: Known,
     /// Cgroups for which there is no room: their connections are decided by the proxy.
     left_out: usize,
+    /// Why the rules of a class that was met are not in the kernel.
+    do_not_fit: Option<KernelError>,
 }
 
 impl Cgroups {
@@ -66,13 +73,20 @@ impl Cgroups {
         &mut self,
         index: u32,
         tables: &RuleTables,
+        classes: &mut Classes,
     ) -> Result<Classified, KernelError> {
+        // Those that are met without a look at any cgroup.
+        classes.tell(tables)?;
         let mut classified = Classified {
             inner: HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?,
             known: Known::default(),
             left_out: 0,
+            do_not_fit: None,
         };
-        self.look(&mut classified, tables, &Changed::Anywhere)?;
+        self.look(&mut classified, classes, tables, &Changed::Anywhere)?;
+        if let Some(error) = classified.do_not_fit {
+            return Err(error);
+        }
         self.sets
             .set(index, &classified.inner, 0)
             .map_err(filling)?;
@@ -80,11 +94,14 @@ impl Cgroups {
     }
 
     /// Takes what was filled for the active set.
-    pub(super) fn activated(&mut self, classified: Classified) {
+    pub(super) fn activated(&mut self, classified: Classified, classes: Classes) {
         if let Some(watch) = &self.watch {
             watch.retain(|folder| classified.known.reads(folder));
         }
-        self.active = Some(classified);
+        self.active = Some(Active {
+            classified,
+            classes,
+        });
     }
 
     /// Looks for cgroups of the active set that have appeared or gone.
@@ -93,17 +110,22 @@ impl Cgroups {
         tables: &RuleTables,
         changed: &Changed,
     ) -> Result<(), KernelError> {
-        let Some(mut classified) = self.active.take() else {
+        let Some(mut active) = self.active.take() else {
             return Ok(());
         };
-        let result = self.look(&mut classified, tables, changed);
-        self.active = Some(classified);
+        let Active {
+            classified,
+            classes,
+        } = &mut active;
+        let result = self.look(classified, classes, tables, changed);
+        self.active = Some(active);
         result
     }
 
     fn look(
         &self,
         classified: &mut Classified,
+        classes: &mut Classes,
         tables: &RuleTables,
         changed: &Changed,
     ) -> Result<(), KernelError> {
@@ -117,13 +139,21 @@ impl Cgroups {
             inner,
             known,
             left_out,
+            do_not_fit,
         } = classified;
         let (before, mut refused) = (*left_out, 0);
         let mut tell = |change| match change {
             Change::Appeared(id, class) => {
-                let taken = inner.insert(id, class, 0);
-                refused += usize::from(taken.is_err());
-                taken.is_ok()
+                // What the class leads to first, so that nobody finds it without.
+                let taken = match classes.tell(tables) {
+                    Ok(()) => inner.insert(id, class, 0).is_ok(),
+                    Err(error) => {
+                        do_not_fit.get_or_insert(error);
+                        false
+                    }
+                };
+                refused += usize::from(!taken);
+                taken
             }
             Change::Gone(id) => inner.remove(&id).is_ok(),
         };
@@ -137,8 +167,8 @@ impl Cgroups {
             tracing::warn!(
                 cgroups = refused,
                 room = CGROUP_ENTRIES,
-                "more cgroups than the kernel's table holds: connections of the rest are decided \
-                 by the proxy; a narrower intercept.cgroup makes room",
+                "more cgroups or rules than the kernel's tables hold: connections of the rest are \
+                 decided by the proxy; a narrower intercept.cgroup makes room",
             );
         }
         *left_out = refused;

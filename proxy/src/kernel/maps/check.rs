@@ -130,7 +130,7 @@ impl Maps {
 impl Cgroups {
     /// The kernel's table of cgroups, held against what it was told.
     fn fault(&self) -> Option<Fault> {
-        let classified = self.active.as_ref()?;
+        let classified = &self.active.as_ref()?.classified;
         let wrong: Vec<(u64, CgroupClass)> = classified
             .known
             .told()

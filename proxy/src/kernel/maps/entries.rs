@@ -8,48 +8,51 @@ use sidetrack_abi::{
 
 use crate::kernel::{
     KernelError,
-    rules::{RuleTables, port_prefixes},
+    rules::{PortRule, RuleTables, port_prefixes},
 };
 
-/// What the rule trie is to hold.
-pub(super) fn rule_entries(tables: &RuleTables) -> Result<Vec<(Key<RuleKey>, Rule)>, KernelError> {
-    if tables.destinations.len() > DESTINATION_ENTRIES {
-        return Err(too_many(
-            tables,
-            format!(
-                "they name {} destination prefixes, the kernel's table holds {DESTINATION_ENTRIES}",
-                tables.destinations.len()
-            ),
-        ));
-    }
+/// What the rule trie is to hold for a destination class and a selection class.
+pub(super) fn rule_entries(
+    destination: u32,
+    selection: u32,
+    ranges: &[PortRule],
+) -> Vec<(Key<RuleKey>, Rule)> {
     let mut entries = Vec::new();
-    for ((destination, selection), ranges) in &tables.rules {
-        for ranges in ranges.chunk_by(|one, next| one.protocol == next.protocol) {
-            let Some(protocol) = ranges.first().map(|range| range.protocol.number()) else {
-                continue;
-            };
-            entries.extend(port_prefixes(ranges).into_iter().map(|prefix| {
-                let port = prefix.port.to_be();
-                let key = RuleKey::new(*destination, *selection, protocol, port);
-                (
-                    Key::new(RuleKey::PORT_OFFSET + prefix.length, key),
-                    prefix.rule,
-                )
-            }));
-        }
+    for ranges in ranges.chunk_by(|one, next| one.protocol == next.protocol) {
+        let Some(protocol) = ranges.first().map(|range| range.protocol.number()) else {
+            continue;
+        };
+        entries.extend(port_prefixes(ranges).into_iter().map(|prefix| {
+            let key = RuleKey::new(destination, selection, protocol, prefix.port.to_be());
+            let key = Key::new(RuleKey::PORT_OFFSET + prefix.length, key);
+            (key, prefix.rule)
+        }));
     }
-    if entries.len() > RULE_ENTRIES {
-        let rows = tables.rules.len();
-        return Err(too_many(
-            tables,
-            format!(
-                "{rows} combinations of destination prefix and selection need {} entries for \
-                 their ports, the kernel's table holds {RULE_ENTRIES}",
-                entries.len()
-            ),
-        ));
+    entries
+}
+
+/// Whether the rule trie has room for `entries`.
+pub(super) fn rules_fit(tables: &RuleTables, entries: usize) -> Result<(), KernelError> {
+    if entries <= RULE_ENTRIES {
+        return Ok(());
     }
-    Ok(entries)
+    let what = format!(
+        "their ports need at least {entries} entries for the selections that occur, the kernel's \
+         table holds {RULE_ENTRIES}"
+    );
+    Err(too_many(tables, what))
+}
+
+/// Whether there is room for the destination prefixes.
+pub(super) fn destinations_fit(tables: &RuleTables) -> Result<(), KernelError> {
+    let named = tables.destinations.len();
+    if named <= DESTINATION_ENTRIES {
+        return Ok(());
+    }
+    let what = format!(
+        "they name {named} destination prefixes, the kernel's table holds {DESTINATION_ENTRIES}"
+    );
+    Err(too_many(tables, what))
 }
 
 fn too_many(tables: &RuleTables, what: String) -> KernelError {
@@ -70,7 +73,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Config, FailMode, OutboundAction, OutboundRule, Protocols},
-        kernel::rules::Scope,
+        kernel::rules::{Made, Scope},
     };
 
     fn rule(number: u32) -> OutboundRule {
@@ -99,29 +102,36 @@ mod tests {
 
     #[test]
     fn ten_thousand_rules_for_several_selections_fit_beside_one_for_everything() {
-        let entries = rule_entries(&compiled(10_000)).unwrap().len();
-        assert!(entries < RULE_ENTRIES, "{entries}");
+        let tables = compiled(10_000);
+        for pod in 0..5 {
+            tables.class(&tables.place(&format!("/pods/{pod}")));
+        }
+        let entries = tables.made_since(0).into_iter().map(|made| match made {
+            Made::Rules {
+                destination,
+                selection,
+                ranges,
+            } => rule_entries(destination, selection, &ranges).len(),
+            Made::Stage(..) => 0,
+        });
+        rules_fit(&tables, entries.sum()).unwrap();
     }
 
     #[test]
     fn rules_that_do_not_fit_are_refused_with_how_many_there_are_and_what_to_do() {
         let mut tables = compiled(0);
-        let one = tables.rules.values().next().unwrap().clone();
-        for class in 0..RULE_ENTRIES as u32 / 4 {
-            tables.rules.insert((class, 0), one.clone());
-        }
-        let error = rule_entries(&tables).err().unwrap().to_string();
+        let error = rules_fit(&tables, RULE_ENTRIES + 1);
+        let error = error.err().unwrap().to_string();
         assert!(
             error.contains("rule set 1") && error.contains("1048576"),
             "{error}"
         );
         assert!(error.contains("join prefixes"), "{error}");
-        let mut tables = compiled(0);
         for number in 0..=DESTINATION_ENTRIES as u32 {
             let net = Ipv4Net::new(Ipv4Addr::from(number), 32).unwrap();
             tables.destinations.insert(IpNet::V4(net), number);
         }
-        let error = rule_entries(&tables).err().unwrap().to_string();
+        let error = destinations_fit(&tables).err().unwrap().to_string();
         assert!(error.contains("the kernel's table holds 65536"), "{error}");
     }
 }

@@ -1,153 +1,165 @@
-//! Cgroups and users, as classes of the selections that a task is in.
+//! Classes of tasks, made as they are met.
 //!
-//! A *place* is a cgroup that a selection names, or everywhere else. Folders above places are where
-//! a place can appear: in those, a cgroup that nobody has looked at yet could be any of the places
-//! below them, and has a class of its own that stands for all of these.
+//! What could be met is more than what is: of many patterns any combination could hold. A class is
+//! made with all that the kernel needs to know of it, and noted in the order in which the kernel
+//! may be told, so that nothing that it knows ever names something that it does not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::HashMap, sync::Arc};
 
-use sidetrack_abi::{
-    rules::{ANY_USER, CgroupClass, SELECTION_NONE, UserKey},
-    settings::{SETTING_CGROUPS, SETTING_USERS},
+use sidetrack_abi::rules::{ANY_VALUE, StageKey};
+
+use super::{
+    PortRule, SELECTION_ALL,
+    asked::{Asked, Candidates, Kind, Known, Selected},
+    chains::Chains,
 };
 
-use super::RuleTables;
-use crate::config::{Config, Select, Selector};
+/// Classes of one kind. Beyond it a task has the class of which nothing is known: whoever may make
+/// cgroups could otherwise use up memory by names that hold ever new combinations of patterns.
+const MOST: usize = 4_096;
 
-/// The selections that a task is in.
-pub(super) type Selected = BTreeSet<String>;
-
-/// What a selection class stands for: one, or all that a task could turn out to be in.
-pub(super) type Candidates = BTreeSet<Selected>;
-
-/// Where a task is: in a cgroup that is named, or in none.
-type Place<'a> = Option<&'a str>;
-
-/// Fills the tables of cgroups and users and gives the selection classes that can occur.
-pub(super) fn selections(config: &Config, tables: &mut RuleTables) -> BTreeMap<Candidates, u32> {
-    let selectors = || {
-        config
-            .selects
-            .values()
-            .flat_map(|select| select.include.iter().chain(&select.exclude))
-    };
-    let paths: BTreeSet<&str> = selectors().filter_map(|s| s.cgroup.as_deref()).collect();
-    let users: BTreeSet<u32> = selectors().filter_map(|s| s.uid).collect();
-    if !paths.is_empty() {
-        tables.flags |= SETTING_CGROUPS;
-    }
-    if !users.is_empty() {
-        tables.flags |= SETTING_USERS;
-    }
-    let mut classes = Classes {
-        config,
-        paths: &paths,
-        users: &users,
-        selections: BTreeMap::from([(Candidates::from([Selected::new()]), SELECTION_NONE)]),
-        cgroups: BTreeMap::new(),
-        keys: &mut tables.users,
-    };
-    // The programs begin with this one, which is 0.
-    classes.of_cgroup(BTreeSet::from([None]));
-    // Above it nothing is intercepted.
-    let top = config.intercept.cgroup.as_str();
-    let named = paths.iter().copied().filter(|path| is_below(path, top));
-    let folders: BTreeSet<&str> = named
-        .flat_map(|path| ancestors(path).take_while(|above| is_below(above, top)))
-        .chain((!paths.is_empty()).then_some(top))
-        .collect();
-    for folder in folders {
-        let place = ancestors(folder).find(|above| paths.contains(above));
-        let within = paths.iter().copied();
-        let below = within.filter(|path| *path != folder && is_below(path, folder));
-        let could_be = below.map(Some).chain([place]).collect();
-        let class = CgroupClass {
-            own: classes.of_cgroup(BTreeSet::from([place])),
-            below: classes.of_cgroup(could_be),
-        };
-        tables.cgroups.insert(folder.to_owned(), class);
-    }
-    classes.selections
+/// All classes of one rule set that were met so far. A class is its number.
+#[derive(Debug, Default)]
+pub(super) struct Classes {
+    /// Of what is known before each stage.
+    before: Vec<HashMap<Known, u32>>,
+    /// Of what is known in the end.
+    selections: HashMap<Candidates, u32>,
+    stages: HashMap<StageKey, u32>,
+    rules: HashMap<(u32, u32), Arc<[PortRule]>>,
+    made: Vec<Made>,
 }
 
-struct Classes<'a> {
-    config: &'a Config,
-    paths: &'a BTreeSet<&'a str>,
-    users: &'a BTreeSet<u32>,
-    selections: BTreeMap<Candidates, u32>,
-    /// Where users are named: classes of cgroups, of which each user makes a selection class.
-    cgroups: BTreeMap<BTreeSet<Place<'a>>, u32>,
-    keys: &'a mut std::collections::HashMap<UserKey, u32>,
+/// Something that the kernel has to be told, before anything that comes after it.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// Rules of a destination class and a selection class, by port range, ascending.
+    Rules {
+        /// Destination class.
+        destination: u32,
+        /// Selection class.
+        selection: u32,
+        /// The rules.
+        ranges: Arc<[PortRule]>,
+    },
+    /// The class of a task after a stage.
+    Stage(StageKey, u32),
 }
 
-impl<'a> Classes<'a> {
-    /// The class of a cgroup that could be any of `places`.
-    fn of_cgroup(&mut self, places: BTreeSet<Place<'a>>) -> u32 {
-        if self.users.is_empty() {
-            return self.of_selection(&places, None);
+/// Of what classes are made.
+pub(super) struct Source<'a> {
+    pub(super) asked: &'a Asked,
+    pub(super) chains: &'a Chains,
+}
+
+impl Classes {
+    /// The class of what is known by the cgroup, if it was met before.
+    pub(super) fn met(&self, asked: &Asked, known: &Known) -> Option<u32> {
+        match self.before.first() {
+            Some(first) => first.get(known).copied(),
+            None => self.selections.get(&asked.candidates(known)).copied(),
         }
-        if let Some(class) = self.cgroups.get(&places) {
+    }
+
+    /// The class of what is known by the cgroup.
+    pub(super) fn of_cgroup(&mut self, source: &Source<'_>, known: Known) -> u32 {
+        self.before
+            .resize_with(source.asked.stages.len(), HashMap::new);
+        self.after(source, 0, known)
+    }
+
+    /// The class of what is known after the first `done` stages.
+    fn after(&mut self, source: &Source<'_>, done: usize, known: Known) -> u32 {
+        let asked = source.asked;
+        let (Some(stage), Some(met)) = (asked.stages.get(done), self.before.get_mut(done)) else {
+            return self.of_selection(source, asked.candidates(&known));
+        };
+        let known = match met.contains_key(&known) || met.len() < MOST {
+            true => known,
+            false => asked.nothing_known(),
+        };
+        if let Some(class) = met.get(&known) {
             return *class;
         }
-        let cgroup_class = self.cgroups.len() as u32;
-        for uid in self.users.iter().copied().map(Some).chain([None]) {
-            let key = UserKey {
-                cgroup_class,
-                uid: uid.unwrap_or(ANY_USER),
-            };
-            let class = self.of_selection(&places, uid);
-            self.keys.insert(key, class);
+        let class = met.len() as u32;
+        met.insert(known.clone(), class);
+        let any = self.after(source, done + 1, asked.with(&known, stage.kind, None));
+        self.insert(class, stage.kind, ANY_VALUE, any);
+        for value in &stage.values {
+            let next = asked.with(&known, stage.kind, Some(*value));
+            let next = self.after(source, done + 1, next);
+            if next != any {
+                self.insert(class, stage.kind, *value, next);
+            }
         }
-        self.cgroups.insert(places, cgroup_class);
-        cgroup_class
+        class
     }
 
-    fn of_selection(&mut self, places: &BTreeSet<Place<'_>>, uid: Option<u32>) -> u32 {
-        let candidates = places.iter().map(|place| self.selected(*place, uid));
-        let candidates: Candidates = candidates.collect();
-        let next = self.selections.len() as u32;
-        *self.selections.entry(candidates).or_insert(next)
-    }
-
-    fn selected(&self, place: Place<'_>, uid: Option<u32>) -> Selected {
-        let within = |path: &str| {
-            self.paths.contains(path) && place.is_some_and(|place| is_below(place, path))
+    fn insert(&mut self, class: u32, kind: Kind, value: u64, next: u32) {
+        let key = StageKey {
+            class,
+            kind: kind.number(),
+            value,
         };
-        self.config
-            .selects
-            .iter()
-            .filter(|(_, select)| selects(select, within, uid))
-            .map(|(name, _)| name.clone())
-            .collect()
+        self.stages.insert(key, next);
+        self.made.push(Made::Stage(key, next));
     }
-}
 
-/// Whether a selection holds for a user in a place that is `within` some of the cgroups named.
-pub(super) fn selects(select: &Select, within: impl Fn(&str) -> bool, uid: Option<u32>) -> bool {
-    let matches = |selector: &Selector| {
-        selector.cgroup.as_deref().is_none_or(&within)
-            && selector.uid.is_none_or(|wanted| uid == Some(wanted))
-    };
-    select.include.iter().any(matches) && !select.exclude.iter().any(matches)
-}
-
-/// Whether `path` is `ancestor` or below it.
-pub(super) fn is_below(path: &str, ancestor: &str) -> bool {
-    let ancestor = ancestor.trim_end_matches('/');
-    path.strip_prefix(ancestor)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The folder that a cgroup is in; `None` for the root.
-pub(super) fn parent(path: &str) -> Option<&str> {
-    match path.rsplit_once('/')? {
-        (_, "") => None,
-        ("", _) => Some("/"),
-        (parent, _) => Some(parent),
+    /// The class of tasks that could be in these selections.
+    pub(super) fn of_selection(&mut self, source: &Source<'_>, candidates: Candidates) -> u32 {
+        let known = self.selections.contains_key(&candidates) || self.selections.len() < MOST;
+        let candidates = match known {
+            true => candidates,
+            false => source.asked.candidates(&source.asked.nothing_known()),
+        };
+        if let Some(class) = self.selections.get(&candidates) {
+            return *class;
+        }
+        let selection = self.selections.len() as u32;
+        self.make(source, selection, &candidates);
+        self.selections.insert(candidates, selection);
+        selection
     }
-}
 
-/// A cgroup and those above it, up to the root.
-pub(super) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |path| parent(path))
+    /// The class of everybody, where a command's own cgroup is all that is governed: in all
+    /// selections.
+    pub(super) fn of_all(&mut self, source: &Source<'_>) {
+        let candidates = Candidates {
+            certain: source.asked.all(),
+            possible: Selected::new(),
+        };
+        self.make(source, SELECTION_ALL, &candidates);
+    }
+
+    fn make(&mut self, source: &Source<'_>, selection: u32, candidates: &Candidates) {
+        for (destination, ranges) in source.chains.rules(candidates) {
+            let ranges: Arc<[PortRule]> = ranges.into();
+            self.rules
+                .insert((destination, selection), Arc::clone(&ranges));
+            self.made.push(Made::Rules {
+                destination,
+                selection,
+                ranges,
+            });
+        }
+    }
+
+    /// The class after a stage, as the programs find it.
+    pub(super) fn staged(&self, class: u32, kind: Kind, value: u64) -> Option<u32> {
+        let kind = kind.number();
+        let of = |value| self.stages.get(&StageKey { class, kind, value }).copied();
+        of(value).or_else(|| of(ANY_VALUE))
+    }
+
+    /// The rules of a destination class and a selection class.
+    pub(super) fn rules(&self, destination: u32, selection: u32) -> &[PortRule] {
+        self.rules
+            .get(&(destination, selection))
+            .map_or(&[], |ranges| ranges)
+    }
+
+    /// What was made since there were `before` of it.
+    pub(super) fn made_since(&self, before: usize) -> &[Made] {
+        self.made.get(before..).unwrap_or_default()
+    }
 }

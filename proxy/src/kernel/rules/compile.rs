@@ -1,7 +1,5 @@
 //! From rules as people write them to tables of constant depth.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use ipnet::IpNet;
 use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
@@ -9,15 +7,14 @@ use sidetrack_abi::{
         ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, DENIED, FAIL_BLOCK,
         FAIL_PASS, RULE_CANARY, Rule,
     },
-    settings::SETTING_SELECT_ALL,
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL},
 };
 
-#[cfg(test)]
-use super::classes::Selected;
 use super::{
-    NamedProxy, PortRule, RuleTables, SELECTION_ALL, Scope, classes,
+    NamedProxy, PortRule, RuleTables, Scope,
+    asked::{Asked, Truth},
+    chains::{Chains, Link},
     order::{Order, Placed},
-    unclassified::strictest,
 };
 use crate::{
     canary::CANARY,
@@ -29,39 +26,34 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
         generation,
         top: config.intercept.cgroup.clone(),
         proxies: proxies(config),
+        asked: Asked::of(config),
         ..RuleTables::default()
-    };
-    let classes = match scope {
-        Scope::Selections => classes::selections(config, &mut tables),
-        Scope::Everything => {
-            tables.flags = SETTING_SELECT_ALL;
-            let all = config.selects.keys().cloned().collect();
-            BTreeMap::from([(BTreeSet::from([all]), SELECTION_ALL)])
-        }
     };
     let order = Order::new(config);
     destinations(&order, &mut tables);
-    for (net, class) in &tables.destinations {
-        let chain = order.of(*net);
-        let mut of_known = BTreeMap::new();
-        for selected in classes.keys().flatten() {
-            of_known.entry(selected).or_insert_with(|| {
-                let chosen = chain.iter().copied().filter(|(_, rule)| {
-                    rule.select
-                        .as_ref()
-                        .is_none_or(|select| selected.contains(select))
-                });
-                merge(chosen, &tables.proxies)
-            });
+    tables.chains = Chains {
+        outbound: config.outbound.clone(),
+        proxies: tables.proxies.clone(),
+        of: chains(&order, &tables),
+        canary: canary(&tables),
+    };
+    match scope {
+        Scope::Selections => {
+            if !tables.asked.patterns.is_empty() {
+                tables.flags |= SETTING_CGROUPS;
+            }
+            for stage in &tables.asked.stages {
+                tables.flags |= stage.kind.setting();
+            }
+            // The programs begin with this one, which is 0.
+            let nowhere = vec![Truth::No; tables.asked.patterns.len()];
+            tables.of_cgroup(&nowhere);
+            // What everything else follows from that is not known.
+            tables.class(&tables.place(&tables.top));
         }
-        for (candidates, selection) in &classes {
-            let mut ranges = strictest(candidates.iter().filter_map(|one| of_known.get(one)));
-            if CANARY.iter().any(|host| IpNet::from(*host) == *net) {
-                put_canary(&mut ranges);
-            }
-            if !ranges.is_empty() {
-                tables.rules.insert((*class, *selection), ranges);
-            }
+        Scope::Everything => {
+            tables.flags = SETTING_SELECT_ALL;
+            tables.select_all();
         }
     }
     for (index, rule) in config.inbound.iter().enumerate() {
@@ -82,6 +74,20 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
         }
     }
     tables
+}
+
+fn chains(order: &Order<'_>, tables: &RuleTables) -> Vec<(u32, Vec<Link>)> {
+    let each = tables.destinations.iter().map(|(net, class)| {
+        let links = order.of(*net).into_iter().map(|(rule, what)| {
+            let selection = what.select.as_ref();
+            Link {
+                rule,
+                selection: selection.and_then(|name| tables.asked.selection(name)),
+            }
+        });
+        (*class, links.collect())
+    });
+    each.collect()
 }
 
 fn proxies(config: &Config) -> Vec<NamedProxy> {
@@ -106,7 +112,10 @@ fn destinations(order: &Order<'_>, tables: &mut RuleTables) {
 }
 
 /// Port ranges of rules in their order: what an earlier rule covers, a later one does not.
-fn merge<'a>(rules: impl Iterator<Item = Placed<'a>>, proxies: &[NamedProxy]) -> Vec<PortRule> {
+pub(super) fn merge<'a>(
+    rules: impl Iterator<Item = Placed<'a>>,
+    proxies: &[NamedProxy],
+) -> Vec<PortRule> {
     let rules: Vec<Placed<'_>> = rules.collect();
     let of = |protocol| merge_of(protocol, &rules, proxies);
     Protocol::ALL.into_iter().flat_map(of).collect()
@@ -151,8 +160,16 @@ fn merge_of(protocol: Protocol, rules: &[Placed<'_>], proxies: &[NamedProxy]) ->
     covered
 }
 
+/// Destination classes of the canary.
+fn canary(tables: &RuleTables) -> Vec<u32> {
+    let hosts = CANARY.iter().map(|host| IpNet::from(*host));
+    hosts
+        .filter_map(|net| tables.destinations.get(&net).copied())
+        .collect()
+}
+
 /// Where the canary goes, whoever asks and whatever the rules say.
-fn put_canary(ranges: &mut Vec<PortRule>) {
+pub(super) fn put_canary(ranges: &mut Vec<PortRule>) {
     let protocol = Protocol::Tcp;
     let first = |range: &PortRule| range.protocol == protocol && range.first == 0;
     if let Some(at) = ranges.iter().position(first) {
@@ -212,7 +229,7 @@ pub(super) fn naive<'a>(
     config: &'a Config,
     protocol: Protocol,
     destination: std::net::SocketAddr,
-    selected: &Selected,
+    selected: &std::collections::BTreeSet<String>,
 ) -> Option<(u32, &'a OutboundRule)> {
     let ip = destination.ip().to_canonical();
     let exclude_to = &config.intercept.exclude_to;

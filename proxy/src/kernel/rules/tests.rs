@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
-use sidetrack_abi::rules::{ACTION_REDIRECT, ANY_USER};
+use sidetrack_abi::rules::ACTION_REDIRECT;
 
-use super::{classes::selections, compile::naive, *};
+use super::{compile::naive, *};
 use crate::config::{
-    Daemon, Datagrams, Existing, FailMode, Instance, Intercept, Limits, Log, OutboundAction,
-    OutboundRule, Protocols, Proxy, RecordFormat, Select, Selector,
+    CgroupPattern, Daemon, Datagrams, Existing, FailMode, Instance, Intercept, Limits, Log,
+    OutboundAction, OutboundRule, Protocols, Proxy, RecordFormat, Select, Selector,
 };
 
 fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&str]) -> Config {
@@ -97,17 +97,36 @@ fn a_rule_names_its_proxy_by_the_place_of_that_among_all() {
     assert_eq!(named.name, "z");
 }
 
-fn cgroup(path: &str) -> Selector {
+/// One rule, for the cgroups that these patterns select.
+pub(in crate::kernel) fn rules_for_cgroups(patterns: &[&str]) -> RuleTables {
+    let select = Select {
+        include: patterns.iter().map(|pattern| cgroup(pattern)).collect(),
+        exclude: vec![],
+    };
+    let only = rule(Some("only"), &["10.0.0.0/8"], &[80..=80]);
+    let config = config(vec![only], &[("only", select)], &[]);
+    RuleTables::compile(&config, Scope::Selections, 1)
+}
+
+fn cgroup(pattern: &str) -> Selector {
     Selector {
-        cgroup: Some(path.into()),
-        uid: None,
+        cgroup: Some(CgroupPattern::parse(pattern).unwrap()),
+        ..Selector::default()
+    }
+}
+
+fn task(cgroup: &str, uid: u32, gid: u32) -> Task<'_> {
+    Task {
+        cgroup,
+        uid,
+        gid: Some(gid),
     }
 }
 
 fn user(uid: u32) -> Selector {
     Selector {
-        cgroup: None,
         uid: Some(uid),
+        ..Selector::default()
     }
 }
 
@@ -172,18 +191,13 @@ fn a_rule_for_a_selection_precedes_one_for_everybody() {
         &[],
     );
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let in_web = tables.cgroups["/web"].own;
-    let class = |cgroup_class, uid| tables.users[&UserKey { cgroup_class, uid }];
-    assert_eq!(
-        decides(&tables, "10.0.0.1:80", class(in_web, ANY_USER)),
-        Some(1)
-    );
-    assert_eq!(
-        decides(&tables, "10.0.0.1:80", class(in_web, 0)),
-        Some(0),
-        "root is excluded"
-    );
-    assert_eq!(decides(&tables, "10.0.0.1:80", class(0, ANY_USER)), Some(0));
+    let decided = |cgroup, uid| {
+        let selection = tables.selection(&task(cgroup, uid, 0));
+        decides(&tables, "10.0.0.1:80", selection)
+    };
+    assert_eq!(decided("/web", 1000), Some(1));
+    assert_eq!(decided("/web", 0), Some(0), "root is excluded");
+    assert_eq!(decided("/", 1000), Some(0));
 }
 
 #[test]
@@ -212,7 +226,8 @@ fn a_cgroup_below_a_selected_one_is_selected_by_both() {
         &[],
     );
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let (a, b) = (tables.cgroups["/a"].own, tables.cgroups["/a/b"].own);
+    let of = |cgroup| tables.selection(&task(cgroup, 0, 0));
+    let (a, b) = (of("/a"), of("/a/b"));
     assert_eq!(decides(&tables, "10.0.0.1:80", b), Some(0));
     assert_eq!(decides(&tables, "10.0.0.1:81", b), Some(1));
     assert_eq!(decides(&tables, "10.0.0.1:81", a), None);
@@ -237,6 +252,13 @@ fn a_commands_own_cgroup_is_in_every_selection() {
 }
 
 #[test]
+fn a_commands_own_cgroup_has_the_rules_that_are_for_everybody() {
+    let config = config(vec![rule(None, &["10.0.0.0/8"], &[80..=80])], &[], &[]);
+    let tables = RuleTables::compile(&config, Scope::Everything, 1);
+    assert_eq!(decides(&tables, "10.0.0.1:80", 1), Some(0));
+}
+
+#[test]
 fn a_rule_for_all_of_ipv6_leaves_ipv4_alone_in_the_kernels_one_trie_too() {
     let config = config(vec![rule(None, &["::/0"], &[1..=65535])], &[], &[]);
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
@@ -244,7 +266,7 @@ fn a_rule_for_all_of_ipv6_leaves_ipv4_alone_in_the_kernels_one_trie_too() {
     assert_eq!(decides(&tables, "10.0.0.1:80", 0), None);
     let v4 = &tables.destinations[&"0.0.0.0/0".parse::<IpNet>().unwrap()];
     assert!(
-        !tables.rules.contains_key(&(*v4, 0)),
+        tables.classes.read().rules(*v4, 0).is_empty(),
         "IPv4 has a class of its own, without rules"
     );
 }
@@ -311,16 +333,18 @@ proptest! {
         );
         config.intercept.exclude_to = exclude;
         let tables = RuleTables::compile(&config, Scope::Selections, 1);
-        let classes = selections(&config, &mut RuleTables::default());
-        for (candidates, class) in classes {
-            let candidates: Vec<BTreeSet<String>> = candidates.into_iter().collect();
-            let [selected] = candidates.as_slice() else {
-                continue;
-            };
+        for (path, uid, selected) in [
+            ("/", 0, vec![]),
+            ("/", 7, vec!["b"]),
+            ("/a", 0, vec!["a"]),
+            ("/a/b/c", 0, vec!["a", "b"]),
+        ] {
+            let selected: BTreeSet<String> = selected.into_iter().map(str::to_owned).collect();
+            let class = tables.selection(&task(path, uid, 0));
             for (a, b, c, port) in &probes {
                 let to = SocketAddr::from(([first_byte(*a), *b, 0, *c], *port));
                 for protocol in Protocol::ALL {
-                    let expected = naive(&config, protocol, to, selected).map(|(index, _)| index);
+                    let expected = naive(&config, protocol, to, &selected).map(|(index, _)| index);
                     prop_assert_eq!(decides_of(&tables, protocol, to, class), expected);
                 }
             }

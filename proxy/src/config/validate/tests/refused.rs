@@ -85,9 +85,16 @@ fn selectors_that_cannot_be_used() {
     for (selector, at, says) in [
         ("{}", "", "match every task"),
         (
-            "{ cgroup = \"/pods/*\" }",
+            "{ cgroup = \"/pods/**\" }",
             ".cgroup",
-            "no patterns in cgroup paths yet",
+            "at the end says nothing",
+        ),
+        ("{ cgroup = \"/pods/a**\" }", ".cgroup", "is no pattern"),
+        ("{ cgroup = \"/pods/[a\" }", ".cgroup", "is no pattern"),
+        (
+            "{ cgroup = \"/1/2/3/4/5/6/**/7/8/9/*/11/12/13\" }",
+            ".cgroup",
+            "it is 13 levels below the cgroup2 root",
         ),
         (
             "{ cgroup = \"pods\" }",
@@ -116,7 +123,25 @@ fn selectors_that_cannot_be_used() {
             "keep one of them",
         ),
         ("{ uid = 1, user = \"root\" }", "", "keep one of them"),
+        (
+            "{ container = \"a\", cgroup = \"/a\" }",
+            "",
+            "keep one of them",
+        ),
+        ("{ container = \"a/b\" }", ".container", "no container"),
         ("{ uid = -1 }", ".uid", "no user has this id"),
+        ("{ gid = 4294967295 }", ".gid", "no group has this id"),
+        ("{ gid = 1, group = \"root\" }", "", "keep one of them"),
+        (
+            "{ group = \"no such group\" }",
+            ".group",
+            "no group of this name",
+        ),
+        (
+            "{ comm = \"curl\" }",
+            ".comm",
+            "any other can take the same name",
+        ),
         (
             "{ user = \"no such user\" }",
             ".user",
@@ -128,7 +153,9 @@ fn selectors_that_cannot_be_used() {
             ".unit",
             "no cgroup of their own",
         ),
-        ("{ unit = \"a\\\\x2db.service\" }", ".unit", "plain name"),
+        ("{ unit = \"a b.service\" }", ".unit", "plain name"),
+        ("{ unit = \"web@.service\" }", ".unit", "a template"),
+        ("{ unit = \"a@b.slice\" }", ".unit", "no unit can"),
         ("{ unit = \"a--b.slice\" }", ".unit", "no slice"),
         (
             "{ unti = \"web.service\" }",
@@ -142,6 +169,19 @@ fn selectors_that_cannot_be_used() {
     let outside = "version = 1\nintercept.cgroup = \"/pods\"\n\
                    select.x.include = [{ cgroup = \"/podsy\" }]\n";
     check(outside, "select.x.include[0]", "outside intercept.cgroup");
+    let outside = outside.replace("/podsy", "/other/*");
+    check(&outside, "select.x.include[0]", "outside intercept.cgroup");
+    check(
+        "version = 1\nintercept.cgroup = \"/pods/*\"\n",
+        "intercept.cgroup",
+        "one cgroup",
+    );
+    check(
+        "version = 1\nselect.x.include = [{ gid = 1 }]\n\
+         [[inbound]]\nname = \"in\"\nselect = \"x\"\nports = [80]\naccept = [\"plain\"]\n",
+        "inbound[0] \"in\".select",
+        "asks for a group",
+    );
     check(
         "version = 1\n[select.x]\n",
         "select.x.include",

@@ -3,9 +3,7 @@
 use std::{collections::HashMap, fs, path::PathBuf};
 
 use super::*;
-
-const OUTSIDE: CgroupClass = CgroupClass { own: 0, below: 0 };
-const WEB: CgroupClass = CgroupClass { own: 1, below: 1 };
+use crate::kernel::rules::tests::rules_for_cgroups;
 
 /// The kernel's table, as it would be after what it was told.
 #[derive(Default)]
@@ -22,29 +20,19 @@ struct Tree {
 }
 
 impl Tree {
-    /// `/s/web` is named, and `/s/t/web`.
-    fn new() -> Self {
-        let holds = CgroupClass { own: 0, below: 2 };
-        let named = [
-            ("/", holds),
-            ("/s", holds),
-            ("/s/t", holds),
-            ("/s/web", WEB),
-            ("/s/t/web", WEB),
-        ];
+    /// With a rule for those that the patterns select.
+    fn new(patterns: &[&str]) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            tables: RuleTables {
-                top: "/".into(),
-                cgroups: named
-                    .into_iter()
-                    .map(|(path, class)| (path.to_owned(), class))
-                    .collect(),
-                ..RuleTables::default()
-            },
+            tables: rules_for_cgroups(patterns),
             known: Known::default(),
             told: Told::default(),
         }
+    }
+
+    /// Class of a cgroup once it is known.
+    fn is(&self, path: &str) -> Option<CgroupClass> {
+        Some(self.tables.class(&self.tables.place(path)))
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -92,15 +80,15 @@ impl Tree {
 
 #[test]
 fn every_cgroup_beside_a_named_one_is_told_of_and_none_below_others() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(&["/s/web", "/s/t/web"]);
     let web = tree.make("/s/web");
     let beside = tree.make("/s/other");
     let deep = tree.make("/s/other/deep");
     let inside = tree.make("/s/web/inside");
     fs::write(tree.at("/s/cgroup.procs"), "").unwrap();
     tree.look(None);
-    assert_eq!(tree.class(web), Some(WEB));
-    assert_eq!(tree.class(beside), Some(OUTSIDE));
+    assert_eq!(tree.class(web), tree.is("/s/web"));
+    assert_eq!(tree.class(beside), tree.is("/elsewhere"));
     assert_eq!((tree.class(deep), tree.class(inside)), (None, None));
     // The root, s, web and other.
     assert_eq!(tree.told.table.len(), 4);
@@ -108,25 +96,25 @@ fn every_cgroup_beside_a_named_one_is_told_of_and_none_below_others() {
 
 #[test]
 fn a_cgroup_that_is_made_again_is_told_of_by_its_new_id() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(&["/s/web", "/s/t/web"]);
     let before = tree.make("/s/t/web");
     tree.look(None);
-    assert_eq!(tree.class(before), Some(WEB));
+    assert_eq!(tree.class(before), tree.is("/s/web"));
     tree.remove("/s/t");
     // So that the file system does not give the same number again.
     let taken = [tree.make("/x"), tree.make("/y")];
     let after = tree.make("/s/t/web");
     tree.look(Some("/s"));
     tree.look(Some("/"));
-    assert_eq!(tree.class(after), Some(WEB));
-    assert_eq!(tree.class(taken[1]), Some(OUTSIDE));
+    assert_eq!(tree.class(after), tree.is("/s/web"));
+    assert_eq!(tree.class(taken[1]), tree.is("/elsewhere"));
     tree.look(None);
     assert_eq!(tree.told.table.len(), 6, "{:?}", tree.told.table);
 }
 
 #[test]
 fn what_is_gone_is_taken_out_with_all_below_it() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(&["/s/web", "/s/t/web"]);
     tree.make("/s/t/web");
     tree.make("/s/t/other");
     tree.look(None);
@@ -138,7 +126,7 @@ fn what_is_gone_is_taken_out_with_all_below_it() {
 
 #[test]
 fn where_there_is_no_room_named_cgroups_come_first_and_others_later() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(&["/s/web", "/s/t/web"]);
     tree.told.room = Some(3);
     let named = tree.make("/s/web");
     for other in 0..5 {
@@ -150,4 +138,34 @@ fn where_there_is_no_room_named_cgroups_come_first_and_others_later() {
     tree.told.room = None;
     tree.look(None);
     assert_eq!(tree.told.table.len(), 8, "tried again");
+}
+
+#[test]
+fn where_all_are_selected_none_has_to_be_told_of() {
+    let mut tree = Tree::new(&["/pods/*"]);
+    let pods = tree.make("/pods");
+    let pod = tree.make("/pods/one");
+    tree.look(None);
+    assert_eq!(tree.class(pods), tree.is("/pods"));
+    assert_eq!(tree.class(pod), None, "it has the class below pods");
+    let unknown = tree.class(pods).unwrap().below;
+    assert_eq!(tree.is("/pods/one").unwrap().own, unknown);
+    assert!(!tree.known.reads("/pods"));
+}
+
+#[test]
+fn a_cgroup_at_any_depth_is_found_and_none_is_read_below_it() {
+    let mut tree = Tree::new(&["/pods/**/web-*"]);
+    tree.make("/other/web-1");
+    tree.make("/pods/a");
+    tree.look(None);
+    let deep = tree.make("/pods/a/b/web-1");
+    let inside = tree.make("/pods/a/b/web-1/x");
+    let beside = tree.make("/pods/a/b/db");
+    tree.look(Some("/pods/a"));
+    assert_eq!(tree.class(deep), tree.is("/pods/web-2"));
+    assert_eq!(tree.class(beside), tree.is("/pods"));
+    assert_eq!(tree.class(inside), None);
+    assert!(tree.known.reads("/pods/a/b/db") && !tree.known.reads("/other"));
+    assert!(!tree.known.reads("/pods/a/b/web-1"));
 }

@@ -47,6 +47,7 @@ fn the_documented_examples_are_decided_as_documented() {
         let selection = tables.selection(&Task {
             cgroup: &format!("/system.slice/{unit}"),
             uid: 1000,
+            gid: Some(0),
         });
         let to = OriginalDst::new(to.parse().unwrap());
         let rule = match tables.decide(protocol, to, selection) {

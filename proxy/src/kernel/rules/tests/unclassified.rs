@@ -4,19 +4,16 @@ use sidetrack_abi::rules::{
     ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_TLS, FAIL_BLOCK, FAIL_PASS, RULE_UNCLASSIFIED,
 };
 
-use super::{super::classes, *};
+use super::*;
+use crate::config::cgroup::{NoNames, Selects};
 
 /// What the programs find: the deepest cgroup that is in the table decides.
-fn kernel_selection(
-    tables: &RuleTables,
-    is_known: impl Fn(&str) -> bool,
-    path: &str,
-    uid: u32,
-) -> u32 {
-    let mut cgroup_class = SELECTION_NONE;
-    for above in classes::ancestors(path) {
-        if let Some(entry) = tables.cgroup_entry(above).filter(|_| is_known(above)) {
-            cgroup_class = if above == path {
+fn kernel_selection(tables: &RuleTables, is_known: impl Fn(&str) -> bool, task: &Task<'_>) -> u32 {
+    let mut class = SELECTION_NONE;
+    for above in ancestors(task.cgroup) {
+        if is_known(above) {
+            let entry = tables.class(&tables.place(above));
+            class = if above == task.cgroup {
                 entry.own
             } else {
                 entry.below
@@ -24,21 +21,31 @@ fn kernel_selection(
             break;
         }
     }
-    if tables.users.is_empty() {
-        return cgroup_class;
-    }
-    let of = |uid| tables.users.get(&UserKey { cgroup_class, uid }).copied();
-    of(uid).or_else(|| of(ANY_USER)).unwrap_or(SELECTION_NONE)
+    tables.staged(class, task)
+}
+
+/// A cgroup and those above it, up to the root.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| match path.rsplit_once('/')? {
+        (_, "") => None,
+        ("", _) => Some("/"),
+        (parent, _) => Some(parent),
+    })
 }
 
 /// The selections of a task, read slowly.
-fn selected(config: &Config, path: &str, uid: u32) -> BTreeSet<String> {
-    let within = |named: &str| classes::is_below(path, named);
-    let selects = config.selects.iter();
-    selects
-        .filter(|(_, select)| classes::selects(select, within, Some(uid)))
-        .map(|(name, _)| name.clone())
-        .collect()
+fn selected(config: &Config, task: &Task<'_>) -> BTreeSet<String> {
+    let matches = |selector: &Selector| {
+        let cgroup = selector.cgroup.as_ref();
+        cgroup.is_none_or(|pattern| {
+            pattern.selects(pattern.path(task.cgroup, &NoNames)) == Selects::Yes
+        }) && selector.uid.is_none_or(|wanted| task.uid == wanted)
+            && selector.gid.is_none_or(|wanted| task.gid == Some(wanted))
+    };
+    let selects = config.selects.iter().filter(|(_, select)| {
+        select.include.iter().any(matches) && !select.exclude.iter().any(matches)
+    });
+    selects.map(|(name, _)| name.clone()).collect()
 }
 
 fn verdict_rule(verdict: Verdict) -> Option<Rule> {
@@ -79,7 +86,7 @@ fn a_new_cgroup_where_a_named_one_can_appear_follows_the_strictest_rule() {
     let config = config(vec![deny, both], &[("web", web)], &[]);
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
     let decides = |known: &[&str], path: &str, port: u16| {
-        let selection = kernel_selection(&tables, |path| known.contains(&path), path, 0);
+        let selection = kernel_selection(&tables, |path| known.contains(&path), &task(path, 0, 0));
         let to = SocketAddr::from(([10, 0, 0, 1], port));
         tables.decide(Protocol::Tcp, OriginalDst::new(to), selection)
     };
@@ -137,10 +144,21 @@ fn any_path() -> impl Strategy<Value = String> {
     prop::collection::vec(name, 0..4).prop_map(|names| format!("/{}", names.join("/")))
 }
 
+fn any_pattern() -> impl Strategy<Value = CgroupPattern> {
+    let part = prop::sample::select(vec!["a", "b", "c", "*", "[ab]", "**"]);
+    prop::collection::vec(part, 0..5).prop_filter_map("it ends", |parts| {
+        CgroupPattern::parse(&format!("/{}", parts.join("/"))).ok()
+    })
+}
+
 fn any_selector() -> impl Strategy<Value = Selector> {
-    (any_path(), prop::option::weighted(0.3, 0_u32..2)).prop_map(|(path, uid)| Selector {
-        cgroup: Some(path),
-        uid,
+    let cgroup = prop::option::weighted(0.9, any_pattern());
+    let id = || prop::option::weighted(0.3, 0_u32..2);
+    (cgroup, id(), id()).prop_map(|(cgroup, uid, gid)| Selector {
+        // An empty one is refused.
+        uid: uid.or((cgroup.is_none() && gid.is_none()).then_some(1)),
+        cgroup,
+        gid,
     })
 }
 
@@ -159,7 +177,7 @@ proptest! {
         selects in (any_select(), any_select()),
         top in prop::sample::select(vec!["/", "/a"]),
         known in prop::collection::btree_set(any_path(), 0..12),
-        probes in prop::collection::vec((any_path(), 0_u32..3, 0_u8..4, 0_u8..4, 1_u16..60), 30),
+        probes in prop::collection::vec((any_path(), (0_u32..3, 0_u32..3), 0_u8..4, 0_u8..4, 1_u16..60), 30),
     ) {
         let rules = rules.into_iter().map(|(rule, (action, fail))| OutboundRule {
             action,
@@ -175,24 +193,25 @@ proptest! {
         let tables = RuleTables::compile(&config, Scope::Selections, 1);
         // User space looks into folders from above: what it knows, it knows the folder of.
         let is_known = |path: &str| {
-            classes::ancestors(path)
+            ancestors(path)
                 .take_while(|above| *above != top)
                 .all(|above| known.contains(above))
         };
-        for (path, uid, a, b, port) in probes {
+        for (path, (uid, gid), a, b, port) in probes {
             // Nothing else is intercepted.
-            if !classes::is_below(&path, top) {
+            if !ancestors(&path).any(|above| above == top) {
                 continue;
             }
+            let task = task(&path, uid, gid);
             let to = SocketAddr::from(([first_byte(a), b, 0, 1], port));
-            let selection = kernel_selection(&tables, is_known, &path, uid);
-            let known_class = tables.selection(&Task { cgroup: &path, uid });
+            let selection = kernel_selection(&tables, is_known, &task);
+            let known_class = tables.selection(&task);
             let datagrams =
                 |class| tables.decide(Protocol::Udp, OriginalDst::new(to), class);
             if let Verdict::Deny(_) = datagrams(known_class) {
                 prop_assert!(matches!(datagrams(selection), Verdict::Deny(_)));
             }
-            let truth = naive(&config, Protocol::Tcp, to, &selected(&config, &path, uid));
+            let truth = naive(&config, Protocol::Tcp, to, &selected(&config, &task));
             let truth = truth.map(|(index, _)| index);
             let to = OriginalDst::new(to);
             let found_out = verdict_rule(tables.decide(Protocol::Tcp, to, known_class));
@@ -225,8 +244,42 @@ fn a_rule_that_lets_pass_does_so_for_a_new_cgroup_too() {
     };
     let config = config(vec![pass], &[("web", web)], &[]);
     let tables = RuleTables::compile(&config, Scope::Selections, 1);
-    let selection = kernel_selection(&tables, |path| path == "/", "/web", 0);
+    let selection = kernel_selection(&tables, |path| path == "/", &task("/web", 0, 0));
     let to = OriginalDst::new("10.0.0.1:80".parse().unwrap());
     let rule = verdict_rule(tables.decide(Protocol::Tcp, to, selection)).unwrap();
     assert_eq!((rule.action, rule.fail), (ACTION_PLAIN, FAIL_PASS));
+}
+
+#[test]
+fn beyond_the_most_classes_a_cgroup_has_that_of_which_nothing_is_known() {
+    let letters = 'a'..='m';
+    let names: Vec<String> = letters.map(String::from).collect();
+    let select = |name: &String| Select {
+        include: vec![cgroup(&format!("/*{name}*"))],
+        exclude: vec![],
+    };
+    let selects: Vec<(&str, Select)> = names
+        .iter()
+        .map(|one| (one.as_str(), select(one)))
+        .collect();
+    let rules = names
+        .iter()
+        .map(|one| rule(Some(one), &["10.0.0.0/8"], &[80..=80]));
+    let config = config(rules.collect(), &selects, &[]);
+    let tables = RuleTables::compile(&config, Scope::Selections, 1);
+    let mut classes = BTreeSet::new();
+    let mut last = 0;
+    for held in 1_u32..1 << names.len() {
+        let held = names
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| held >> bit & 1 == 1);
+        let path: String = held.map(|(_, name)| name.as_str()).collect();
+        last = tables.selection(&task(&format!("/{path}"), 0, 0));
+        classes.insert(last);
+    }
+    assert!(classes.len() <= 4_097, "{} classes", classes.len());
+    let to = OriginalDst::new("10.0.0.1:80".parse().unwrap());
+    let rule = verdict_rule(tables.decide(Protocol::Tcp, to, last)).unwrap();
+    assert_eq!(rule.index, RULE_UNCLASSIFIED);
 }

@@ -1,0 +1,297 @@
+//! `sidetrack explain`: which rule decides, and why.
+
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    process,
+};
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use sidetrack_abi::{Query, Verdict, rules::RULE_UNCLASSIFIED};
+
+use super::{Exit, Failure, InstanceArgs, print, print_json};
+use crate::{
+    config::{Config, Protocol},
+    control::Question,
+    kernel::{
+        cgroup,
+        maps::pinned::{Pinned, PinnedError},
+        pins::PinName,
+        preflight, process as processes,
+        rules::{RuleTables, Scope, Task},
+    },
+    policy::explain::{Connecting, Explanation, Incoming, explain, incoming},
+};
+
+mod report;
+
+/// Arguments of `explain`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  sidetrack explain 10.1.2.3:8080 --pid 4711\n  \
+                  sidetrack explain api.example.org:443 --cgroup /web.slice --uid 33\n  \
+                  sidetrack explain 10.1.2.3:8080 --config sidetrack.toml\n  \
+                  sidetrack explain --inbound 8080 --from 10.9.0.5"
+)]
+pub struct ExplainArgs {
+    /// Where the connection would go: an address or a name, with a port.
+    #[arg(value_name = "DEST:PORT", required_unless_present = "inbound")]
+    pub to: Option<String>,
+    /// Of this protocol.
+    #[arg(long, default_value = "tcp")]
+    pub protocol: Which,
+    /// Made by this process. Without, by one like this command itself.
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Made by this user.
+    #[arg(long)]
+    pub uid: Option<u32>,
+    /// Made by this group.
+    #[arg(long)]
+    pub gid: Option<u32>,
+    /// Made in this cgroup, a path below the cgroup2 root.
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Instead: who comes to this port of this host.
+    #[arg(long, value_name = "PORT", conflicts_with = "to")]
+    pub inbound: Option<u16>,
+    /// With --inbound: from this address.
+    #[arg(long, value_name = "ADDR", requires = "inbound")]
+    pub from: Option<IpAddr>,
+    /// By the rules of this file, whatever is in force.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// By the rules of this daemon.
+    #[command(flatten)]
+    pub of: InstanceArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+/// Everything that is said of connections.
+#[derive(Debug, Serialize, Deserialize)]
+struct Said {
+    explained: Vec<Explanation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    now: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    netns: Option<String>,
+    /// What the kernel's own tables say of each.
+    #[serde(default)]
+    kernel: Vec<InKernel>,
+}
+
+/// What the kernel's own tables say.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum InKernel {
+    /// The same.
+    Agrees,
+    /// Not yet the same: the proxy decides.
+    Unclassified,
+    /// Something else.
+    Differs(String),
+    /// They could not be read.
+    NotRead(String),
+}
+
+/// Explains.
+///
+/// # Errors
+/// [`Exit::Failed`] without a daemon, and if the kernel decides otherwise, after it was printed.
+pub fn run(args: ExplainArgs) -> Result<Exit, Failure> {
+    match (&args.to, args.inbound) {
+        (_, Some(port)) => of_port(&args, port),
+        (Some(to), None) => of_connection(&args, to),
+        (None, None) => Err(Failure::new(Exit::Usage, "no destination")),
+    }
+}
+
+fn of_port(args: &ExplainArgs, port: u16) -> Result<Exit, Failure> {
+    #[derive(Serialize, Deserialize)]
+    struct SaidOfPort {
+        explained: Incoming,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        now: Option<String>,
+    }
+    let from = args.from;
+    let said = match &args.config {
+        Some(file) => SaidOfPort {
+            explained: incoming(&Config::load(file)?, port, from),
+            now: None,
+        },
+        None => understood(args.of.ask(Question::ExplainInbound { port, from })?)?,
+    };
+    if args.json {
+        print_json(&said)?;
+    } else {
+        print(&report::of_port(&said.explained, said.now.as_deref()))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
+    let to: Vec<SocketAddr> = to
+        .to_socket_addrs()
+        .map_err(|error| {
+            Failure::new(Exit::Failed, format!("looking up {to:?}"))
+                .because(&error)
+                .fix("give an address or a name with a port, like 10.1.2.3:8080 or [fd00::1]:8080")
+        })?
+        .collect();
+    let task = connecting(args)?;
+    let udp = args.protocol == Which::Udp;
+    let said = match &args.config {
+        Some(file) => {
+            let config = Config::load(file)?;
+            let tables = RuleTables::compile(&config, Scope::Selections, 0);
+            let protocol = protocol(args);
+            let to = to.iter();
+            Said {
+                explained: to
+                    .map(|to| explain(&config, &tables, protocol, *to, &task))
+                    .collect(),
+                now: None,
+                netns: None,
+                kernel: Vec::new(),
+            }
+        }
+        None => {
+            let mut said: Said = understood(args.of.ask(Question::Explain { to, udp, task })?)?;
+            said.kernel = in_kernel(args, &said.explained);
+            if let Some(pid) = args.pid {
+                said.now = said.now.map(|now| now + &other_namespace(pid, &said.netns));
+            }
+            said
+        }
+    };
+    if args.json {
+        print_json(&said)?;
+    } else {
+        print(&report::of_connections(&said))?;
+    }
+    let differs = |one: &InKernel| matches!(one, InKernel::Differs(_));
+    Ok(match said.kernel.iter().any(differs) {
+        true => Exit::Failed,
+        false => Exit::Done,
+    })
+}
+
+fn protocol(args: &ExplainArgs) -> Protocol {
+    match args.protocol {
+        Which::Tcp => Protocol::Tcp,
+        Which::Udp => Protocol::Udp,
+    }
+}
+
+fn understood<T: for<'a> Deserialize<'a>>(answer: serde_json::Value) -> Result<T, Failure> {
+    T::deserialize(answer).map_err(|error| {
+        Failure::new(Exit::Failed, "understanding the daemon's answer")
+            .because(&error)
+            .fix("use the binary that the daemon was started from, or restart the daemon")
+    })
+}
+
+/// Who would connect: what is said of it, the rest from the process.
+fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
+    let pid = args.pid.unwrap_or_else(process::id);
+    let gone = |error: &(dyn std::error::Error + 'static)| {
+        Failure::new(Exit::Failed, format!("reading /proc/{pid}"))
+            .because(error)
+            .fix("name a process that is there, or --cgroup, --uid and --gid")
+    };
+    let cgroup = match &args.cgroup {
+        Some(path) => format!("/{}", path.trim_matches('/')),
+        None => {
+            let mount = preflight::cgroup2_mount().map_err(|error| gone(&error))?;
+            let folder = processes::cgroup_of(&mount, pid).map_err(|error| gone(&error))?;
+            cgroup::below(&mount, &folder)
+        }
+    };
+    let ids = processes::uid(pid).zip(processes::gid(pid));
+    let (uid, gid) =
+        ids.ok_or_else(|| gone(&std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+    Ok(Connecting {
+        cgroup,
+        uid: args.uid.unwrap_or(uid),
+        gid: args.gid.unwrap_or(gid),
+    })
+}
+
+/// Asks the kernel's own tables the same.
+fn in_kernel(args: &ExplainArgs, explained: &[Explanation]) -> Vec<InKernel> {
+    let read = |explanation: &Explanation| -> Result<InKernel, Box<dyn std::error::Error>> {
+        let pinned = match Pinned::open(&PinName::of(&args.of.instance)) {
+            Err(error @ PinnedError::NoRules { .. }) => {
+                return Ok(InKernel::Differs(error.to_string()));
+            }
+            pinned => pinned?,
+        };
+        let mount = preflight::cgroup2_mount()?;
+        let Connecting { cgroup, uid, gid } = &explanation.task;
+        let selection = pinned.selection(
+            &mount,
+            &Task {
+                cgroup,
+                uid: *uid,
+                gid: Some(*gid),
+            },
+        )?;
+        let verdict = pinned.decide(&Query {
+            destination: explanation.destination.into(),
+            selection,
+            protocol: protocol(args).number(),
+        });
+        Ok(compare(explanation, verdict, pinned.generation()))
+    };
+    let each = explained.iter();
+    each.map(|one| read(one).unwrap_or_else(|error| InKernel::NotRead(error.to_string())))
+        .collect()
+}
+
+fn compare(explanation: &Explanation, verdict: Verdict, generation: u32) -> InKernel {
+    let (name, index) = match verdict {
+        Verdict::Unmatched => ("unmatched", None),
+        Verdict::Ignore(rule) => ("ignore", Some(rule.index)),
+        Verdict::Deny(rule) => ("deny", Some(rule.index)),
+        Verdict::Redirect(rule) => ("redirect", Some(rule.index)),
+        Verdict::Pass(rule) => ("pass", Some(rule.index)),
+    };
+    let decision = &explanation.decision;
+    let same_index = decision.index.is_none() || decision.index == index;
+    if generation != explanation.generation {
+        InKernel::Differs(format!(
+            "the kernel's rules are of generation {generation}, the daemon's of {}",
+            explanation.generation
+        ))
+    } else if !explanation.governed || (name == decision.verdict && same_index) {
+        InKernel::Agrees
+    } else if index == Some(RULE_UNCLASSIFIED) {
+        InKernel::Unclassified
+    } else {
+        let by = index.map_or_else(String::new, |index| format!(" by the rule number {index}"));
+        InKernel::Differs(format!("the kernel's tables say {name}{by}"))
+    }
+}
+
+fn other_namespace(pid: u32, netns: &Option<String>) -> String {
+    let own = std::fs::read_link(format!("/proc/{pid}/ns/net"));
+    match (own, netns) {
+        (Ok(own), Some(netns)) if own.as_os_str() != netns.as_str() => format!(
+            "; process {pid} is in another one, {}, which the daemon may not serve",
+            own.display()
+        ),
+        _ => String::new(),
+    }
+}

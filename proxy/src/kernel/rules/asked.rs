@@ -1,0 +1,243 @@
+//! What selections ask of a task, and what of that is known.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sidetrack_abi::{
+    rules::{STAGE_GROUP, STAGE_USER},
+    settings::{SETTING_GROUPS, SETTING_USERS},
+};
+
+use crate::config::{CgroupPattern, Config, Selector, cgroup::Selects};
+
+/// Selections of tasks: all that rules for connections of this host's applications name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// Their names, ascending: a selection is its place here.
+    names: Vec<String>,
+    selectors: Vec<Question>,
+    /// All cgroups that selectors ask for.
+    pub(super) patterns: Vec<CgroupPattern>,
+    /// What they ask for beside cgroups, in the order in which it is looked at.
+    pub(super) stages: Vec<Stage>,
+}
+
+/// One look at a task.
+#[derive(Clone, Debug)]
+pub(super) struct Stage {
+    pub(super) kind: Kind,
+    /// All values that selectors ask for.
+    pub(super) values: BTreeSet<u64>,
+}
+
+/// What can be looked at, beside the cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    User,
+    Group,
+}
+
+/// The selections of a task, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selections {
+    /// It is in these.
+    pub certain: Vec<String>,
+    /// It could be in these: its cgroup is a container whose name is not known.
+    pub possible: Vec<String>,
+    /// An exclusion keeps it from these.
+    pub excluded: Vec<String>,
+}
+
+/// One selector.
+#[derive(Clone, Debug)]
+struct Question {
+    selection: usize,
+    excludes: bool,
+    pattern: Option<usize>,
+    wants: Vec<(Kind, u64)>,
+}
+
+/// Whether something holds of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Truth {
+    No,
+    /// It is not known.
+    Maybe,
+    Yes,
+}
+
+/// What is known of a task: for each selector, whether all that was looked at so far holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Known(Vec<Truth>);
+
+/// The selections that a task is in; as the names of selections stand in [`Asked`].
+pub(super) type Selected = BTreeSet<usize>;
+
+/// The selections that a task could be in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Candidates {
+    /// It is in these.
+    pub(super) certain: Selected,
+    /// It is in any number of these.
+    pub(super) possible: Selected,
+}
+
+impl From<Selects> for Truth {
+    fn from(selects: Selects) -> Self {
+        match selects {
+            Selects::Yes => Self::Yes,
+            Selects::No => Self::No,
+            Selects::Perhaps => Self::Maybe,
+        }
+    }
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::User, Self::Group];
+
+    /// As the programs know it: `STAGE_*`.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::User => STAGE_USER,
+            Self::Group => STAGE_GROUP,
+        }
+    }
+
+    /// `SETTING_*` that has the programs look at it.
+    pub(super) fn setting(self) -> u32 {
+        match self {
+            Self::User => SETTING_USERS,
+            Self::Group => SETTING_GROUPS,
+        }
+    }
+
+    fn wanted(self, selector: &Selector) -> Option<u64> {
+        match self {
+            Self::User => selector.uid.map(u64::from),
+            Self::Group => selector.gid.map(u64::from),
+        }
+    }
+}
+
+impl Asked {
+    pub(super) fn of(config: &Config) -> Self {
+        let ruled = config.outbound.iter();
+        let names: BTreeSet<&String> = ruled.filter_map(|rule| rule.select.as_ref()).collect();
+        let mut asked = Self::default();
+        let mut known = HashMap::new();
+        for name in names {
+            let Some(select) = config.selects.get(name) else {
+                continue;
+            };
+            let selection = asked.names.len();
+            asked.names.push(name.clone());
+            let include = select.include.iter().map(|one| (one, false));
+            let exclude = select.exclude.iter().map(|one| (one, true));
+            for (selector, excludes) in include.chain(exclude) {
+                let pattern = selector.cgroup.as_ref().map(|pattern| {
+                    *known.entry(pattern).or_insert_with(|| {
+                        asked.patterns.push(pattern.clone());
+                        asked.patterns.len() - 1
+                    })
+                });
+                let wants = Kind::ALL.into_iter();
+                let wants = wants.filter_map(|kind| Some((kind, kind.wanted(selector)?)));
+                asked.selectors.push(Question {
+                    selection,
+                    excludes,
+                    pattern,
+                    wants: wants.collect(),
+                });
+            }
+        }
+        for kind in Kind::ALL {
+            let wants = asked.selectors.iter().flat_map(|one| &one.wants);
+            let values = wants.filter(|(wanted, _)| *wanted == kind);
+            let values: BTreeSet<u64> = values.map(|(_, value)| *value).collect();
+            if !values.is_empty() {
+                asked.stages.push(Stage { kind, values });
+            }
+        }
+        asked
+    }
+
+    /// The selection of a name, if a rule names it.
+    pub(super) fn selection(&self, name: &str) -> Option<usize> {
+        self.names
+            .binary_search_by(|one| one.as_str().cmp(name))
+            .ok()
+    }
+
+    /// All selections.
+    pub(super) fn all(&self) -> Selected {
+        (0..self.names.len()).collect()
+    }
+
+    /// What is known by the cgroup alone: what holds of each pattern.
+    pub(super) fn by_cgroup(&self, patterns: &[Truth]) -> Known {
+        let holds = |one: &Question| match one.pattern {
+            Some(pattern) => patterns.get(pattern).copied().unwrap_or(Truth::Maybe),
+            None => Truth::Yes,
+        };
+        Known(self.selectors.iter().map(holds).collect())
+    }
+
+    /// What is known after a look: a value that selectors ask for, or any other.
+    pub(super) fn with(&self, known: &Known, kind: Kind, value: Option<u64>) -> Known {
+        let each = self.selectors.iter().zip(&known.0);
+        let holds = |(one, so_far): (&Question, &Truth)| {
+            let mut wants = one.wants.iter();
+            match wants.any(|(wanted, this)| *wanted == kind && value != Some(*this)) {
+                true => Truth::No,
+                false => *so_far,
+            }
+        };
+        Known(each.map(holds).collect())
+    }
+
+    /// The selections that a task could be in, once nothing else is to be looked at.
+    pub(super) fn candidates(&self, known: &Known) -> Candidates {
+        let mut of = vec![[Truth::No; 2]; self.names.len()];
+        for (one, truth) in self.selectors.iter().zip(&known.0) {
+            if let Some(lists) = of.get_mut(one.selection) {
+                let [includes, excludes] = lists;
+                let list = if one.excludes { excludes } else { includes };
+                *list = (*list).max(*truth);
+            }
+        }
+        let mut found = Candidates::default();
+        for (selection, truths) in of.into_iter().enumerate() {
+            match truths {
+                [Truth::No, _] | [_, Truth::Yes] => {}
+                [Truth::Yes, Truth::No] => {
+                    found.certain.insert(selection);
+                }
+                _ => {
+                    found.possible.insert(selection);
+                }
+            }
+        }
+        found
+    }
+
+    /// The same by name, with those that an exclusion keeps it from.
+    pub(super) fn named(&self, known: &Known) -> Selections {
+        let Candidates { certain, possible } = self.candidates(known);
+        let excludes = self.selectors.iter().zip(&known.0);
+        let excludes = excludes.filter(|(one, truth)| one.excludes && **truth == Truth::Yes);
+        let excluded: Selected = excludes.map(|(one, _)| one.selection).collect();
+        let names = |selected: Selected| {
+            let names = selected.into_iter().filter_map(|one| self.names.get(one));
+            names.cloned().collect()
+        };
+        Selections {
+            certain: names(certain),
+            possible: names(possible),
+            excluded: names(excluded),
+        }
+    }
+
+    /// Nothing at all.
+    pub(super) fn nothing_known(&self) -> Known {
+        Known(vec![Truth::Maybe; self.selectors.len()])
+    }
+}

@@ -1,0 +1,97 @@
+//! What a start would do, and what it does.
+
+use harness::bpf::Foreign;
+use serde_json::Value;
+
+use super::*;
+
+#[track_caller]
+fn simulate(world: &World, setup: &Setup, code: i32) -> Value {
+    let mut command = world
+        .a
+        .command_in(world.a.daemons().path(), harness::sidetrack_bin());
+    command
+        .args(["run", "--simulate", "--json", "--config"])
+        .arg(setup.write());
+    let ended = Running::spawn(command).finish().expect_code(code);
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended}"))
+}
+
+/// What runs at each hook, as simulated and as the kernel says.
+#[track_caller]
+fn expect_same(simulated: &Value, status: &harness::Status) {
+    let planned = simulated["programs"].as_array().unwrap();
+    let attached = status.json["programs"].as_array().unwrap();
+    let name = |one: &Value| (one["program"].clone(), one["place"].clone());
+    assert_eq!(
+        planned.iter().map(name).collect::<Vec<_>>(),
+        attached.iter().map(name).collect::<Vec<_>>()
+    );
+    for one in planned {
+        let order: Vec<_> = one["order"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|turn| turn["name"].as_str().unwrap().to_owned())
+            .collect();
+        let (hook, place) = (
+            one["hook"].as_str().unwrap(),
+            one["place"].as_str().unwrap(),
+        );
+        assert_eq!(order, status.order(hook, place), "{hook} at {place}");
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn what_is_simulated_is_what_is_then_attached_and_a_simulation_changes_nothing() {
+    let world = World::pair();
+    let apps = world.a.apps().path();
+    let _above = Foreign::passing(apps.parent().unwrap());
+    let _beside = Foreign::passing(apps);
+    let setup = everything(&world);
+    let hooks = || (bpf::attached_to(apps), world.a.daemons().below());
+    let before = hooks();
+    let simulated = simulate(&world, &setup, 0);
+    assert_eq!(hooks(), before);
+    assert!(!pins::folder(&world.a.unique()).exists());
+    assert_eq!(simulated["in_force"], false);
+    let mut daemon = setup.start();
+    let status = daemon.status();
+    status.expect_green();
+    expect_same(&simulated, &status);
+    assert_eq!(
+        status.order("connect4", &apps.display().to_string()),
+        ["foreign", "st_connect4", "foreign"]
+    );
+    // Over a daemon that runs, it would be refused; over what one left, it would take that over.
+    let refused = simulate(&world, &everything(&world), 1)["refused"].to_string();
+    assert!(refused.contains(&daemon.pid().to_string()), "{refused}");
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait_end();
+    let again = simulate(&world, &everything(&world), 0);
+    assert_eq!(again["in_force"], true);
+    let restarted = everything(&world).start();
+    expect_same(&again, &restarted.status());
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_program_above_that_lets_nobody_beside_it_is_named_by_start_and_simulation() {
+    let world = World::pair();
+    let apps = world.a.apps().path();
+    let above = apps.parent().unwrap();
+    let other = Foreign::exclusive(above);
+    let place = above.display().to_string();
+    let setup = everything(&world);
+    let simulated = simulate(&world, &setup, 1);
+    let words = ["st_connect4", "(foreign)", &place, "BPF_F_ALLOW_MULTI"];
+    for word in words {
+        let refused = simulated["refused"].to_string();
+        assert!(refused.contains(word), "{word}: {refused}");
+    }
+    setup.fails().expect_code(77).expect_words(&words);
+    assert_eq!(bpf::attached_to(apps), Vec::<&str>::new());
+    drop(other);
+    setup.start().status().expect_green();
+}
