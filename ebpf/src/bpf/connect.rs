@@ -23,8 +23,6 @@ use sidetrack_abi::{
     settings::{SETTING_NO_V4, SETTING_NO_V6, SETTING_TELL_NAMESPACES, Settings},
 };
 
-mod listener;
-
 use super::{
     ctx::{IPPROTO_TCP, Sock, SockAddr},
     datagram::{self, Sender},
@@ -33,6 +31,7 @@ use super::{
     refuse::{refuse, tell},
 };
 
+mod listener;
 mod selection;
 
 pub(super) use selection::selection;

@@ -173,7 +173,7 @@ pub struct Selector {
 #[serde(deny_unknown_fields, default)]
 pub struct Intercept {
     /// Network namespaces: "host", "selected" (each from which somebody connects for whom a rule
-    /// is), a path ("/run/netns/blue"), "pid:1234", "cgroup:/pods" (those of the processes in it and
+    /// is), a path ("/run/netns/blue"), "pid:1234", "cgroup:/pods/*" (those of the processes in it and
     /// below). Default ["host", "selected"].
     pub netns: Option<Vec<String>>,
     /// Cgroup at which programs are attached. Default "/".

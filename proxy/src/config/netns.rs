@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use super::CgroupPattern;
+
 /// An entry of `intercept.netns` beside `"host"`: where other network namespaces are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetnsSource {
@@ -9,8 +11,8 @@ pub enum NetnsSource {
     Path(PathBuf),
     /// That of a process.
     Pid(u32),
-    /// Those of the processes in a cgroup and below it.
-    Cgroup(String),
+    /// Those of the processes in the cgroups that a pattern matches, and below them.
+    Cgroup(CgroupPattern),
     /// Each from which somebody connected for whom a rule is.
     Selected,
 }

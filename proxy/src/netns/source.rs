@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{config::NetnsSource, kernel::cgroup};
+use crate::{
+    config::{NetnsSource, cgroup::NoNames},
+    kernel::cgroup::{self, matching},
+};
 
 /// An entry of `intercept.netns`, looked at again and again.
 #[derive(Debug)]
@@ -34,15 +37,15 @@ impl Source {
         match &self.of {
             NetnsSource::Selected => Ok(Vec::new()),
             NetnsSource::Path(path) => Ok(vec![path.clone()]),
-            NetnsSource::Cgroup(below) => {
-                let folder = cgroup::folder(mount, below);
-                // Without processes is no error, without the cgroup is.
-                folder.metadata()?;
-                Ok(cgroup::processes(&folder)
-                    .into_iter()
-                    .filter(|pid| *pid != 0)
-                    .map(of_process)
-                    .collect())
+            NetnsSource::Cgroup(pattern) => {
+                let folders = matching::named(mount, std::iter::once(pattern), &NoNames);
+                // Without processes is nothing to tell, without a cgroup is.
+                if folders.is_empty() {
+                    return Err(io::Error::new(io::ErrorKind::NotFound, "no such cgroup"));
+                }
+                let processes = folders.iter().flat_map(|folder| cgroup::processes(folder));
+                // Those of another pid namespace have no number here.
+                Ok(processes.filter(|pid| *pid != 0).map(of_process).collect())
             }
             NetnsSource::Pid(pid) => {
                 let now = began(*pid)?;

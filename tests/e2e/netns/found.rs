@@ -41,7 +41,7 @@ fn a_namespace_is_found_by_the_number_of_a_process_and_its_first_connection_is_s
 #[ignore = "privileged: run by cargo xtask test"]
 fn a_namespace_is_found_by_the_cgroup_of_a_process_that_starts_later() {
     let stage = Stage::set();
-    let entry = format!("cgroup:{}", stage.home.a.apps().name());
+    let entry = format!("cgroup:{}/bl*", stage.home.a.apps().name());
     let daemon = stage.setup().netns(["host", &entry]).start();
     assert_eq!(namespaces(&daemon, "").len(), 0);
     let _resident = resident(&stage.blue);

@@ -50,7 +50,7 @@ fn source(problems: &mut Problems, key: &str, text: &str) -> Option<NetnsSource>
         };
     }
     if let Some(path) = text.strip_prefix("cgroup:") {
-        return cgroups::path(problems, key, path).map(NetnsSource::Cgroup);
+        return cgroups::pattern(problems, key, path).map(NetnsSource::Cgroup);
     }
     if Path::new(text).is_absolute() {
         return Some(NetnsSource::Path(text.into()));
