@@ -182,7 +182,7 @@ pub struct Intercept {
     pub cgroup: String,
     /// Where namespaces beside the daemon's own are found, in which connections are intercepted.
     pub netns: Vec<NetnsSource>,
-    /// Destinations that are never touched, whatever rules say. Those of [`left_alone`] are not
+    /// Destinations that are never touched, whatever rules say. Those of [`left_alone()`] are not
     /// among them: a rule can name them.
     pub exclude_to: Vec<IpNet>,
     /// Listener sockets for each address family: each carries as many connections as there are

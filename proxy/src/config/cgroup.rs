@@ -100,7 +100,7 @@ pub enum BadPattern {
     /// `**` at its end.
     #[error("a ** at the end says nothing: what is below a selected cgroup is selected with it")]
     Endless,
-    /// More than [`PARTS`].
+    /// More than `PARTS`.
     #[error("the pattern has more than {PARTS} parts")]
     Long,
 }
