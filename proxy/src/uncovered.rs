@@ -38,7 +38,7 @@ pub struct Holder {
     pub command: String,
     /// Its cgroup, as a path below the cgroup2 root.
     pub cgroup: String,
-    /// Its effective user.
+    /// Its real user, by which the programs select.
     pub uid: u32,
     /// Its real group.
     pub gid: u32,

@@ -3,7 +3,7 @@
 //!     cargo xtask build
 //!     SIDETRACK_BIN=$PWD/target/release/sidetrack cargo bench -p sidetrack-tests --bench rules
 //!
-//! It needs root. The figures of one machine are in README.md.
+//! It needs root. The figures of one machine are in ARCHITECTURE.md.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,

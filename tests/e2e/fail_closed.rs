@@ -223,7 +223,10 @@ fn pins_of_another_version_are_taken_over_without_a_gap() {
         }),
         "{left:?}"
     );
-    assert_eq!(bpf::attached_to(world.a.apps().path()).len(), 7);
+    assert_eq!(
+        bpf::attached_to(world.a.apps().path()).len(),
+        bpf::AT_THE_ATTACH_POINT
+    );
 }
 
 #[test]
@@ -241,7 +244,10 @@ fn a_changed_attach_point_is_taken_over_and_the_old_one_is_left() {
         .with(rules::outbound_passthrough())
         .start();
     assert_eq!(bpf::attached_to(world.a.apps().path()), Vec::<&str>::new());
-    assert_eq!(bpf::attached_to(elsewhere.path()).len(), 7);
+    assert_eq!(
+        bpf::attached_to(elsewhere.path()).len(),
+        bpf::AT_THE_ATTACH_POINT
+    );
     daemon.detach().expect_code(0);
     assert_eq!(bpf::attached_to(elsewhere.path()), Vec::<&str>::new());
 }

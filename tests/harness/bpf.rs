@@ -174,6 +174,10 @@ pub fn netns_links_of(pid: i32) -> usize {
         .count()
 }
 
+/// Programs of a daemon at its attach point: sockops, and one of each family for connect, sendmsg,
+/// getpeername and getsockname.
+pub const AT_THE_ATTACH_POINT: usize = 9;
+
 /// Hooks of the cgroup at `path` that have programs, ancestors' not counted.
 pub fn attached_to(path: &Path) -> Vec<&'static str> {
     let cgroup = fs::File::open(path).expect("open a cgroup");

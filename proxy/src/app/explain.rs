@@ -41,7 +41,10 @@ impl App {
             .collect();
         let now = match self.data.live.is_draining() {
             true => "the daemon is stopping: what would be redirected gets its rule's fail mode",
-            false => "the daemon runs and takes what is redirected, in its own network namespace",
+            false => {
+                "the daemon runs and takes what is redirected, in its own network namespace and those that \
+                 `status` names as served"
+            }
         };
         Explained {
             explained,

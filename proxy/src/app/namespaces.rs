@@ -35,6 +35,9 @@ pub use report::NamespaceReport;
 /// Those that get listeners: whoever may make namespaces is not to fill the registry.
 const MOST: usize = sidetrack_abi::names::NAMESPACE_ENTRIES;
 
+/// Under this name `status` says that there are more.
+const MORE: &str = "more namespaces";
+
 /// Between two searches through all processes: whoever makes a namespace, connects and ends causes one.
 const BETWEEN_SEARCHES: Duration = Duration::from_millis(200);
 
@@ -257,8 +260,10 @@ impl State {
     fn add(&mut self, means: Means<'_>, namespace: Namespace, found: String, witness: Witness) {
         let cookie = namespace.cookie();
         if self.known.len() >= MOST {
+            // One entry for all: who may make namespaces could make any number of them.
             let why = format!("{MOST} namespaces are served already");
-            self.absent.insert(found, why);
+            self.absent
+                .insert(MORE.to_owned(), format!("{why}; the last: {found}"));
             return;
         }
         let known = Known::begin(means, namespace, found, witness);

@@ -34,8 +34,8 @@ impl App {
     /// Reads the configuration and everything that it names again, and switches to it. On any
     /// error everything stays as it is.
     ///
-    /// Live connections go on under the policy by which they were permitted; tunnels of before,
-    /// those that peers made too, take no further lease and are closed.
+    /// Live connections are judged again, and those that the new policy refuses are closed; tunnels
+    /// of before, those that peers made too, take no further lease and are closed.
     ///
     /// # Errors
     /// [`ReloadError`]

@@ -289,7 +289,7 @@ fn other_namespace(pid: u32, netns: &Option<String>) -> String {
     let own = std::fs::read_link(format!("/proc/{pid}/ns/net"));
     match (own, netns) {
         (Ok(own), Some(netns)) if own.as_os_str() != netns.as_str() => format!(
-            "; process {pid} is in another one, {}, which the daemon may not serve",
+            "; process {pid} is in another one, {}, of which `sidetrack status` says whether it is served",
             own.display()
         ),
         _ => String::new(),

@@ -81,13 +81,13 @@ pub struct Limits {
     pub idle: Option<String>,
     /// TCP keepalive: idle time before the first probe. Default "60s".
     pub keepalive: Option<String>,
-    /// TCP_USER_TIMEOUT: how long sent data may stay unacknowledged. Default "60s".
+    /// TCP_USER_TIMEOUT: how long sent data may stay unacknowledged. Default "15m".
     pub user_timeout: Option<String>,
     /// Idle tunnels kept for each peer. Default 64.
     pub idle_tunnels_per_peer: Option<i64>,
     /// Idle tunnels kept in all. Default 1024.
     pub idle_tunnels: Option<i64>,
-    /// How long an idle tunnel is kept. Default "60s".
+    /// How long an idle tunnel is kept. Default "15m".
     pub tunnel_idle: Option<String>,
     /// A tunnel older than this serves no further connection. Default "1h".
     pub tunnel_age: Option<String>,

@@ -21,6 +21,8 @@ const NOT_SEEN: &[&str] = &[
     "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
      udp_unruled counts those to destinations of which rules speak for TCP alone",
     "connections that come to applications in other network namespaces than the daemon's",
+    "connections past a rule, and raw, packet, SCTP and UDP-Lite sockets, in other network \
+     namespaces than the daemon's",
     "redirect to proxies of others from other network namespaces than the daemon's",
 ];
 

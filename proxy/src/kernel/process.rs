@@ -115,11 +115,11 @@ pub(crate) fn command(pid: u32) -> String {
         .map_or_else(|_| "unknown".into(), |name| name.trim_end().to_owned())
 }
 
-/// Its effective user id; `None` if it has gone.
+/// Its real user id, by which the programs select; `None` if it has gone.
 pub(crate) fn uid(pid: u32) -> Option<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let ids = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    ids.split_ascii_whitespace().nth(1)?.parse().ok()
+    ids.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Its real group id, by which the programs select; `None` if it has gone.

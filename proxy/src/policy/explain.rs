@@ -144,7 +144,7 @@ impl Decision {
         };
         let named = config.outbound.get(rule.index as usize);
         let meaning = match verdict {
-            "ignore" => "goes its way, and is not counted".to_owned(),
+            "ignore" => "goes its way, and is not recorded".to_owned(),
             "pass" => "datagrams go their way, past any proxy".to_owned(),
             "deny" => format!(
                 "fails with {:?}",
@@ -153,6 +153,9 @@ impl Decision {
             _ if rule.index == RULE_CANARY => "is where the daemon's own canary goes".to_owned(),
             _ => match named.map(|named| &named.action) {
                 Some(OutboundAction::Mtls(_)) => "is redirected, and goes on in mutual TLS".into(),
+                Some(OutboundAction::Gateway { upstream, .. }) => {
+                    format!("is redirected, and goes on in a tunnel to the gateway {upstream}")
+                }
                 Some(OutboundAction::Passthrough) => "is redirected, and goes on as it is".into(),
                 Some(OutboundAction::Redirect { proxy }) => {
                     format!("is redirected to the proxy {proxy}")
