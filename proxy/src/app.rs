@@ -236,8 +236,9 @@ impl App {
             heartbeat,
             past,
         });
-        app.refresh_addresses()?;
+        // First, so that what they had does not stand in the way of this host's own.
         let before = app.redirector.namespaces_of_before()?;
+        app.refresh_addresses()?;
         app.namespaces.begin(app.means(), &before);
         // Before and after: sk_lookup must not find an application that listens already missing,
         // and one that begins to listen in between must not be missed.

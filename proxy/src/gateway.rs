@@ -190,5 +190,16 @@ pub(crate) async fn reach(
             .exempt(&socket)
             .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
     }
-    socket::connect(socket, to, &data.limits).await
+    let stream = socket::connect(socket, to, &data.limits).await?;
+    // An address of this host that its list does not have yet, or of an interface that is down.
+    if stream
+        .local_addr()
+        .is_ok_and(|local| local.ip().to_canonical() == to.ip())
+    {
+        return Err(Refusal::new(
+            Reason::EgressDenied,
+            format!("{to} is an address of the gateway itself"),
+        ));
+    }
+    Ok(stream)
 }

@@ -235,7 +235,7 @@ impl Redirector {
     /// Tells the kernel which addresses are this host's own and which source it would use where.
     /// The own addresses are returned.
     pub fn refresh_addresses(&self) -> Result<Vec<IpAddr>, KernelError> {
-        let local = local::Facts::of_this_thread()?;
+        let local = local::Facts::of_this_thread(local::Whose::Own)?;
         let mut maps = self.maps.lock();
         maps.set_addresses(self.netns, &local.own, &local.sources)?;
         maps.set_absent_families(local.absent_families())?;

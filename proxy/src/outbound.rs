@@ -133,9 +133,16 @@ fn refused_by_reload<'a>(
             })
             .await;
             let found = policy_and_cgroup(data, &redirected).await;
-            let judged = found.and_then(|(policy, cgroup)| {
-                policy.outbound_again(&redirected, &cgroup, &place.carried())
-            });
+            let carried = place.carried();
+            let judged = match found {
+                // It may make classes, and read files for the names of containers.
+                Ok((policy, cgroup)) => tokio::task::spawn_blocking(move || {
+                    policy.outbound_again(&redirected, &cgroup, &carried)
+                })
+                .await
+                .unwrap_or_else(|error| Err(Refusal::new(Reason::Internal, error.to_string()))),
+                Err(refusal) => Err(refusal),
+            };
             if let Err(refusal) = judged {
                 return Refusal::new(Reason::PolicyChanged, refusal.detail);
             }

@@ -153,6 +153,14 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         },
     );
     let rule = match verdict {
+        // The daemon's own goes to its own namespace. In another it is somebody else's, whatever
+        // selection that is in.
+        Verdict::Redirect(rule)
+            if rule.index == RULE_CANARY && addr.netns_cookie() != settings.netns =>
+        {
+            maps::forget_client(sock);
+            return Outcome::Pass;
+        }
         Verdict::Redirect(rule) | Verdict::Deny(rule) => rule,
         Verdict::Unmatched | Verdict::Pass(_) => {
             // A socket that was redirected before and now goes elsewhere must not be taken for

@@ -259,7 +259,9 @@ impl State {
 
     fn add(&mut self, means: Means<'_>, namespace: Namespace, found: String, witness: Witness) {
         let cookie = namespace.cookie();
-        if self.known.len() >= MOST {
+        if self.known.len() < MOST {
+            self.absent.remove(MORE);
+        } else {
             // One entry for all: who may make namespaces could make any number of them.
             let why = format!("{MOST} namespaces are served already");
             self.absent

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
 };
 
@@ -10,11 +11,31 @@ use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 
 use sidetrack_abi::{
     Address,
-    names::SOURCE_ENTRIES,
+    names::{NAMESPACE_ENTRIES, SOURCE_ENTRIES},
     settings::{SETTING_MPTCP, SETTING_NO_V4, SETTING_NO_V6},
 };
 
 use super::KernelError;
+
+/// Whose routes are looked at. All namespaces share one table, and whoever is root in one of them
+/// makes as many routes there as he likes: all that are served together have half of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The daemon's own.
+    Own,
+    /// Those of another namespace.
+    Others,
+}
+
+impl Whose {
+    /// Routes, and bytes of a list of them.
+    fn bounds(self) -> (usize, u64) {
+        match self {
+            Self::Own => (SOURCE_ENTRIES / 2, u64::MAX),
+            Self::Others => (SOURCE_ENTRIES / 2 / NAMESPACE_ENTRIES, 64 << 10),
+        }
+    }
+}
 
 /// What a network namespace has.
 #[derive(Clone, Debug)]
@@ -31,12 +52,12 @@ pub struct Facts {
 
 impl Facts {
     /// Those of the namespace that this thread is in.
-    pub fn of_this_thread() -> Result<Self, KernelError> {
+    pub fn of_this_thread(whose: Whose) -> Result<Self, KernelError> {
         let (own, has_loopback) = interfaces()?;
         Ok(Self {
             own,
             has_loopback,
-            sources: routed_sources(),
+            sources: routed_sources(whose),
             mptcp: has_mptcp(),
         })
     }
@@ -84,18 +105,24 @@ fn interfaces() -> Result<(Vec<IpAddr>, bool), KernelError> {
 ///
 /// The kernel is asked by connecting a datagram socket, which sends nothing: it alone knows how
 /// preferred sources, scopes and address selection work out.
-fn routed_sources() -> Vec<(IpNet, IpAddr)> {
-    let v4 = fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
-    let v6 = fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
+fn routed_sources(whose: Whose) -> Vec<(IpNet, IpAddr)> {
+    let (most, bytes) = whose.bounds();
+    let read = |path| {
+        let mut text = String::new();
+        let read = fs::File::open(path).and_then(|file| file.take(bytes).read_to_string(&mut text));
+        read.map_or_else(|_| String::new(), |_| text)
+    };
+    let v4 = read("/proc/thread-self/net/route");
+    let v6 = read("/proc/thread-self/net/ipv6_route");
     let mut nets: Vec<IpNet> = foreign(routes_v4(&v4).chain(routes_v6(&v6))).collect();
     nets.sort();
     nets.dedup();
-    if nets.len() > SOURCE_ENTRIES {
-        tracing::warn!(
+    if nets.len() > most {
+        tracing::debug!(
             routes = nets.len(),
             "more routes than are looked at; getsockname() shows the loopback address for the rest"
         );
-        nets.truncate(SOURCE_ENTRIES);
+        nets.truncate(most);
     }
     nets.into_iter()
         .filter_map(|net| Some((net, source_towards(net)?)))

@@ -174,11 +174,13 @@ impl Permitted<'_> {
                 idle: limits.idle,
             };
             let end = tunnel.lease(&open, app, first, patience, moved).await;
-            match end.tunnel {
-                // It would keep the namespace that nobody is in.
-                Some(tunnel) if namespace.has_ended() => tunnel.close(),
-                Some(tunnel) => data.pool.put(key, tunnel),
-                None => {}
+            if let Some(tunnel) = end.tunnel {
+                data.pool.put(key, tunnel);
+                // After it, so that an end meanwhile is not missed: a tunnel would keep the
+                // namespace that nobody is in.
+                if namespace.has_ended() {
+                    data.pool.forget_namespace(namespace.cookie());
+                }
             }
             match end.outcome {
                 Outcome::Clean => return Ok(()),

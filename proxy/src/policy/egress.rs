@@ -1,7 +1,7 @@
 //! Permits for connections that peers make through this host as their gateway.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
     sync::Arc,
 };
@@ -111,6 +111,8 @@ impl EgressRules {
         own_addresses: impl Fn(IpAddr) -> bool,
     ) -> Judged {
         let to = destination.get();
+        let is_own =
+            |ip: IpAddr| is_near(ip) || own_addresses(ip) || behind_nat64(ip).is_some_and(is_near);
         let decides = |rule: &&EgressRule| {
             rule.to.iter().any(|prefix| prefix.contains(&to.ip()))
                 && rule.ports.iter().any(|ports| ports.contains(&to.port()))
@@ -129,12 +131,15 @@ impl EgressRules {
         let outcome = match rule {
             None => refused("no rule is for it"),
             Some(rule) if !rule.allow => refused("the rule says deny"),
-            Some(_) if is_near(to.ip()) || own_addresses(to.ip()) || to.port() == 0 => {
+            Some(_) if is_own(to.ip()) || to.port() == 0 => {
                 refused("this is of the gateway's own host or link")
             }
             Some(_) => {
-                claim::believe(peer, from, source, &[], own_addresses).map(|()| EgressPermit {
-                    client: source,
+                // The client is for the record alone: a claim that is not believed, as from behind
+                // NAT, takes nothing from what the peer may reach.
+                let believed = claim::believe(peer, from, source, &[], own_addresses);
+                Ok(EgressPermit {
+                    client: believed.map_or_else(|_| ClientAddr::new(from), |()| source),
                     destination,
                 })
             }
@@ -146,8 +151,34 @@ impl EgressRules {
     }
 }
 
+/// Where clouds tell a host of its own keys, beside the link-local addresses: AWS, Google, Azure,
+/// Alibaba.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+];
+
+/// The IPv4 address that a NAT64 makes of one of 64:ff9b::/96 (RFC 6052 section 2.1).
+fn behind_nat64(ip: IpAddr) -> Option<IpAddr> {
+    match ip {
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+                let [.., a, b, c, d] = v6.octets();
+                Some(Ipv4Addr::new(a, b, c, d).into())
+            }
+            _ => None,
+        },
+        IpAddr::V4(_) => None,
+    }
+}
+
 /// Addresses that mean something else on this host than on the peer's.
 fn is_near(ip: IpAddr) -> bool {
+    if METADATA.contains(&ip) {
+        return true;
+    }
     let link = match ip {
         IpAddr::V4(v4) => v4.is_link_local() || v4 == Ipv4Addr::BROADCAST || v4.octets()[0] == 0,
         IpAddr::V6(v6) => v6.is_unicast_link_local(),

@@ -7,7 +7,11 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use super::Means;
 use crate::{
     app::{heartbeat::Heartbeat, listeners::is_family_missing},
-    kernel::{Family, KernelError, changes::Changes, local::Facts},
+    kernel::{
+        Family, KernelError,
+        changes::Changes,
+        local::{Facts, Whose},
+    },
     netns::Namespace,
     outbound,
     socket::{self, Turn},
@@ -135,7 +139,7 @@ impl Inside {
         }
         Ok(Self {
             listeners,
-            facts: Facts::of_this_thread()?,
+            facts: Facts::of_this_thread(Whose::Others)?,
         })
     }
 }

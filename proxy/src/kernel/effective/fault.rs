@@ -63,7 +63,9 @@ pub(super) fn of_link(one: &Attached, id: u32, pins: Option<&Pins>) -> Option<Fa
             "{name} is not at {at} any more: its link was detached, or the cgroup was made anew"
         )
     } else if info.target != target {
-        format!("{name} is attached, but not at {at}")
+        format!(
+            "{name} is attached, but not at {at}: the cgroup was made anew, or the link is of another"
+        )
     } else if info.program != id {
         format!(
             "the link of {name} at {at} runs program {}, not ours, {id}",
