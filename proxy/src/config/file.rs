@@ -242,7 +242,8 @@ pub struct Outbound {
     /// For deny: what connect() fails with, and sending. Default "EPERM".
     #[schemars(extend("enum" = ["EPERM", "EACCES", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT"]))]
     pub errno: Option<String>,
-    /// For mtls, passthrough and redirect, when the proxy is not there. Default "block".
+    /// For passthrough and redirect, when the proxy is not there; mtls and gateway always block.
+    /// Default "block".
     #[schemars(extend("enum" = ["block", "pass"]))]
     pub fail: Option<String>,
 }

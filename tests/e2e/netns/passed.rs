@@ -60,3 +60,19 @@ fn a_rule_that_passes_lets_the_first_connection_go_direct_and_has_the_next_one()
     assert_eq!((record.rule(), record.carriage()), ("plain", "plain"));
     assert_eq!(record.netns(), served["netns"].as_u64());
 }
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn the_canarys_address_is_nothing_special_in_another_namespace() {
+    let stage = Stage::set();
+    let daemon = stage.setup().start();
+    let said = stage
+        .blue
+        .script(&["connect=127.0.0.1:0", "tcp6", "connect=[::1]:0"]);
+    for step in [&said[0], &said[2]] {
+        assert_eq!(step["errno"], "ECONNREFUSED", "{said:?}");
+    }
+    // The kernel tells in the order of what happened: only this is recorded, and not served yet.
+    assert_eq!(stage.blue.hello("first"), Err("EHOSTDOWN".to_owned()));
+    assert_eq!(daemon.only_record().reason(), "other-namespace");
+}
