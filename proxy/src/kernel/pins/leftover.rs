@@ -1,8 +1,12 @@
 //! What an `exec` that was killed left behind.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    process, thread,
+    time::{Duration, Instant},
+};
 
-use super::{PinError, PinName, Pins, entries, instances};
+use super::{PATIENCE, POLL, PinError, PinName, Pins, entries, instances};
 use crate::kernel::{
     cgroup,
     hop::{HopRoutes, Removed},
@@ -12,7 +16,7 @@ use crate::kernel::{
 pub(super) const EXEC: &str = "exec_";
 
 /// How long sockets of a command that has ended may take to go.
-const PATIENCE: Duration = Duration::from_millis(200);
+const LAST_SOCKETS: Duration = Duration::from_millis(200);
 
 /// Removes pins, cgroups and routes of every `exec` that was killed and whose command has left no
 /// process behind. Those of a process that still runs stay: its connections are to be refused
@@ -36,8 +40,22 @@ pub fn sweep_dead_execs(mount: &Path) {
     }
 }
 
+/// The pins of an `exec`. Those of this very process are waited for: of two that end at once each
+/// looks at what the other leaves, and the other's is to be left while that one lives.
+fn open(pid: u32) -> Result<Option<Pins>, PinError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match Pins::open_existing(&PinName::exec(pid)) {
+            Err(PinError::Held { .. }) if pid == process::id() && Instant::now() < until => {
+                thread::sleep(POLL);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn sweep(mount: &Path, pid: u32) -> Result<(), PinError> {
-    let pins = match Pins::open_existing(&PinName::exec(pid)) {
+    let pins = match open(pid) {
         Ok(Some(pins)) => pins,
         // It runs.
         Ok(None) | Err(PinError::Held { .. }) => return Ok(()),
@@ -46,7 +64,7 @@ fn sweep(mount: &Path, pid: u32) -> Result<(), PinError> {
     if !cgroup::remove_named(mount, &cgroup::exec_name(pid)) {
         return Ok(());
     }
-    match HopRoutes::of(&pins.name()).remove(PATIENCE) {
+    match HopRoutes::of(&pins.name()).remove(LAST_SOCKETS) {
         Ok(Removed::All) => pins.remove(),
         // The pins stay too, so that the next sweep tries again.
         Ok(kept) => {
