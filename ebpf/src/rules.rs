@@ -20,6 +20,9 @@ pub const RULE_SETS: u32 = 2;
 /// Selection class of a task that no selection includes.
 pub const SELECTION_NONE: u32 = 0;
 
+/// Selection class of everybody, where a command's own cgroup is all that is governed.
+pub const SELECTION_ALL: u32 = 1;
+
 /// [`StageKey::value`] that stands for every value without an entry.
 pub const ANY_VALUE: u64 = u64::MAX;
 

@@ -145,9 +145,14 @@ fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
     let to: Vec<SocketAddr> = to
         .to_socket_addrs()
         .map_err(|error| {
-            Failure::new(Exit::Failed, format!("looking up {to:?}"))
-                .because(&error)
-                .fix("give an address or a name with a port, like 10.1.2.3:8080 or [fd00::1]:8080")
+            let failed = |exit| Failure::new(exit, format!("looking up {to:?}")).because(&error);
+            match error.kind() {
+                // No port, or none that is a number.
+                std::io::ErrorKind::InvalidInput => failed(Exit::Usage).fix(
+                    "give an address or a name with a port, like 10.1.2.3:8080 or [fd00::1]:8080",
+                ),
+                _ => failed(Exit::Failed).fix("give its address, if no resolver knows the name"),
+            }
         })?
         .collect();
     let task = connecting(args)?;

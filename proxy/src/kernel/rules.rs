@@ -19,7 +19,7 @@ use sidetrack_abi::{
     Address, Query, Verdict,
     decision::Tables,
     inbound::InboundPort,
-    rules::{ANY_VALUE, CGROUP_DEPTH, CgroupClass, Rule, RuleKey, SELECTION_NONE},
+    rules::{ANY_VALUE, CGROUP_DEPTH, CgroupClass, Rule, RuleKey, SELECTION_ALL, SELECTION_NONE},
     settings::{SETTING_CGROUPS, SETTING_SELECT_ALL},
 };
 
@@ -45,9 +45,6 @@ pub use classes::Made;
 use classes::{Classes, Source};
 pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
-
-/// Selection class of everything, if that is the scope; the programs use the same number.
-pub(super) const SELECTION_ALL: u32 = 1;
 
 /// One generation of compiled rules.
 #[derive(Debug, Default)]

@@ -2,14 +2,13 @@
 
 use aya_ebpf::helpers::generated as helpers;
 use sidetrack_abi::{
-    rules::{ANY_VALUE, CGROUP_DEPTH, SELECTION_NONE, STAGE_GROUP, STAGE_USER, StageKey},
+    rules::{
+        ANY_VALUE, CGROUP_DEPTH, SELECTION_ALL, SELECTION_NONE, STAGE_GROUP, STAGE_USER, StageKey,
+    },
     settings::{SETTING_CGROUPS, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS, Settings},
 };
 
 use crate::bpf::maps::RuleSet;
-
-/// Selection class of everybody, where a command's own cgroup is all that is governed.
-const SELECTION_ALL: u32 = 1;
 
 /// The selections that the connecting task is in: the deepest cgroup that is known, then what some
 /// selection asks for.

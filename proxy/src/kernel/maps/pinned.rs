@@ -9,15 +9,15 @@ use sidetrack_abi::{
     decision::Tables,
     names::map,
     rules::{
-        ANY_VALUE, CgroupClass, DestinationKey, Rule, RuleKey, SELECTION_NONE, STAGE_GROUP,
-        STAGE_USER, StageKey,
+        ANY_VALUE, CgroupClass, DestinationKey, Rule, RuleKey, SELECTION_ALL, SELECTION_NONE,
+        STAGE_GROUP, STAGE_USER, StageKey,
     },
     settings::{SETTING_CGROUPS, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS, Settings},
 };
 
 use crate::kernel::{
     pins::{PinName, map_path},
-    rules::{SELECTION_ALL, Task},
+    rules::Task,
 };
 
 /// The active rule set of an instance.

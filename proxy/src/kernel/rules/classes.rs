@@ -6,10 +6,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sidetrack_abi::rules::{ANY_VALUE, StageKey};
+use sidetrack_abi::rules::{ANY_VALUE, SELECTION_ALL, StageKey};
 
 use super::{
-    PortRule, SELECTION_ALL,
+    PortRule,
     asked::{Asked, Candidates, Kind, Known, Selected},
     chains::Chains,
 };
