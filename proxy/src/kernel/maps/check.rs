@@ -9,7 +9,10 @@ use sidetrack_abi::{
 };
 
 use super::Maps;
-use crate::kernel::{effective::Fault, rules::RuleTables};
+use crate::kernel::{
+    effective::{Fault, fault},
+    rules::RuleTables,
+};
 
 mod differing;
 mod tables;
@@ -114,20 +117,7 @@ impl Maps {
                 return Some(written_by_others(format!("reading the heartbeat: {error}")));
             }
         };
-        let age = Duration::from_nanos(now.abs_diff(last));
-        (age > allowed).then(|| {
-            let age = humantime::format_duration(Duration::from_millis(
-                u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            ));
-            Fault::new(
-                format!(
-                    "the last heartbeat is {age} old: the programs take the proxy for dead after {}",
-                    humantime::format_duration(allowed)
-                ),
-                "an accept loop of the daemon hangs, or the host is overloaded: look at its log \
-                 and at its processor time",
-            )
-        })
+        fault::of_heartbeat(now, last, allowed)
     }
 }
 
