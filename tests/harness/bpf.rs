@@ -125,7 +125,7 @@ impl ForeignMap {
         let mut key = self.one().expect("it has an entry");
         let mut value = vec![0; self.value_size];
         self.with(MAP_LOOKUP_ELEM, &mut key, &mut value);
-        *key.last_mut().expect("keys have bytes") ^= 1;
+        *key.last_mut().expect("keys have bytes") ^= 0x5a;
         if self.kind == LPM_TRIE {
             let bits = (self.key_size - 4) as u32 * 8;
             key[..4].copy_from_slice(&bits.to_ne_bytes());

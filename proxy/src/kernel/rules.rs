@@ -43,6 +43,7 @@ use asked::{Asked, Kind, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
+pub use order::{Ahead, Rank, listed};
 pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
 
