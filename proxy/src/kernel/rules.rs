@@ -168,6 +168,12 @@ impl RuleTables {
         self.classes.read().made_since(before).to_vec()
     }
 
+    /// The kinds of the stages (`STAGE_*`) that come after the cgroup, in their order.
+    pub fn stages(&self) -> Vec<u32> {
+        let stages = self.asked.stages.iter();
+        stages.map(|stage| stage.kind.number()).collect()
+    }
+
     fn of_cgroup(&self, patterns: &[Truth]) -> u32 {
         let source = Source {
             asked: &self.asked,

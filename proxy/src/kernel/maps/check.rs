@@ -26,6 +26,12 @@ impl Maps {
         faults.extend(self.missing_listeners());
         faults.extend(self.stale_heartbeat(now));
         faults.extend(self.cgroups.fault());
+        let active = self.cgroups.active.as_ref();
+        faults.extend(
+            active
+                .into_iter()
+                .flat_map(|active| active.left_out(self.mount())),
+        );
         faults
     }
 
