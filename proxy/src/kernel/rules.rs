@@ -174,6 +174,12 @@ impl RuleTables {
         stages.map(|stage| stage.kind.number()).collect()
     }
 
+    /// The name of a rule.
+    pub(super) fn name_of(&self, rule: u32) -> Option<&str> {
+        let rule = self.chains.outbound.get(rule as usize);
+        rule.map(|rule| rule.name.as_str())
+    }
+
     fn of_cgroup(&self, patterns: &[Truth]) -> u32 {
         let source = Source {
             asked: &self.asked,

@@ -65,6 +65,16 @@ impl Classes {
         &self.rules
     }
 
+    /// All that the kernel was told, in that order.
+    pub(super) fn told(&self, tables: &RuleTables) -> impl Iterator<Item = Made> {
+        let kinds = tables.stages();
+        let made = tables.made_since(0).into_iter().take(self.told);
+        made.filter(move |made| {
+            let class = class_of(made, &kinds);
+            class.is_some_and(|class| !self.lacking.contains(&class))
+        })
+    }
+
     /// Tells the kernel all that classes were made of. What does not fit is left out as a whole, so
     /// that it takes no room from others.
     pub(super) fn tell(&mut self, tables: &RuleTables) {
@@ -72,21 +82,19 @@ impl Classes {
         self.told += made.len();
         let kinds = tables.stages();
         for part in made.chunk_by(Made::is_of_one_class) {
-            match part.first() {
-                Some(Made::Rules { selection, .. }) => {
+            let Some(first) = part.first() else { continue };
+            let Some(class) = class_of(first, &kinds) else {
+                continue;
+            };
+            match first {
+                Made::Rules { .. } => {
                     if let Err(error) = self.tell_rules(tables, part) {
-                        self.lacks((kinds.len(), *selection), error);
+                        self.lacks(class, error);
                     }
                 }
-                Some(Made::Stage(key, next)) => {
-                    let Some(stage) = kinds.iter().position(|kind| *kind == key.kind) else {
-                        continue;
-                    };
-                    let class = (stage, key.class);
-                    if self.lacking.contains(&class) {
-                        continue;
-                    }
-                    if self.lacking.contains(&(stage + 1, *next)) {
+                Made::Stage(..) if self.lacking.contains(&class) => {}
+                Made::Stage(key, next) => {
+                    if self.lacking.contains(&(class.0 + 1, *next)) {
                         self.lacking.insert(class);
                     } else if let Err(error) = self.stages.insert(key, next, 0) {
                         self.lacks(class, filling(error));
@@ -95,7 +103,6 @@ impl Classes {
                         self.take_back(&made, key);
                     }
                 }
-                None => {}
             }
         }
     }
@@ -159,4 +166,15 @@ impl Classes {
     pub(super) fn all_fit(&mut self) -> Result<(), KernelError> {
         self.why.take().map_or(Ok(()), Err)
     }
+}
+
+/// Of which class it is.
+fn class_of(made: &Made, kinds: &[u32]) -> Option<Class> {
+    Some(match made {
+        Made::Rules { selection, .. } => (kinds.len(), *selection),
+        Made::Stage(key, _) => {
+            let stage = kinds.iter().position(|kind| *kind == key.kind)?;
+            (stage, key.class)
+        }
+    })
 }

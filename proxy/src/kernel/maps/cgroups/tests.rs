@@ -141,15 +141,20 @@ fn what_does_not_fit_takes_no_room_from_what_does() {
     tree.look();
     let has = cgroups.map(|(id, path)| tree.has(id, path));
     assert_eq!(has, [false, false, true]);
-    let stages = tree.classes.stages().keys().count();
-    let wanted = tree.tables.made_since(0).len();
-    assert!(stages < wanted, "{stages} of {wanted}");
-    for key in tree.classes.stages().keys() {
-        let class = key.unwrap().class;
-        let below = tree.tables.class(&tree.tables.place("/")).below;
-        let class = CgroupClass { own: class, below };
-        assert!(tree.classes.fit(class), "{class:?} has an entry");
+    let (mut stages, mut rules) = (0, 0);
+    for made in tree.classes.told(&tree.tables) {
+        match made {
+            Made::Stage(..) => stages += 1,
+            Made::Rules {
+                destination,
+                selection,
+                ranges,
+            } => rules += rule_entries(destination, selection, &ranges).len(),
+        }
     }
+    assert_eq!(tree.classes.stages().keys().count(), stages);
+    assert_eq!(tree.classes.rules().keys().count(), rules);
+    assert!(rules <= entries(&["/web"]), "those of /big are not there");
 }
 
 #[test]
