@@ -169,6 +169,12 @@ impl RuleTables {
         self.classes.read().made_since(before).to_vec()
     }
 
+    /// The kinds of the stages (`STAGE_*`) that come after the cgroup, in their order.
+    pub fn stages(&self) -> Vec<u32> {
+        let stages = self.asked.stages.iter();
+        stages.map(|stage| stage.kind.number()).collect()
+    }
+
     /// The name of a rule.
     pub(super) fn name_of(&self, rule: u32) -> Option<&str> {
         let rule = self.chains.outbound.get(rule as usize);
