@@ -70,7 +70,7 @@ fn a_rule_that_passes_lets_the_first_connection_go_direct_and_has_the_next_one()
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
-fn the_canarys_address_is_nothing_special_in_another_namespace() {
+fn the_canarys_address_is_nothing_special_in_a_namespace_that_is_not_served() {
     let stage = Stage::set();
     let daemon = stage.setup().start();
     let said = stage
