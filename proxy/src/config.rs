@@ -245,6 +245,8 @@ pub struct EgressRule {
     pub ports: Vec<RangeInclusive<u16>>,
     /// Whether it is let through.
     pub allow: bool,
+    /// Source prefixes that an identity may claim, for the record.
+    pub may_claim: BTreeMap<SpiffeId, Vec<IpNet>>,
 }
 
 /// `[[inbound]]`

@@ -324,6 +324,9 @@ pub struct Egress {
     /// What happens.
     #[schemars(required, extend("enum" = ["allow", "deny"]))]
     pub action: Option<String>,
+    /// With "allow": source prefixes that an identity may claim, as from behind NAT, and that then
+    /// stand in the record. Default: the address that the gateway sees.
+    pub may_claim: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// A port (`"8080"` or `8080`) or a range of ports (`"9000-9100"`).
