@@ -11,30 +11,17 @@ use harness::{
     holds, load,
     peer::{binary, parse},
     process::Running,
-    rules,
+    selected::{self, OURS, Seen, none_escapes},
 };
 use nix::sys::signal::Signal;
 
 const SECRET: &str = "the-first-words-of-a-service";
-const OURS: &str = "spiffe://example.org/a";
 
 /// What the cgroup `svc` of host a connects goes out in mutual TLS, and nothing else; b takes
 /// plain text too.
 fn setups(world: &World, more: &str) -> [Setup; 2] {
-    let apps = world.a.apps().name();
-    let accept = r#"["tunnel", "mtls", "plain"]"#;
-    let b = Setup::new(world, &world.b)
-        .with(rules::inbound(accept, OURS))
-        .with("detect = \"10s\"");
-    let a = Setup::new(world, &world.a)
-        .drain("20s")
-        .with(format!(
-            "[select.svc]\ninclude = [{{ cgroup = \"{apps}/svc\" }}]\n"
-        ))
-        .with(rules::outbound_mtls("tunnel", "spiffe://example.org/b"))
-        .with("select = \"svc\"")
-        .with(more);
-    [a, b]
+    let [a, b] = selected::setups(world, "include = [{ cgroup = \"APPS/svc\" }]");
+    [a.with(more).drain("20s"), b]
 }
 
 fn started(world: &World, more: &str) -> [Daemon; 2] {
@@ -67,33 +54,15 @@ fn the_first_connection_of_a_service_that_starts_again_and_again_is_never_plain(
     let world = World::pair();
     let [mut a, _b] = started(&world, "");
     let mut server = world.b.serve(&[world.b.at(7000)], &[]);
-    let connect = format!("connect={}", world.b.at(7000));
-    let capture = Capture::start(&world.a);
-    let rounds = load(1000);
-    for round in 0..rounds {
-        let send = format!("send={SECRET}-{round}");
-        // However fast the daemon is: now and then it sees the cgroup after the connection.
-        let late = round % 5 == 0;
-        if late {
-            a.suspend();
-        }
-        let svc = world.a.apps().child("svc");
-        let ended = if late {
-            unseen(&world, &mut a, &send, &[(&svc, 7000)]).remove(0)
-        } else {
-            last_step(&world.a, svc.path(), &[&connect, &send, "line"])
-        };
-        assert_eq!(ended, Ok(()), "round {round}");
-    }
-    assert_eq!(server.totals(), (rounds, rounds), "each line arrives");
-    capture.stop().expect_encrypted(SECRET);
-    for record in a.wait_records(rounds as usize) {
-        assert_eq!(
-            (record.rule(), record.own_identity(), record.reason()),
-            ("out", OURS, ""),
-            "{record}"
-        );
-    }
+    let rounds = (load(1000), SECRET);
+    none_escapes(
+        &world,
+        &mut a,
+        &mut server,
+        rounds,
+        Seen::NowAndThenLate,
+        |_| vec![world.a.apps().child("svc")],
+    );
 }
 
 #[test]
