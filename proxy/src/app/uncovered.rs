@@ -11,7 +11,7 @@ use std::{
 use super::App;
 use crate::{
     config::Existing,
-    kernel::{KernelError, cgroup, process, sockdiag},
+    kernel::{KernelError, cgroup, executable, process, sockdiag},
     uncovered::{
         Holder, Owners, Uncovered, View,
         close::{self, Outcome, Which},
@@ -145,9 +145,12 @@ impl App {
         if inodes.is_empty() {
             return Owners::default();
         }
+        let with_executables = self.data.policy.load().tables.asks_for_executables();
         let mut known: HashMap<u32, Option<Holder>> = HashMap::new();
         let mut who = |pid| {
-            let holder = known.entry(pid).or_insert_with(|| self.holder(pid));
+            let holder = known
+                .entry(pid)
+                .or_insert_with(|| self.holder(pid, with_executables));
             holder.clone()
         };
         Owners {
@@ -159,7 +162,7 @@ impl App {
         }
     }
 
-    fn holder(&self, pid: u32) -> Option<Holder> {
+    fn holder(&self, pid: u32, with_executables: bool) -> Option<Holder> {
         let folder = process::cgroup_of(&self.mount, pid).ok()?;
         Some(Holder {
             pid,
@@ -167,6 +170,10 @@ impl App {
             cgroup: cgroup::below(&self.mount, &folder),
             uid: process::uid(pid)?,
             gid: process::gid(pid)?,
+            exe: match with_executables {
+                true => executable::of_process(pid).ok().flatten(),
+                false => None,
+            },
         })
     }
 }

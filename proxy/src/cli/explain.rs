@@ -8,14 +8,14 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use sidetrack_abi::{Query, Verdict, rules::RULE_UNCLASSIFIED};
+use sidetrack_abi::{Query, Verdict, executable::NO_EXECUTABLE, rules::RULE_UNCLASSIFIED};
 
 use super::{Exit, Failure, InstanceArgs, print, print_json};
 use crate::{
     config::{Config, Protocol},
     control::Question,
     kernel::{
-        cgroup,
+        cgroup, executable,
         maps::pinned::{Pinned, PinnedError},
         pins::PinName,
         preflight, process as processes,
@@ -31,7 +31,7 @@ mod report;
 #[command(
     after_help = "Examples:\n  sidetrack explain 10.1.2.3:8080 --pid 4711\n  \
                   sidetrack explain api.example.org:443 --cgroup /web.slice --uid 33\n  \
-                  sidetrack explain 10.1.2.3:8080 --config sidetrack.toml\n  \
+                  sidetrack explain 10.1.2.3:8080 --exe /usr/bin/curl --config sidetrack.toml\n  \
                   sidetrack explain --inbound 8080 --from 10.9.0.5"
 )]
 pub struct ExplainArgs {
@@ -50,6 +50,9 @@ pub struct ExplainArgs {
     /// Made by this group.
     #[arg(long)]
     pub gid: Option<u32>,
+    /// Made by this executable, a whole path. Without, by that of the process.
+    #[arg(long, value_name = "PATH")]
+    pub exe: Option<String>,
     /// Made in this cgroup, a path below the cgroup2 root.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<String>,
@@ -214,7 +217,7 @@ fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
     let gone = |error: &(dyn std::error::Error + 'static)| {
         Failure::new(Exit::Failed, format!("reading /proc/{pid}"))
             .because(error)
-            .fix("name a process that is there, or --cgroup, --uid and --gid")
+            .fix("name a process that is there, or --cgroup, --uid, --gid and --exe")
     };
     let cgroup = match &args.cgroup {
         Some(path) => format!("/{}", path.trim_matches('/')),
@@ -227,10 +230,15 @@ fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
     let ids = processes::uid(pid).zip(processes::gid(pid));
     let (uid, gid) =
         ids.ok_or_else(|| gone(&std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+    let exe = match &args.exe {
+        Some(path) => Some(path.clone()),
+        None => executable::of_process(pid).map_err(|error| gone(&error))?,
+    };
     Ok(Connecting {
         cgroup,
         uid: args.uid.unwrap_or(uid),
         gid: args.gid.unwrap_or(gid),
+        exe,
     })
 }
 
@@ -244,13 +252,21 @@ fn in_kernel(args: &ExplainArgs, explained: &[Explanation]) -> Vec<InKernel> {
             pinned => pinned?,
         };
         let mount = preflight::cgroup2_mount()?;
-        let Connecting { cgroup, uid, gid } = &explanation.task;
+        let Connecting {
+            cgroup,
+            uid,
+            gid,
+            exe,
+        } = &explanation.task;
         let selection = pinned.selection(
             &mount,
             &Task {
                 cgroup,
                 uid: *uid,
                 gid: Some(*gid),
+                executable: exe
+                    .as_deref()
+                    .map_or(NO_EXECUTABLE, |path| pinned.executable(path)),
             },
         )?;
         let verdict = pinned.decide(&Query {

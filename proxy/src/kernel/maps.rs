@@ -19,8 +19,9 @@ use ipnet::IpNet;
 use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, Redirected,
     counter::Counter,
+    executable::{ExecutableKey, ExecutableStep},
     inbound::{InboundPort, ListeningKey, LocalKey},
-    names::{DESTINATION_ENTRIES, PORT_ENTRIES, map},
+    names::{DESTINATION_ENTRIES, EXECUTABLE_ENTRIES, PORT_ENTRIES, map},
     namespace::{NamespaceFacts, SourceKey},
     rules::{DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
@@ -93,6 +94,7 @@ pub(super) struct Maps {
     proxy_cgroups: HashMap<MapData, u64, u32>,
     cgroups: Cgroups,
     stages: Sets<HashMap<MapData, StageKey, u32>>,
+    executables: Sets<HashMap<MapData, ExecutableKey, ExecutableStep>>,
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
@@ -144,6 +146,7 @@ impl Maps {
             proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
             cgroups: Cgroups::take(bpf, mount)?,
             stages: taken(bpf, map::STAGES)?,
+            executables: taken(bpf, map::EXECUTABLES)?,
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
@@ -217,6 +220,15 @@ impl Maps {
         }
         self.destinations
             .set(next, &destinations, 0)
+            .map_err(filling)?;
+
+        let mut executables =
+            HashMap::create(EXECUTABLE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
+        for (key, step) in tables.executable_steps() {
+            executables.insert(key, step, 0).map_err(filling)?;
+        }
+        self.executables
+            .set(next, &executables, 0)
             .map_err(filling)?;
 
         let mut classes = Classes::create().map_err(filling)?;
