@@ -3,6 +3,7 @@
 use std::path::Path;
 
 mod containers;
+mod executables;
 mod leaving;
 
 use harness::{Capture, Daemon, World, daemon::Setup, load, process::Running, rules};

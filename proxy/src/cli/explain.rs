@@ -158,12 +158,12 @@ fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
             }
         })?
         .collect();
-    let task = connecting(args)?;
     let udp = args.protocol == Which::Udp;
     let said = match &args.config {
         Some(file) => {
             let config = Config::load(file)?;
             let tables = RuleTables::compile(&config, Scope::Selections, 0);
+            let task = connecting(args, tables.asks_for_executables())?;
             let protocol = protocol(args);
             let to = to.iter();
             Said {
@@ -176,6 +176,7 @@ fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
             }
         }
         None => {
+            let task = connecting(args, true)?;
             let mut said: Said = understood(args.of.ask(Question::Explain { to, udp, task })?)?;
             said.kernel = in_kernel(args, &said.explained);
             if let Some(pid) = args.pid {
@@ -211,8 +212,9 @@ fn understood<T: for<'a> Deserialize<'a>>(answer: serde_json::Value) -> Result<T
     })
 }
 
-/// Who would connect: what is said of it, the rest from the process.
-fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
+/// Who would connect: what is said of it, the rest from the process. Not everybody may see what runs
+/// in a process of others: that fails only if it is asked for.
+fn connecting(args: &ExplainArgs, with_executable: bool) -> Result<Connecting, Failure> {
     let pid = args.pid.unwrap_or_else(process::id);
     let gone = |error: &(dyn std::error::Error + 'static)| {
         Failure::new(Exit::Failed, format!("reading /proc/{pid}"))
@@ -232,7 +234,8 @@ fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
         ids.ok_or_else(|| gone(&std::io::Error::from(std::io::ErrorKind::NotFound)))?;
     let exe = match &args.exe {
         Some(path) => Some(path.clone()),
-        None => executable::of_process(pid).map_err(|error| gone(&error))?,
+        None if with_executable => executable::of_process(pid).map_err(|error| gone(&error))?,
+        None => None,
     };
     Ok(Connecting {
         cgroup,
