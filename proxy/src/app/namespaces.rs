@@ -25,11 +25,14 @@ use crate::{
 
 mod follow;
 mod known;
+mod places;
+mod proof;
 mod report;
 mod serving;
 
 pub(super) use follow::{spawn, wants_any};
 use known::Known;
+pub(super) use proof::Served;
 pub use report::NamespaceReport;
 
 /// Those that get listeners: whoever may make namespaces is not to fill the registry.
@@ -224,7 +227,7 @@ impl State {
     /// Serves those of `cookies` that anybody uses.
     fn search(&mut self, means: Means<'_>, cookies: &HashSet<u64>) {
         let own = &means.data.namespace;
-        for (id, witness) in users::all() {
+        for (id, witness) in users::all().found {
             if id == own.id() || self.knows(id) {
                 continue;
             }

@@ -45,6 +45,7 @@ use asked::{Asked, Kind, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
+pub use order::{Ahead, Rank, listed};
 pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
 
@@ -210,6 +211,18 @@ impl RuleTables {
     /// this order.
     pub fn made_since(&self, before: usize) -> Vec<Made> {
         self.classes.read().made_since(before).to_vec()
+    }
+
+    /// The kinds of the stages (`STAGE_*`) that come after the cgroup, in their order.
+    pub fn stages(&self) -> Vec<u32> {
+        let stages = self.asked.stages.iter();
+        stages.map(|stage| stage.kind.number()).collect()
+    }
+
+    /// The name of a rule.
+    pub(super) fn name_of(&self, rule: u32) -> Option<&str> {
+        let rule = self.chains.outbound.get(rule as usize);
+        rule.map(|rule| rule.name.as_str())
     }
 
     fn of_cgroup(&self, patterns: &[Truth]) -> u32 {
