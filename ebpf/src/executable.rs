@@ -49,6 +49,15 @@ impl ExecutableKey {
     }
 }
 
+#[cfg(not(target_arch = "bpf"))]
+impl ExecutableKey {
+    /// The name, as text.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        let name = self.name.split(|byte| *byte == 0).next();
+        String::from_utf8_lossy(name.unwrap_or_default())
+    }
+}
+
 /// Value of the trie.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

@@ -70,6 +70,7 @@ type Sets<M> = ArrayOfMaps<MapData, M>;
 
 /// The tables of a rule set that stay as they were filled.
 struct Filled {
+    executables: HashMap<MapData, ExecutableKey, ExecutableStep>,
     destinations: LpmTrie<MapData, DestinationKey, u32>,
     ports: HashMap<MapData, u32, InboundPort>,
 }
@@ -275,6 +276,7 @@ impl Maps {
         self.active_settings = settings;
         self.cgroups.activated(cgroups, classes);
         self.filled = Some(Filled {
+            executables,
             destinations,
             ports,
         });
