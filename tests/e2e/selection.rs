@@ -3,6 +3,7 @@
 use std::path::Path;
 
 mod containers;
+mod executables;
 mod leaving;
 mod podman;
 

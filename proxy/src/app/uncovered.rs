@@ -12,7 +12,7 @@ use super::App;
 use crate::{
     config::Existing,
     kernel::{
-        KernelError, cgroup, process,
+        KernelError, cgroup, executable, process,
         sockdiag::{self, Connected},
     },
     netns::Namespace,
@@ -201,9 +201,12 @@ impl App {
         if inodes.is_empty() {
             return Owners::default();
         }
+        let with_executables = self.data.policy.load().tables.asks_for_executables();
         let mut known: HashMap<u32, Option<Holder>> = HashMap::new();
         let mut who = |pid| {
-            let holder = known.entry(pid).or_insert_with(|| self.holder(pid));
+            let holder = known
+                .entry(pid)
+                .or_insert_with(|| self.holder(pid, with_executables));
             holder.clone()
         };
         Owners {
@@ -215,7 +218,7 @@ impl App {
         }
     }
 
-    fn holder(&self, pid: u32) -> Option<Holder> {
+    fn holder(&self, pid: u32, with_executables: bool) -> Option<Holder> {
         let folder = process::cgroup_of(&self.mount, pid).ok()?;
         Some(Holder {
             pid,
@@ -223,6 +226,10 @@ impl App {
             cgroup: cgroup::below(&self.mount, &folder),
             uid: process::uid(pid)?,
             gid: process::gid(pid)?,
+            exe: match with_executables {
+                true => executable::of_process(pid).ok().flatten(),
+                false => None,
+            },
         })
     }
 }

@@ -166,6 +166,9 @@ pub struct Selector {
     pub gid: Option<i64>,
     /// Group name, resolved when the file is read.
     pub group: Option<String>,
+    /// Executable that the connecting task runs, by its whole path; a symbolic link stands for where
+    /// it leads too.
+    pub exe: Option<String>,
 }
 
 /// `[intercept]`

@@ -120,6 +120,7 @@ fn task(cgroup: &str, uid: u32, gid: u32) -> Task<'_> {
         cgroup,
         uid,
         gid: Some(gid),
+        executable: 0,
     }
 }
 
