@@ -214,6 +214,8 @@ pub struct Proxy {
     pub v6: Option<u16>,
     /// Whose listening socket is taken, beside root's.
     pub user: u32,
+    /// Where it must be. Without, it is taken in the daemon's own network namespace alone.
+    pub cgroup: Option<CgroupPattern>,
 }
 
 /// `[upstream.NAME]`

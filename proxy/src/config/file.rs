@@ -203,6 +203,9 @@ pub struct Proxy {
     /// The user who makes its listening sockets, beside root, whose are always taken. Default:
     /// root's alone.
     pub user: Option<String>,
+    /// The cgroup that it must be in or below, like "/pods/*/sidecar". With it, a proxy in another
+    /// network namespace that is served is taken too, for the connections that are made there.
+    pub cgroup: Option<String>,
 }
 
 /// `[[outbound]]`
