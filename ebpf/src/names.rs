@@ -150,7 +150,7 @@ pub mod global {
 pub const PENDING_ENTRIES: usize = 65_536;
 /// Listeners in a registry: the daemon's own, those of proxies of others, and one of each family in
 /// each other namespace.
-pub const LISTENER_ENTRIES: usize = 4_096;
+pub const LISTENER_ENTRIES: usize = 16_384;
 /// Cgroups of others' proxies.
 pub const PROXY_CGROUP_ENTRIES: usize = 1_024;
 /// Cgroups that a rule set can name or tell apart from those.

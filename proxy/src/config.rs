@@ -214,6 +214,8 @@ pub struct Proxy {
     pub v6: Option<u16>,
     /// Whose listening socket is taken, beside root's.
     pub user: u32,
+    /// Where it must be. Without, it is taken in the daemon's own network namespace alone.
+    pub cgroup: Option<CgroupPattern>,
 }
 
 /// `[upstream.NAME]`
@@ -249,6 +251,8 @@ pub struct EgressRule {
     pub ports: Vec<RangeInclusive<u16>>,
     /// Whether it is let through.
     pub allow: bool,
+    /// Source prefixes that an identity may claim, for the record.
+    pub may_claim: BTreeMap<SpiffeId, Vec<IpNet>>,
 }
 
 /// `[[inbound]]`

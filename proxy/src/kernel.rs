@@ -36,6 +36,7 @@ pub mod pins;
 pub mod preflight;
 pub(crate) mod process;
 pub mod proxies;
+pub mod routes;
 pub mod rules;
 pub mod sockdiag;
 pub mod sys;

@@ -143,6 +143,12 @@ impl ForeignMap {
         }
     }
 
+    /// How many entries it has.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        entries(&self.map, self.key_size)
+    }
+
     /// Writes the value of the key that is all zero.
     #[track_caller]
     pub fn set_first(&self, value: u64) {

@@ -137,8 +137,12 @@ impl App {
     pub fn past_redirect(&self) -> Result<PastRedirect, KernelError> {
         let proxies = self.redirector.proxies();
         let mut listeners = self.past.listeners.clone();
-        listeners.extend(proxies.iter().map(|proxy| proxy.address));
-        let proxies = proxies.iter().filter_map(|proxy| proxy.cgroup.as_deref());
+        let proxies_in = |netns: Option<u64>| {
+            let there = proxies.iter().filter(move |proxy| proxy.netns == netns);
+            there.map(|proxy| proxy.address)
+        };
+        listeners.extend(proxies_in(None));
+        let cgroups = proxies.iter().filter_map(|proxy| proxy.cgroup.as_deref());
         let top = cgroup::below(&self.mount, &self.governed);
         let policy = self.data.policy.load();
         let none = HashSet::new();
@@ -147,7 +151,7 @@ impl App {
             own: self.redirector.own_cgroup(),
             pid: std::process::id(),
             top: &top,
-            proxies: &proxies
+            proxies: &cgroups
                 .map(|path| cgroup::below(&self.mount, path))
                 .collect(),
             older: self.past.older.get().unwrap_or(&none),
@@ -163,7 +167,8 @@ impl App {
         };
         take(Listed::inside(own, None, listeners)?);
         let mut places = self.namespaces.places(own);
-        for place in places.all {
+        for mut place in places.all {
+            place.listeners.extend(proxies_in(place.namespace.other()));
             match Listed::inside(&place.namespace, Some(place.found), place.listeners) {
                 Ok(listed) => take(listed),
                 Err(error) => places.unseen.push(error.to_string()),

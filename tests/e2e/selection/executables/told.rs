@@ -1,6 +1,6 @@
 //! What user space says and decides of executables.
 
-use harness::process::Finished;
+use harness::{process::Finished, rules};
 use nix::{sys::signal::kill, unistd::Pid};
 
 use super::*;
