@@ -32,6 +32,7 @@ pub mod process;
 pub mod proxies;
 pub mod record;
 pub mod rules;
+pub mod selected;
 pub mod status;
 pub mod wait;
 pub mod webserver;

@@ -166,6 +166,9 @@ pub struct Selector {
     pub gid: Option<i64>,
     /// Group name, resolved when the file is read.
     pub group: Option<String>,
+    /// Executable that the connecting task runs, by its whole path; a symbolic link stands for where
+    /// it leads too.
+    pub exe: Option<String>,
 }
 
 /// `[intercept]`
@@ -200,6 +203,9 @@ pub struct Proxy {
     /// The user who makes its listening sockets, beside root, whose are always taken. Default:
     /// root's alone.
     pub user: Option<String>,
+    /// The cgroup that it must be in or below, like "/pods/*/sidecar". With it, a proxy in another
+    /// network namespace that is served is taken too, for the connections that are made there.
+    pub cgroup: Option<String>,
 }
 
 /// `[[outbound]]`
