@@ -26,7 +26,7 @@ pub mod validate;
 pub use cgroup::CgroupPattern;
 pub use errors::{ConfigError, ConfigErrors};
 pub use left_alone::left_alone;
-pub use netns::NetnsSource;
+pub use netns::{NetnsSelector, NetnsSource};
 pub use outbound::{FailMode, Mtls, OutboundAction, OutboundRule, Wire};
 pub use ports::display_ports;
 pub use protocol::{Datagrams, Protocol, Protocols};
@@ -172,6 +172,8 @@ pub struct Selector {
     pub uid: Option<u32>,
     /// The group id of the connecting task, that of its primary group.
     pub gid: Option<u32>,
+    /// The network namespace of the connecting socket, any of these; without any, each.
+    pub netns: Vec<NetnsSelector>,
 }
 
 /// `[intercept]`

@@ -135,6 +135,8 @@ pub struct View<'a> {
     pub own: u64,
     /// Its process.
     pub pid: u32,
+    /// Cookie of the network namespace that the sockets are of.
+    pub netns: u64,
     /// The attach point, as a path below the cgroup2 root.
     pub top: &'a str,
     /// Paths of the cgroups of others' proxies, which no `redirect` rule redirects.
@@ -197,11 +199,13 @@ impl View<'_> {
                 cgroup: &holder.cgroup,
                 uid: holder.uid,
                 gid: Some(holder.gid),
+                netns: Some(self.netns),
             });
         let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
             cgroup,
             uid: socket.uid,
             gid: None,
+            netns: Some(self.netns),
         });
         let rule = of_holders
             .chain(of_birth)

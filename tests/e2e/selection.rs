@@ -4,6 +4,7 @@ use std::path::Path;
 
 mod containers;
 mod leaving;
+mod netns;
 
 use harness::{Capture, Daemon, World, daemon::Setup, load, process::Running, rules};
 use nix::sys::signal::Signal;

@@ -103,6 +103,7 @@ impl App {
             policy: &policy,
             own: self.redirector.own_cgroup(),
             pid: std::process::id(),
+            netns: self.redirector.netns(),
             top: &top,
             proxies: &proxies
                 .map(|path| cgroup::below(&self.mount, path))

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process,
 };
 
@@ -20,7 +20,9 @@ use crate::{
         pins::PinName,
         preflight, process as processes,
         rules::{RuleTables, Scope, Task},
+        sys,
     },
+    netns::{Namespace, NamespaceError, named::Named, source::of_process},
     policy::explain::{Connecting, Explanation, Incoming, explain, incoming},
 };
 
@@ -53,6 +55,9 @@ pub struct ExplainArgs {
     /// Made in this cgroup, a path below the cgroup2 root.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<String>,
+    /// Made in the network namespace at this path. Without, in that of the process.
+    #[arg(long, value_name = "PATH")]
+    pub netns: Option<PathBuf>,
     /// Instead: who comes to this port of this host.
     #[arg(long, value_name = "PORT", conflicts_with = "to")]
     pub inbound: Option<u16>,
@@ -161,6 +166,11 @@ fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
         Some(file) => {
             let config = Config::load(file)?;
             let tables = RuleTables::compile(&config, Scope::Selections, 0);
+            if !tables.netns_asked().is_empty() {
+                let own = own_namespace()?;
+                let mount = preflight::cgroup2_mount().unwrap_or_default();
+                tables.know_namespaces(&Named::now(tables.netns_asked(), &own, &mount, task.netns));
+            }
             let protocol = protocol(args);
             let to = to.iter();
             Said {
@@ -231,7 +241,36 @@ fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
         cgroup,
         uid: args.uid.unwrap_or(uid),
         gid: args.gid.unwrap_or(gid),
+        netns: match &args.netns {
+            Some(path) => Some(cookie(path).map_err(|error| {
+                Failure::new(Exit::Failed, "looking at --netns").because(&error)
+            })?),
+            // What it is may not matter.
+            None => cookie(&of_process(pid)).ok(),
+        },
     })
+}
+
+fn own_namespace() -> Result<Namespace, Failure> {
+    sys::netns_cookie()
+        .and_then(Namespace::own)
+        .map_err(|error| {
+            Failure::new(Exit::Failed, "opening this command's own network namespace")
+                .because(&error)
+                .fix("mount /proc")
+        })
+}
+
+/// The cookie of the network namespace at a path.
+fn cookie(path: &Path) -> Result<u64, NamespaceError> {
+    let failed = |source| NamespaceError::Open {
+        path: path.into(),
+        source,
+    };
+    let own = sys::netns_cookie()
+        .and_then(Namespace::own)
+        .map_err(failed)?;
+    Namespace::at(path, &own).map(|namespace| namespace.cookie())
 }
 
 /// Asks the kernel's own tables the same.
@@ -244,13 +283,19 @@ fn in_kernel(args: &ExplainArgs, explained: &[Explanation]) -> Vec<InKernel> {
             pinned => pinned?,
         };
         let mount = preflight::cgroup2_mount()?;
-        let Connecting { cgroup, uid, gid } = &explanation.task;
+        let Connecting {
+            cgroup,
+            uid,
+            gid,
+            netns,
+        } = &explanation.task;
         let selection = pinned.selection(
             &mount,
             &Task {
                 cgroup,
                 uid: *uid,
                 gid: Some(*gid),
+                netns: *netns,
             },
         )?;
         let verdict = pinned.decide(&Query {

@@ -166,6 +166,9 @@ pub struct Selector {
     pub gid: Option<i64>,
     /// Group name, resolved when the file is read.
     pub group: Option<String>,
+    /// Network namespaces, any of them: "host" (the daemon's own), a path ("/run/netns/blue"),
+    /// "pid:1234", "cgroup:/pods/*" (those of the processes in it and below).
+    pub netns: Option<Vec<String>>,
 }
 
 /// `[intercept]`

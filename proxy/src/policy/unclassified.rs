@@ -26,16 +26,17 @@ pub struct Judged {
 }
 
 impl Policy {
-    /// Judges a connection that was redirected from the cgroup `path` before the kernel knew that,
-    /// or these rules.
+    /// Judges a connection that was redirected from the cgroup `path` and the network namespace with
+    /// the cookie `netns` before the kernel knew that, or these rules.
     ///
     /// By this policy, whichever generation redirected it: none of them has decided yet.
-    pub fn unclassified(&self, redirected: &Redirected, path: &str) -> Judged {
+    pub fn unclassified(&self, redirected: &Redirected, path: &str, netns: u64) -> Judged {
         let destination = OriginalDst::new(redirected.destination.into());
         let selection = self.tables.selection(&Task {
             cgroup: path,
             uid: redirected.uid,
             gid: Some(redirected.gid),
+            netns: Some(netns),
         });
         let by = |rule: u32| Redirected {
             selection,
@@ -59,6 +60,17 @@ impl Policy {
                     )
                 }),
             },
+            Verdict::Redirect(rule)
+                if rule.index == RULE_UNCLASSIFIED && !self.tables.knows_namespace(netns) =>
+            {
+                Judged {
+                    rule: None,
+                    outcome: Err(Refusal::new(
+                        Reason::OtherNamespace,
+                        format!("nobody has looked yet which network namespace {netns} is"),
+                    )),
+                }
+            }
             Verdict::Redirect(rule) if rule.index == RULE_UNCLASSIFIED => Judged {
                 rule: None,
                 outcome: Err(Refusal::new(

@@ -3,17 +3,25 @@
 use aya_ebpf::helpers::generated as helpers;
 use sidetrack_abi::{
     rules::{
-        ANY_VALUE, CGROUP_DEPTH, SELECTION_ALL, SELECTION_NONE, STAGE_GROUP, STAGE_USER, StageKey,
+        ANY_VALUE, CGROUP_DEPTH, SELECTION_ALL, SELECTION_NONE, STAGE_GROUP, STAGE_NETNS,
+        STAGE_NETNS_NAMES, STAGE_USER, StageKey,
     },
-    settings::{SETTING_CGROUPS, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS, Settings},
+    settings::{
+        SETTING_CGROUPS, SETTING_GROUPS, SETTING_NETNS, SETTING_SELECT_ALL, SETTING_USERS, Settings,
+    },
 };
 
-use crate::bpf::maps::RuleSet;
+use crate::bpf::{ctx::SockAddr, maps::RuleSet};
 
 /// The selections that the connecting task is in: the deepest cgroup that is known, then what some
 /// selection asks for.
 #[inline(always)]
-pub(in crate::bpf) fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
+pub(in crate::bpf) fn selection(
+    addr: SockAddr,
+    settings: &Settings,
+    set: RuleSet,
+    own: u64,
+) -> u32 {
     if settings.flags & SETTING_SELECT_ALL != 0 {
         return SELECTION_ALL;
     }
@@ -43,6 +51,15 @@ pub(in crate::bpf) fn selection(settings: &Settings, set: RuleSet, own: u64) -> 
     }
     if settings.flags & SETTING_GROUPS != 0 {
         class = staged(set, class, STAGE_GROUP, ids >> 32);
+    }
+    if settings.flags & SETTING_NETNS != 0 {
+        // Its socket's, which may be another than its own.
+        let names = set.staged(&StageKey {
+            class: 0,
+            kind: STAGE_NETNS_NAMES,
+            value: addr.netns_cookie(),
+        });
+        class = staged(set, class, STAGE_NETNS, names.map_or(ANY_VALUE, u64::from));
     }
     class
 }

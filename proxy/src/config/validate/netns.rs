@@ -1,9 +1,9 @@
-//! `intercept.netns`.
+//! `intercept.netns`, and the `netns` of selectors.
 
 use std::path::Path;
 
 use super::cgroups;
-use crate::config::{NetnsSource, errors::Problems};
+use crate::config::{NetnsSelector, NetnsSource, errors::Problems};
 
 const KEY: &str = "intercept.netns";
 const HOST: &str = "host";
@@ -30,6 +30,40 @@ pub(super) fn sources(problems: &mut Problems, texts: Option<&[String]>) -> Vec<
         }
     }
     sources
+}
+
+/// Whether a selector's entries are fine, and what they name.
+pub(super) fn selectors(
+    problems: &mut Problems,
+    key: &str,
+    texts: &[String],
+) -> Option<Vec<NetnsSelector>> {
+    if texts.is_empty() {
+        problems.missing(
+            key,
+            "an empty list names no network namespace",
+            "leave the key out, or name one like \"/run/netns/blue\"",
+        );
+        return None;
+    }
+    let mut selectors = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        selectors.push(match text.as_str() {
+            HOST => NetnsSelector::Host,
+            "selected" => {
+                problems.bad(
+                    &key,
+                    text,
+                    "this says which namespaces are served, and names none",
+                    "write \"host\", a path, \"pid:1234\" or \"cgroup:/pods\"",
+                );
+                return None;
+            }
+            text => NetnsSelector::At(source(problems, &key, text)?),
+        });
+    }
+    Some(selectors)
 }
 
 fn source(problems: &mut Problems, key: &str, text: &str) -> Option<NetnsSource> {

@@ -2,7 +2,7 @@
 
 use nix::unistd::{Group, User};
 
-use super::cgroups;
+use super::{cgroups, netns};
 use crate::config::{
     Intercept, Select, Selector,
     cgroup::{Below, CgroupPattern, NoNames},
@@ -93,14 +93,23 @@ fn selector(problems: &mut Problems, key: &str, file: &file::Selector) -> Option
         (None, Some(group)) => Some(resolved_gid(problems, &format!("{key}.group"), group)?),
         (None, None) => None,
     };
-    let selector = Selector { cgroup, uid, gid };
+    let netns = match &file.netns {
+        Some(texts) => netns::selectors(problems, &format!("{key}.netns"), texts)?,
+        None => Vec::new(),
+    };
+    let selector = Selector {
+        cgroup,
+        uid,
+        gid,
+        netns,
+    };
     if selector == Selector::default() {
         // What stood there may be a mistyped key, and is reported then.
         if !problems.ignored_within(key) {
             problems.missing(
                 key,
                 "an empty selector would match every task",
-                "name cgroup, unit, container, user or group; for everything, leave select out of the rule",
+                "name cgroup, unit, container, user, group or netns; for everything, leave select out of the rule",
             );
         }
         return None;

@@ -76,7 +76,7 @@ impl Cgroups {
         classes: &mut Classes,
     ) -> Result<Classified, KernelError> {
         // Those that are met without a look at any cgroup.
-        classes.tell(tables)?;
+        classes.tell_namespaces(tables)?;
         let mut classified = Classified {
             inner: HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?,
             known: Known::default(),
@@ -102,6 +102,14 @@ impl Cgroups {
             classified,
             classes,
         });
+    }
+
+    /// Tells the active set which network namespaces are known.
+    pub(super) fn tell_namespaces(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
+        match &mut self.active {
+            Some(active) => active.classes.tell_namespaces(tables),
+            None => Ok(()),
+        }
     }
 
     /// Looks for cgroups of the active set that have appeared or gone.

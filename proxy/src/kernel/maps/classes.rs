@@ -1,10 +1,12 @@
 //! The tables that cgroups' classes lead to. They grow while their rule set is active, as classes
 //! are met: what nothing refers to yet changes no decision.
 
+use std::collections::HashMap as StdHashMap;
+
 use aya::maps::{HashMap, LpmTrie, MapData, MapError};
 use sidetrack_abi::{
     names::{RULE_ENTRIES, STAGE_ENTRIES},
-    rules::{Rule, RuleKey, StageKey},
+    rules::{Rule, RuleKey, STAGE_NETNS_NAMES, StageKey},
 };
 
 use super::{
@@ -25,6 +27,8 @@ pub(super) struct Classes {
     told: usize,
     /// Entries of the rule trie.
     entries: usize,
+    /// Network namespaces that the kernel knows, by cookie, with the number of their names.
+    namespaces: StdHashMap<u64, u32>,
 }
 
 impl Classes {
@@ -35,6 +39,7 @@ impl Classes {
             rules: LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC)?,
             told: 0,
             entries: 0,
+            namespaces: StdHashMap::new(),
         })
     }
 
@@ -66,6 +71,32 @@ impl Classes {
                 Made::Stage(key, class) => self.stages.insert(key, class, 0).map_err(filling)?,
             }
             self.told += 1;
+        }
+        Ok(())
+    }
+
+    /// Tells the kernel which network namespaces are known, and what follows from their names first.
+    pub(super) fn tell_namespaces(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
+        let known = tables.numbered_namespaces();
+        self.tell(tables)?;
+        let key = |cookie: u64| StageKey {
+            class: 0,
+            kind: STAGE_NETNS_NAMES,
+            value: cookie,
+        };
+        let told: Vec<u64> = self.namespaces.keys().copied().collect();
+        for cookie in told.into_iter().filter(|told| !known.contains_key(told)) {
+            // Gone already if somebody else has removed it.
+            let _ = self.stages.remove(&key(cookie));
+            self.namespaces.remove(&cookie);
+        }
+        for (cookie, number) in known {
+            if self.namespaces.get(&cookie) != Some(&number) {
+                self.stages
+                    .insert(key(cookie), number, 0)
+                    .map_err(filling)?;
+                self.namespaces.insert(cookie, number);
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use sidetrack_abi::namespace::NamespaceFacts;
 
 use super::{KernelError, Maps, filling};
+use crate::kernel::rules::RuleTables;
 
 impl Maps {
     /// What holds in a namespace. After its listeners, without which its connects fail as where a
@@ -18,6 +19,14 @@ impl Maps {
     ) -> Result<(), KernelError> {
         self.set_sources(netns, sources)?;
         self.namespaces.insert(netns, facts, 0).map_err(filling)
+    }
+
+    /// What selections call namespaces has changed.
+    pub(in crate::kernel) fn name_namespaces(
+        &mut self,
+        tables: &RuleTables,
+    ) -> Result<(), KernelError> {
+        self.cgroups.tell_namespaces(tables)
     }
 
     /// A namespace has no listeners any more.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sidetrack_abi::{
-    rules::{STAGE_GROUP, STAGE_USER},
-    settings::{SETTING_GROUPS, SETTING_USERS},
+    rules::{STAGE_GROUP, STAGE_NETNS, STAGE_USER},
+    settings::{SETTING_GROUPS, SETTING_NETNS, SETTING_USERS},
 };
 
-use crate::config::{CgroupPattern, Config, Selector, cgroup::Selects};
+use super::netns::Names;
+use crate::config::{CgroupPattern, Config, NetnsSelector, Selector, cgroup::Selects};
 
 /// Selections of tasks: all that rules for connections of this host's applications name.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub(super) struct Asked {
     selectors: Vec<Question>,
     /// All cgroups that selectors ask for.
     pub(super) patterns: Vec<CgroupPattern>,
+    /// All network namespaces that they ask for: [`Names`] are places here.
+    pub(super) netns: Vec<NetnsSelector>,
     /// What they ask for beside cgroups, in the order in which it is looked at.
     pub(super) stages: Vec<Stage>,
 }
@@ -25,7 +28,7 @@ pub(super) struct Asked {
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
     pub(super) kind: Kind,
-    /// All values that selectors ask for.
+    /// All values that selectors ask for. Those of network namespaces are numbered as they are met.
     pub(super) values: BTreeSet<u64>,
 }
 
@@ -34,6 +37,7 @@ pub(super) struct Stage {
 pub(super) enum Kind {
     User,
     Group,
+    Netns,
 }
 
 /// The selections of a task, by name.
@@ -41,7 +45,8 @@ pub(super) enum Kind {
 pub struct Selections {
     /// It is in these.
     pub certain: Vec<String>,
-    /// It could be in these: its cgroup is a container whose name is not known.
+    /// It could be in these: its cgroup is a container whose name is not known, or nobody has
+    /// looked at its network namespace yet.
     pub possible: Vec<String>,
     /// An exclusion keeps it from these.
     pub excluded: Vec<String>,
@@ -54,6 +59,7 @@ struct Question {
     excludes: bool,
     pattern: Option<usize>,
     wants: Vec<(Kind, u64)>,
+    netns: Option<Names>,
 }
 
 /// Whether something holds of a task.
@@ -92,13 +98,14 @@ impl From<Selects> for Truth {
 }
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::User, Self::Group];
+    const ALL: [Self; 3] = [Self::User, Self::Group, Self::Netns];
 
     /// As the programs know it: `STAGE_*`.
     pub(super) fn number(self) -> u32 {
         match self {
             Self::User => STAGE_USER,
             Self::Group => STAGE_GROUP,
+            Self::Netns => STAGE_NETNS,
         }
     }
 
@@ -107,6 +114,7 @@ impl Kind {
         match self {
             Self::User => SETTING_USERS,
             Self::Group => SETTING_GROUPS,
+            Self::Netns => SETTING_NETNS,
         }
     }
 
@@ -114,6 +122,7 @@ impl Kind {
         match self {
             Self::User => selector.uid.map(u64::from),
             Self::Group => selector.gid.map(u64::from),
+            Self::Netns => None,
         }
     }
 }
@@ -139,6 +148,7 @@ impl Asked {
                         asked.patterns.len() - 1
                     })
                 });
+                let netns = Names::of(&selector.netns, &mut asked.netns);
                 let wants = Kind::ALL.into_iter();
                 let wants = wants.filter_map(|kind| Some((kind, kind.wanted(selector)?)));
                 asked.selectors.push(Question {
@@ -146,6 +156,7 @@ impl Asked {
                     excludes,
                     pattern,
                     wants: wants.collect(),
+                    netns: (!selector.netns.is_empty()).then_some(netns),
                 });
             }
         }
@@ -153,7 +164,7 @@ impl Asked {
             let wants = asked.selectors.iter().flat_map(|one| &one.wants);
             let values = wants.filter(|(wanted, _)| *wanted == kind);
             let values: BTreeSet<u64> = values.map(|(_, value)| *value).collect();
-            if !values.is_empty() {
+            if !values.is_empty() || (kind == Kind::Netns && !asked.netns.is_empty()) {
                 asked.stages.push(Stage { kind, values });
             }
         }
@@ -190,6 +201,19 @@ impl Asked {
                 true => Truth::No,
                 false => *so_far,
             }
+        };
+        Known(each.map(holds).collect())
+    }
+
+    /// What is known after a look at its network namespace: what selectors call that, or none if
+    /// nobody has looked at it yet.
+    pub(super) fn with_netns(&self, known: &Known, names: Option<&Names>) -> Known {
+        let each = self.selectors.iter().zip(&known.0);
+        let holds = |(one, so_far): (&Question, &Truth)| match (&one.netns, names) {
+            (None, _) => *so_far,
+            (Some(_), None) => (*so_far).min(Truth::Maybe),
+            (Some(wanted), Some(names)) if wanted.have_any_of(names) => *so_far,
+            (Some(_), Some(_)) => Truth::No,
         };
         Known(each.map(holds).collect())
     }

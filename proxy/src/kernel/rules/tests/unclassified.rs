@@ -159,6 +159,7 @@ fn any_selector() -> impl Strategy<Value = Selector> {
         uid: uid.or((cgroup.is_none() && gid.is_none()).then_some(1)),
         cgroup,
         gid,
+        netns: Vec::new(),
     })
 }
 
