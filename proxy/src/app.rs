@@ -337,17 +337,29 @@ impl App {
         }
     }
 
-    /// Sends a canary through the redirect, and waits for it.
+    /// Sends a canary through the redirect, in the namespaces that are served too, and waits for
+    /// it.
     pub fn send_canary(&self) -> Sung {
         let with_ipv6 = self.redirector.is_listening(Family::V6);
-        self.canaries.send(&self.data.canary, with_ipv6)
+        let others = self.namespaces.serving();
+        let others = others.iter().map(namespaces::Served::elsewhere).collect();
+        let mut sung = self.canaries.send(&self.data.canary, with_ipv6, others);
+        // One that has ended meanwhile has no listeners any more, and needs none.
+        let served = self.namespaces.serving();
+        let is_served = |netns| served.iter().any(|one| one.is(netns));
+        sung.namespaces.retain(|there| is_served(there.netns));
+        sung
     }
 
     /// What the kernel says, also at the cgroups that rules name.
     pub fn proof(&self) -> Proof {
+        // The look before may be a second old, and what ended since is no fault.
+        self.namespaces.look_at_users(self.means());
         let mut below = self.redirector.tables().named_cgroups(&self.mount);
         below.retain(|folder| *folder != self.governed && folder.starts_with(&self.governed));
-        self.redirector.proof(&below)
+        let mut proof = self.redirector.proof(&below);
+        proof.faults.extend(self.namespaces.faults());
+        proof
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

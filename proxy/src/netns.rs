@@ -7,8 +7,12 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
+    process,
     sync::{Arc, Weak},
 };
 
@@ -182,8 +186,10 @@ impl Namespace {
         }
         let id = Id::of(&file.metadata().map_err(failed)?);
         let home = Arc::clone(&own.inner.file);
-        let cookie = within(&file, &home, sys::netns_cookie).and_then(|cookie| cookie);
-        let cookie = cookie.map_err(|source| NamespaceError::Enter {
+        // A file that was opened at a mount keeps that busy, and one of the thread's own does not.
+        let inside = || Ok((sys::netns_cookie()?, File::open(OWN)?));
+        let found = within(&file, &home, inside).and_then(|found: io::Result<_>| found);
+        let (cookie, file) = found.map_err(|source| NamespaceError::Enter {
             path: path.into(),
             source,
         })?;
@@ -230,6 +236,12 @@ impl Namespace {
     /// Its cookie, unless it is the daemon's own.
     pub fn other(&self) -> Option<u64> {
         self.inner.home.as_ref().map(|_| self.inner.cookie)
+    }
+
+    /// Where another process finds it while this one holds it.
+    pub fn file(&self) -> PathBuf {
+        let fd = self.inner.file.as_raw_fd();
+        format!("/proc/{}/fd/{fd}", process::id()).into()
     }
 
     /// Runs `make` inside it. What `make` does costs two system calls more in another namespace
@@ -297,7 +309,7 @@ impl Drop for Inside<'_> {
         if let Err(error) = setns(self.home, CloneFlags::CLONE_NEWNET) {
             // Everything that this thread made from here on would be in somebody else's network.
             tracing::error!(%error, "going back to the own network namespace; the daemon ends");
-            std::process::abort();
+            process::abort();
         }
     }
 }

@@ -13,7 +13,9 @@ use serde_json::Value;
 mod found;
 mod life;
 mod passed;
+mod past;
 mod podman;
+mod proof;
 
 const PORTS: &str = rules::PORTS;
 

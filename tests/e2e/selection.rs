@@ -5,6 +5,7 @@ use std::path::Path;
 mod containers;
 mod leaving;
 mod netns;
+mod podman;
 
 use harness::{Capture, Daemon, World, daemon::Setup, load, process::Running, rules};
 use nix::sys::signal::Signal;

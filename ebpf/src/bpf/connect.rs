@@ -153,10 +153,11 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         },
     );
     let rule = match verdict {
-        // The daemon's own goes to its own namespace. In another it is somebody else's, whatever
+        // The daemon's own goes to where it has listeners. Elsewhere it is somebody else's, whatever
         // selection that is in.
         Verdict::Redirect(rule)
-            if rule.index == RULE_CANARY && addr.netns_cookie() != settings.netns =>
+            if rule.index == RULE_CANARY
+                && Served::find(addr.netns_cookie(), settings).is_none() =>
         {
             maps::forget_client(sock);
             return Outcome::Pass;

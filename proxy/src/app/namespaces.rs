@@ -28,6 +28,8 @@ mod follow;
 mod judged;
 mod known;
 mod missed;
+mod places;
+mod proof;
 mod report;
 mod serving;
 
@@ -35,6 +37,7 @@ pub(super) use follow::{spawn, wants_any};
 use judged::Judged;
 use known::Known;
 use missed::Missed;
+pub(super) use proof::Served;
 pub use report::NamespaceReport;
 
 /// Those that get listeners: whoever may make namespaces is not to fill the registry.
@@ -110,16 +113,24 @@ impl Namespaces {
         if !self.selected || before.is_empty() {
             return;
         }
-        for (namespace, witness) in self.search(means, |cookie| before.contains(&cookie)) {
+        let own = &means.data.namespace;
+        for (namespace, witness) in self.search(own, |cookie| before.contains(&cookie)) {
             let found = format!("selected, at {}", witness.path().display());
             let mut state = self.state.lock();
             state.add_selected(self.place(means), namespace, found, witness);
         }
     }
 
-    /// What selections of `tables` name, before these are active.
+    /// What selections of `tables` name, and which others there are, before these are active.
     pub(super) fn prepare(&self, own: &Namespace, tables: &RuleTables) {
+        if tables.netns_asked().is_empty() {
+            return;
+        }
+        let others = self.search(own, |_| true);
         let State { judged, known, .. } = &mut *self.state.lock();
+        for (namespace, witness) in others {
+            judged.add(&namespace, witness);
+        }
         judged.prepare((own, &self.mount), tables, known.keys().copied());
     }
 

@@ -45,6 +45,7 @@ use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
 pub use netns::Names;
+pub use order::{Ahead, Rank, listed};
 pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
 
@@ -172,6 +173,18 @@ impl RuleTables {
         self.classes.read().made_since(before).to_vec()
     }
 
+    /// The kinds of the stages (`STAGE_*`) that come after the cgroup, in their order.
+    pub fn stages(&self) -> Vec<u32> {
+        let stages = self.asked.stages.iter();
+        stages.map(|stage| stage.kind.number()).collect()
+    }
+
+    /// The name of a rule.
+    pub(super) fn name_of(&self, rule: u32) -> Option<&str> {
+        let rule = self.chains.outbound.get(rule as usize);
+        rule.map(|rule| rule.name.as_str())
+    }
+
     fn of_cgroup(&self, patterns: &[Truth]) -> u32 {
         let source = Source {
             asked: &self.asked,
@@ -232,7 +245,10 @@ impl RuleTables {
 
     /// Network namespaces that selections name. [`Names`] are places here.
     pub fn netns_asked(&self) -> &[NetnsSelector] {
-        &self.asked.netns
+        match self.flags & SETTING_SELECT_ALL {
+            0 => &self.asked.netns,
+            _ => &[],
+        }
     }
 
     /// From here on these network namespaces are known, by their cookies, and no others.
@@ -246,7 +262,7 @@ impl RuleTables {
 
     /// Whether it is known what selections call a network namespace, or nobody asks.
     pub fn knows_namespace(&self, cookie: u64) -> bool {
-        self.asked.netns.is_empty() || self.classes.read().namespaces.of(cookie).is_some()
+        self.netns_asked().is_empty() || self.classes.read().namespaces.of(cookie).is_some()
     }
 
     /// The entries that name a network namespace, if it is known.

@@ -93,7 +93,7 @@ impl Namespaces {
             Next::Now(asked) => asked,
         };
         let begun = Instant::now();
-        let found = self.search(means, |cookie| asked.contains_key(&cookie));
+        let found = self.search(&means.data.namespace, |cookie| asked.contains_key(&cookie));
         let cookies = found.iter().map(|(namespace, _)| namespace.cookie());
         let mut state = self.state.lock();
         let ended = Instant::now();
@@ -114,13 +114,12 @@ impl Namespaces {
     /// reads all of /proc.
     pub(super) fn search(
         &self,
-        means: Means<'_>,
+        own: &Namespace,
         is_wanted: impl Fn(u64) -> bool,
     ) -> Vec<(Namespace, Witness)> {
-        let own = &means.data.namespace;
         let known: HashSet<Id> = self.state.lock().known.values().map(Known::id).collect();
         let mut found = Vec::new();
-        for (id, witness) in users::all() {
+        for (id, witness) in users::all().found {
             if id == own.id() || known.contains(&id) {
                 continue;
             }

@@ -69,14 +69,19 @@ pub(super) fn leads_to_this_host(family: Family) -> bool {
     )
 }
 
+/// Bits that all of a family's addresses have in common.
+pub(super) fn length(family: Family) -> u8 {
+    match family {
+        Family::V4 => 24,
+        Family::V6 => 96,
+    }
+}
+
 fn message(family: Family, kind: Kind, metric: u32) -> io::Result<RouteMessage> {
     let mut route = RouteMessage::default();
     let (address_family, address) = address(source(family, 0));
     route.header.address_family = address_family;
-    route.header.destination_prefix_length = match family {
-        Family::V4 => 24,
-        Family::V6 => 96,
-    };
+    route.header.destination_prefix_length = length(family);
     route.attributes = vec![
         RouteAttribute::Destination(address),
         RouteAttribute::Priority(metric),

@@ -1,12 +1,12 @@
 //! The tables that cgroups' classes lead to. They grow while their rule set is active, as classes
 //! are met: what nothing refers to yet changes no decision.
 
-use std::collections::HashMap as StdHashMap;
+use std::collections::{HashMap as StdHashMap, HashSet};
 
 use aya::maps::{HashMap, LpmTrie, MapData, MapError};
 use sidetrack_abi::{
     names::{RULE_ENTRIES, STAGE_ENTRIES},
-    rules::{Rule, RuleKey, STAGE_NETNS_NAMES, StageKey},
+    rules::{ANY_VALUE, CgroupClass, Rule, RuleKey, STAGE_NETNS, STAGE_NETNS_NAMES, StageKey},
 };
 
 use super::{
@@ -19,27 +19,47 @@ use crate::kernel::{
     rules::{Made, RuleTables},
 };
 
+/// A class by the number of stages that come before it, none for that of a cgroup.
+type Class = (usize, u32);
+
 /// The tables of one rule set.
 pub(super) struct Classes {
     stages: HashMap<MapData, StageKey, u32>,
     rules: LpmTrie<MapData, RuleKey, Rule>,
-    /// How much of what was made the kernel has.
-    told: usize,
+    /// Entries that the rule trie has room for.
+    room: usize,
     /// Entries of the rule trie.
     entries: usize,
     /// Network namespaces that the kernel knows, by cookie, with the number of their names.
     namespaces: StdHashMap<u64, u32>,
+    /// How much of what was made has been looked at.
+    told: usize,
+    /// Those of which the kernel has nothing, for want of room.
+    lacking: HashSet<Class>,
+    /// What kinds of network namespaces lead to of which it has nothing: they stay unknown.
+    lacking_netns: HashSet<StageKey>,
+    /// Why the first of them did not fit.
+    why: Option<KernelError>,
 }
 
 impl Classes {
     /// New ones, of no rule set yet.
     pub(super) fn create() -> Result<Self, MapError> {
+        Self::with_room(RULE_ENTRIES)
+    }
+
+    /// With room for so many entries of the rule trie.
+    pub(super) fn with_room(room: usize) -> Result<Self, MapError> {
         Ok(Self {
             stages: HashMap::create(STAGE_ENTRIES as u32, NO_PREALLOC)?,
-            rules: LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC)?,
-            told: 0,
+            rules: LpmTrie::create(room as u32, NO_PREALLOC)?,
+            room,
             entries: 0,
             namespaces: StdHashMap::new(),
+            told: 0,
+            lacking: HashSet::new(),
+            lacking_netns: HashSet::new(),
+            why: None,
         })
     }
 
@@ -51,53 +71,162 @@ impl Classes {
         &self.rules
     }
 
-    /// Tells the kernel all that classes were made of. Before it succeeds, no class that was met
-    /// since it last did may be named to the kernel.
-    pub(super) fn tell(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
-        for made in tables.made_since(self.told) {
-            match made {
+    /// All that the kernel was told, in that order.
+    pub(super) fn told(&self, tables: &RuleTables) -> impl Iterator<Item = Made> {
+        let kinds = tables.stages();
+        let made = tables.made_since(0).into_iter().take(self.told);
+        made.filter(move |made| {
+            let class = class_of(made, &kinds);
+            let netns = match made {
+                Made::Stage(key, _) => self.lacking_netns.contains(key),
+                Made::Rules { .. } => false,
+            };
+            !netns && class.is_some_and(|class| !self.lacking.contains(&class))
+        })
+    }
+
+    /// Tells the kernel all that classes were made of. What does not fit is left out as a whole, so
+    /// that it takes no room from others.
+    pub(super) fn tell(&mut self, tables: &RuleTables) {
+        let made = tables.made_since(self.told);
+        self.told += made.len();
+        let kinds = tables.stages();
+        for part in made.chunk_by(Made::is_of_one_class) {
+            let Some(first) = part.first() else { continue };
+            let Some(class) = class_of(first, &kinds) else {
+                continue;
+            };
+            match first {
+                Made::Rules { .. } => {
+                    if let Err(error) = self.tell_rules(tables, part) {
+                        self.lacks(class, error);
+                    }
+                }
+                Made::Stage(..) if self.lacking.contains(&class) => {}
+                // It may come later than the rest of its class, which holds without it.
+                Made::Stage(key, next) if key.kind == STAGE_NETNS && key.value != ANY_VALUE => {
+                    let lacks = self.lacking.contains(&(class.0 + 1, *next));
+                    if lacks || self.stages.insert(key, next, 0).is_err() {
+                        self.lacking_netns.insert(*key);
+                    }
+                }
+                Made::Stage(key, next) => {
+                    if self.lacking.contains(&(class.0 + 1, *next)) {
+                        self.lacking.insert(class);
+                    } else if let Err(error) = self.stages.insert(key, next, 0) {
+                        self.lacks(class, filling(error));
+                    }
+                    if self.lacking.contains(&class) {
+                        self.take_back(&made, key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All rules of one selection class, or none.
+    fn tell_rules(&mut self, tables: &RuleTables, part: &[Made]) -> Result<(), KernelError> {
+        let entries: Vec<_> = part
+            .iter()
+            .flat_map(|made| match made {
                 Made::Rules {
                     destination,
                     selection,
                     ranges,
-                } => {
-                    let entries = rule_entries(destination, selection, &ranges);
-                    rules_fit(tables, self.entries + entries.len())?;
-                    for (key, rule) in &entries {
-                        self.rules.insert(key, rule, 0).map_err(filling)?;
-                    }
-                    self.entries += entries.len();
+                } => rule_entries(*destination, *selection, ranges),
+                Made::Stage(..) => Vec::new(),
+            })
+            .collect();
+        rules_fit(tables, self.entries + entries.len(), self.room)?;
+        for (done, (key, rule)) in entries.iter().enumerate() {
+            if let Err(error) = self.rules.insert(key, rule, 0) {
+                for (key, _) in entries.iter().take(done) {
+                    // Nothing leads to it, so that what stays costs room alone.
+                    let _ = self.rules.remove(key);
                 }
-                Made::Stage(key, class) => self.stages.insert(key, class, 0).map_err(filling)?,
+                return Err(filling(error));
             }
-            self.told += 1;
         }
+        self.entries += entries.len();
         Ok(())
     }
 
     /// Tells the kernel which network namespaces are known, and what follows from their names first.
     pub(super) fn tell_namespaces(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
         let known = tables.numbered_namespaces();
-        self.tell(tables)?;
-        let key = |cookie: u64| StageKey {
-            class: 0,
-            kind: STAGE_NETNS_NAMES,
-            value: cookie,
-        };
+        self.tell(tables);
         let told: Vec<u64> = self.namespaces.keys().copied().collect();
         for cookie in told.into_iter().filter(|told| !known.contains_key(told)) {
             // Gone already if somebody else has removed it.
-            let _ = self.stages.remove(&key(cookie));
+            let _ = self.stages.remove(&of_namespace(cookie));
             self.namespaces.remove(&cookie);
         }
         for (cookie, number) in known {
             if self.namespaces.get(&cookie) != Some(&number) {
                 self.stages
-                    .insert(key(cookie), number, 0)
+                    .insert(of_namespace(cookie), number, 0)
                     .map_err(filling)?;
                 self.namespaces.insert(cookie, number);
             }
         }
         Ok(())
     }
+
+    /// The network namespaces that the kernel was told of, as entries of the stages.
+    pub(super) fn told_namespaces(&self) -> impl Iterator<Item = (StageKey, u32)> {
+        let namespaces = self.namespaces.iter();
+        namespaces.map(|(cookie, number)| (of_namespace(*cookie), *number))
+    }
+
+    fn lacks(&mut self, class: Class, error: KernelError) {
+        self.lacking.insert(class);
+        self.why.get_or_insert(error);
+    }
+
+    /// Removes what was told of a class with this key. A class is made in one go.
+    fn take_back(&mut self, made: &[Made], class: &StageKey) {
+        for one in made {
+            if let Made::Stage(key, _) = one
+                && (key.class, key.kind) == (class.class, class.kind)
+            {
+                // Absent if it comes after what did not fit.
+                let _ = self.stages.remove(key);
+            }
+        }
+    }
+
+    /// Whether the kernel has all that these lead to, and may be told of a cgroup that has them.
+    pub(super) fn fit(&self, class: CgroupClass) -> bool {
+        let mut classes = [class.own, class.below].into_iter();
+        classes.all(|class| !self.lacking.contains(&(0, class)))
+    }
+
+    /// Why something did not fit.
+    pub(super) fn why(&self) -> Option<&KernelError> {
+        self.why.as_ref()
+    }
+
+    /// Fails if anything did not fit.
+    pub(super) fn all_fit(&mut self) -> Result<(), KernelError> {
+        self.why.take().map_or(Ok(()), Err)
+    }
+}
+
+fn of_namespace(cookie: u64) -> StageKey {
+    StageKey {
+        class: 0,
+        kind: STAGE_NETNS_NAMES,
+        value: cookie,
+    }
+}
+
+/// Of which class it is.
+fn class_of(made: &Made, kinds: &[u32]) -> Option<Class> {
+    Some(match made {
+        Made::Rules { selection, .. } => (kinds.len(), *selection),
+        Made::Stage(key, _) => {
+            let stage = kinds.iter().position(|kind| *kind == key.kind)?;
+            (stage, key.class)
+        }
+    })
 }

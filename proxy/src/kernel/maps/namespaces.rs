@@ -18,7 +18,9 @@ impl Maps {
         sources: &[(IpNet, IpAddr)],
     ) -> Result<(), KernelError> {
         self.set_sources(netns, sources)?;
-        self.namespaces.insert(netns, facts, 0).map_err(filling)
+        self.namespaces.insert(netns, facts, 0).map_err(filling)?;
+        self.served.insert(netns, facts);
+        Ok(())
     }
 
     /// What selections call namespaces has changed.
@@ -33,6 +35,7 @@ impl Maps {
     pub(in crate::kernel) fn forget_namespace(&mut self, netns: u64) -> Result<(), KernelError> {
         // Gone already if it never came to be.
         let _ = self.namespaces.remove(&netns);
+        self.served.remove(&netns);
         self.set_sources(netns, &[])
     }
 
