@@ -76,7 +76,7 @@ impl Judged {
         match redirector.name_namespaces(&tables, &names) {
             Ok(()) => self.told = names,
             Err(error) => {
-                self.say_once(format!("telling the kernel of network namespaces: {error}"))
+                self.say_once(format!("telling the kernel of network namespaces: {error}"));
             }
         }
     }

@@ -66,6 +66,27 @@ pub(super) fn selectors(
     Some(selectors)
 }
 
+/// Warns of namespaces that are selected and get no listeners.
+pub(super) fn warn_of_unserved(
+    problems: &mut Problems,
+    key: &str,
+    selected: &[NetnsSelector],
+    served: &[NetnsSource],
+) {
+    let unserved = selected.iter().filter(|one| match one {
+        NetnsSelector::Host => false,
+        NetnsSelector::At(source) => {
+            !served.contains(source) && !served.contains(&NetnsSource::Selected)
+        }
+    });
+    for one in unserved {
+        problems.warn(
+            &format!("{key}.netns"),
+            &format!("intercept.netns has neither {one} nor \"selected\": connections there get their rule's fail mode"),
+        );
+    }
+}
+
 fn source(problems: &mut Problems, key: &str, text: &str) -> Option<NetnsSource> {
     if text == HOST {
         return None;

@@ -45,6 +45,9 @@ pub(super) fn select(
                     "widen intercept.cgroup, or leave the selector out",
                 );
             }
+            if list == "include" {
+                netns::warn_of_unserved(problems, &key, &selector.netns, &intercept.netns);
+            }
             found.push(selector);
         }
         found

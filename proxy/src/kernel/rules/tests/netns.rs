@@ -180,7 +180,7 @@ fn a_class_that_is_met_later_tells_the_same_namespaces_apart() {
     assert_eq!(decided("/pods/web", OWN), Verdict::Unmatched);
     assert_eq!(decided("/other", BLUE), Verdict::Unmatched);
     assert_eq!(decided("/other", NEW), Verdict::Unmatched);
-    assert!(only.0.made_since(before).len() > 0, "the kernel is told");
+    assert!(!only.0.made_since(before).is_empty(), "the kernel is told");
 }
 
 #[test]
