@@ -61,6 +61,10 @@ const UNDER_WAY: Duration = Duration::from_millis(50);
 /// who they are: as long as a tunnel waits for its peer after CLOSE.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How long accept loops and the watches beside them may take to end once they are told to, if the
+/// drain does not give them more: each has a bounded queue to take, or a look at the host to finish.
+const LOOPS_END: Duration = Duration::from_secs(2);
+
 /// How long records of what a drain ended may take to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 
@@ -281,7 +285,16 @@ impl App {
         self.stop.send_replace(true);
         let begun = Instant::now();
         let mut accepting = std::mem::take(&mut *self.tasks.lock());
-        while accepting.join_next().await.is_some() {}
+        let ended = async { while accepting.join_next().await.is_some() {} };
+        let patience = within.clamp(LOOPS_END, GOODBYE);
+        if timeout(patience, ended).await.is_err() {
+            tracing::warn!(
+                left = accepting.len(),
+                "loops that accept or watch did not end within {patience:?}; they are dropped, and \
+                 what waited in their listeners' queues is reset"
+            );
+            accepting.abort_all();
+        }
         // Those that are leased now are closed as they come back.
         self.data.pool.retain_generation(u64::MAX);
         let live = &self.data.live;

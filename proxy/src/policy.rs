@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sidetrack_abi::{Redirected, rules::RULE_UNCLASSIFIED};
+use sidetrack_abi::{Redirected, executable::NO_EXECUTABLE, rules::RULE_UNCLASSIFIED};
 
 use crate::{
     config::{Config, Instance, Mtls, OutboundAction, Wire},
@@ -47,6 +47,8 @@ pub struct Policy {
     /// Rule names of the generation before: the kernel may tell after the switch of connections that
     /// its rules refused.
     before: Option<(u32, Vec<Arc<str>>)>,
+    /// Since this generation the kernel tells the executables of these rules from all others.
+    executables_since: u32,
 }
 
 struct OutboundRule {
@@ -167,9 +169,12 @@ impl Policy {
             Some(gateway) => Some(EgressPolicy::build(gateway, &material)?),
             None => None,
         };
+        let tables = RuleTables::compile(&config, scope, generation);
+        let told_before = before.filter(|policy| tables.names_no_more_executables(&policy.tables));
         Ok(Self {
             generation,
-            tables: Arc::new(RuleTables::compile(&config, scope, generation)),
+            executables_since: told_before.map_or(generation, |policy| policy.executables_since),
+            tables: Arc::new(tables),
             config,
             material,
             outbound: outbound_rules,
@@ -190,6 +195,14 @@ impl Policy {
     /// [`Self::unclassified`] decides.
     pub fn has_decided(&self, redirected: &Redirected) -> bool {
         redirected.generation == self.generation && redirected.rule != RULE_UNCLASSIFIED
+    }
+
+    /// Whether these rules ask for an executable that those did not by which a connection was redirected.
+    pub fn may_miss_executable(&self, redirected: &Redirected) -> bool {
+        let age = |of: u32| self.generation.wrapping_sub(of);
+        self.tables.asks_for_executables()
+            && redirected.executable == NO_EXECUTABLE
+            && age(redirected.generation) > age(self.executables_since)
     }
 
     /// Judges a connection that the kernel redirected by one of these rules.

@@ -16,6 +16,7 @@ mod passed;
 mod past;
 mod podman;
 mod proof;
+mod sidecar;
 
 const PORTS: &str = rules::PORTS;
 

@@ -45,6 +45,7 @@ pub(super) fn spawn(
     tasks.spawn(watch_proxies(Arc::downgrade(app), stopped.clone()));
     tasks.spawn(periodic(Arc::downgrade(app), stopped.clone()));
     if app.scope == Scope::Selections {
+        tasks.spawn(follow_executables(Arc::downgrade(app), stopped.clone()));
         let finder = app.data.cgroups.clone();
         tasks.spawn(follow_cgroups(
             Arc::downgrade(app),
@@ -110,6 +111,31 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
         match tokio::task::spawn_blocking(move || app.look_again(stale)).await {
             Ok(addresses_are_stale) => stale = addresses_are_stale,
             Err(error) => tracing::error!(%error, "looking at the host again"),
+        }
+    }
+}
+
+/// By itself, since a path may lead to where the kernel waits for another host.
+async fn follow_executables(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+        let Some(app) = app.upgrade() else {
+            return;
+        };
+        match app.follow_executables().await {
+            Ok(None) => {}
+            Ok(Some(generation)) => tracing::info!(
+                generation,
+                "a link that a selection's exe names leads elsewhere: the rules are for that now"
+            ),
+            Err(error) => tracing::warn!(
+                %error,
+                "a link that a selection's exe names leads elsewhere, and the rules are still for \
+                 where it led"
+            ),
         }
     }
 }

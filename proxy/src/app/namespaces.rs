@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -50,9 +50,8 @@ const MOST_SELECTED: usize = MOST / 4 * 3;
 /// Under this name `status` says that there are more.
 const MORE: &str = "more namespaces";
 
-/// Between two searches for users of namespaces, at least; and for this many times as long as one took.
-const BETWEEN_SEARCHES: Duration = Duration::from_millis(900);
-const REST: u32 = 20;
+/// A search for users of namespaces is over for this many times as long as it took, at least.
+const REST: u32 = 9;
 
 /// What serving a namespace takes.
 #[derive(Clone, Copy)]
@@ -223,8 +222,7 @@ impl Namespaces {
         }
         drop(state);
         let used = users::of(&lonely);
-        let pause = BETWEEN_SEARCHES.max(begun.elapsed() * REST);
-        self.state.lock().rested = Some(begun + pause);
+        self.state.lock().rested = Some(Instant::now() + begun.elapsed() * REST);
         (lonely, used)
     }
 

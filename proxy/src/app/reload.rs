@@ -44,13 +44,35 @@ impl App {
         let before = self.data.policy.load_full();
         let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
         same(&before.config, &config)?;
+        self.switch(&before, config)
+    }
+
+    /// Looks again where the links lead by which selections name executables, and switches to rules for
+    /// that if one has changed; the configuration is otherwise the one that is in force.
+    ///
+    /// # Errors
+    /// [`ReloadError`]
+    pub(super) async fn follow_executables(&self) -> Result<Option<u32>, ReloadError> {
+        let before = self.data.policy.load_full();
+        if !before.tables.asks_for_executables() {
+            return Ok(None);
+        }
+        let looking = Arc::clone(&before);
+        let look = move || looking.config.with_executables_as_they_are();
+        let Ok(Some(config)) = tokio::task::spawn_blocking(look).await else {
+            return Ok(None);
+        };
+        let _one_at_a_time = self.reloading.lock().await;
+        // Of a reload meanwhile it is not known, and looked at again soon.
+        if self.data.policy.load().generation != before.generation {
+            return Ok(None);
+        }
+        self.switch(&before, config).map(Some)
+    }
+
+    fn switch(&self, before: &Arc<Policy>, config: Config) -> Result<u32, ReloadError> {
         let generation = self.generations.next();
-        let policy = Arc::new(Policy::build(
-            config,
-            self.scope,
-            generation,
-            Some(&before),
-        )?);
+        let policy = Arc::new(Policy::build(config, self.scope, generation, Some(before))?);
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
         self.ensure_hop(&policy.config)?;
@@ -60,7 +82,7 @@ impl App {
         // them here, and those of the old rules are still known to the new policy.
         self.data.policy.store(Arc::clone(&policy));
         if let Err(error) = self.redirector.activate(tables) {
-            self.data.policy.store(before);
+            self.data.policy.store(Arc::clone(before));
             return Err(error.into());
         }
         // What has changed since it was prepared.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Exit, Failure, print, print_json};
 use crate::{
     config::{Config, ConfigErrors, file},
+    kernel::btf,
     tls::material::Material,
 };
 
@@ -44,6 +45,7 @@ pub fn run(args: CheckArgs) -> Result<Exit, Failure> {
         Ok(mut config) => {
             let warnings = files(&config)?;
             config.warnings.extend(warnings);
+            config.warnings.extend(no_executables(&config));
             if args.json {
                 print_json(&meaning::as_json(&config))?;
             } else {
@@ -69,6 +71,20 @@ fn files(config: &Config) -> Result<Vec<String>, Failure> {
                 format!("files that the configuration names\n{errors}"),
             )
         })
+}
+
+/// A daemon on this host would refuse what asks for executables; another host's may not.
+fn no_executables(config: &Config) -> Option<String> {
+    let selects = config.selects.values();
+    let mut selectors = selects.flat_map(|select| select.include.iter().chain(&select.exclude));
+    if !selectors.any(|selector| selector.executable.is_some()) {
+        return None;
+    }
+    let error = btf::executable_layout().err()?;
+    Some(format!(
+        "selections ask for exe, and this host's kernel does not tell executables, for want of its \
+         BTF ({error}): `sidetrack run` refuses to start here"
+    ))
 }
 
 fn refusal(errors: &ConfigErrors) -> Value {

@@ -17,11 +17,10 @@ pub struct Past {
     pub not_seen: Vec<String>,
 }
 
-const NOT_SEEN: [&str; 3] = [
+const NOT_SEEN: [&str; 2] = [
     "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
      udp_unruled counts those to destinations of which rules speak for TCP alone",
     "connections that come to applications in other network namespaces than the daemon's",
-    "redirect to proxies of others from other network namespaces than the daemon's",
 ];
 
 const PAST_THERE: &str = "connections past a rule, and raw, packet, SCTP and UDP-Lite sockets, in namespaces where it \

@@ -25,19 +25,35 @@ pub struct Judged {
     pub outcome: Result<OutboundPermit, Refusal>,
 }
 
+/// Who made a connection, from the cgroup `path` and the network namespace with this cookie.
+fn task<'a>(redirected: &Redirected, path: &'a str, netns: u64) -> Task<'a> {
+    Task {
+        cgroup: path,
+        uid: redirected.uid,
+        gid: Some(redirected.gid),
+        executable: redirected.executable,
+        netns: Some(netns),
+    }
+}
+
 impl Policy {
+    /// Whether it matters which executable made a connection.
+    pub fn depends_on_executable(&self, redirected: &Redirected, path: &str, netns: u64) -> bool {
+        let destination = OriginalDst::new(redirected.destination.into());
+        self.tables.depends_on_executable(
+            Protocol::Tcp,
+            destination,
+            &task(redirected, path, netns),
+        )
+    }
+
     /// Judges a connection that was redirected from the cgroup `path` and the network namespace with
     /// the cookie `netns` before the kernel knew that, or these rules.
     ///
     /// By this policy, whichever generation redirected it: none of them has decided yet.
     pub fn unclassified(&self, redirected: &Redirected, path: &str, netns: u64) -> Judged {
         let destination = OriginalDst::new(redirected.destination.into());
-        let selection = self.tables.selection(&Task {
-            cgroup: path,
-            uid: redirected.uid,
-            gid: Some(redirected.gid),
-            netns: Some(netns),
-        });
+        let selection = self.tables.selection(&task(redirected, path, netns));
         let by = |rule: u32| Redirected {
             selection,
             rule,

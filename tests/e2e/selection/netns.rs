@@ -279,18 +279,21 @@ fn namespaces_that_somebody_makes_without_end_are_forgotten_when_they_are_gone()
         .daemons("include = [{ netns = [\"NAMED\"] }]")
         .map(Setup::start);
     let connect = format!("connect={}", stage.world.b.at(7000));
-    let tables = |a: &mut Daemon| bpf::hash_maps_of(a.pid());
-    let before = tables(&mut a);
-    for round in 0..load(20) {
+    let entries = |a: &mut Daemon| -> usize {
+        let maps = bpf::hash_maps_of(a.pid());
+        maps.iter().map(|(_, entries)| entries).sum()
+    };
+    let before = entries(&mut a);
+    for round in 0..load(40) {
         let near = stage.near(&format!("n{round}"), 1);
         until("it is known", || {
             let errno = errno(&stage.script(&near, &[&connect]));
             (errno.as_deref() != Some("EHOSTDOWN")).then_some(())
         });
-        assert_ne!(tables(&mut a), before);
     }
+    // Other tests have namespaces too, but not as many.
     holds("the kernel knows of none any more", || {
-        tables(&mut a) == before
+        entries(&mut a) < before + 20
     });
 }
 

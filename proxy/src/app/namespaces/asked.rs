@@ -151,6 +151,7 @@ fn wants_listeners(tables: &RuleTables, refused: &Refused) -> bool {
         cgroup: &cgroup,
         uid: connection.uid,
         gid: Some(connection.gid),
+        executable: connection.executable,
         netns: Some(refused.netns),
     });
     let destination = OriginalDst::new(connection.destination.into());

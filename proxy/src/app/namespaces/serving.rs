@@ -115,7 +115,7 @@ impl Serving {
             ));
         }
         // Connections are redirected from here on.
-        means.redirector.serve_namespace(netns, &inside.facts)?;
+        means.redirector.serve_namespace(namespace, &inside.facts)?;
         self.stale = false;
         Ok(())
     }

@@ -172,8 +172,10 @@ fn of_daemon(status: &Value) -> String {
             ),
             why => text(why),
         };
+        let netns = at(proxy, "/netns").as_u64();
+        let inside = netns.map_or_else(String::new, |netns| format!(" in netns {netns}"));
         out += &format!(
-            "proxy {} at {}: {}, {more}\n",
+            "proxy {} at {}{inside}: {}, {more}\n",
             text(at(proxy, "/proxy")),
             text(at(proxy, "/address")),
             text(at(proxy, "/state")),

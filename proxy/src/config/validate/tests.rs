@@ -270,6 +270,18 @@ fn a_namespace_that_is_selected_and_never_served_is_accepted_and_mentioned() {
 }
 
 #[test]
+fn an_executable_that_is_not_there_is_accepted_and_mentioned() {
+    let with = |exe: &str| config(&format!("[select.x]\ninclude = [{{ exe = \"{exe}\" }}]\n"));
+    let warned = with("/opt/no/such/file").warnings;
+    assert!(
+        warned
+            .iter()
+            .any(|warning| warning.contains("no such file"))
+    );
+    assert_eq!(with("/proc/self/exe").warnings, [""; 0]);
+}
+
+#[test]
 fn any_is_accepted_and_mentioned() {
     let config = config(&OUTBOUND.replace("spiffe://example.org/api", "any"));
     assert!(

@@ -31,7 +31,7 @@ const ALL: [Capability; 6] = [
         bit: 38,
         otherwise: Verdict::Warning,
         lost: "programs cannot read kernel structures: the kernel's own connections (NFS, SMB) are \
-               not told from applications'",
+               not told from applications', and selections by executable (`exe`) are refused",
     },
     Capability {
         name: "CAP_SYS_ADMIN",
@@ -47,7 +47,8 @@ const ALL: [Capability; 6] = [
         otherwise: Verdict::Warning,
         lost: "the network namespaces and descriptors of other users' processes cannot be looked \
                at: containers' namespaces are not found by process, no proxy's listening socket is \
-               taken for `redirect`, and `sockets` does not name whose a socket is",
+               taken for `redirect`, `sockets` does not name whose a socket is, and a reload that begins to \
+               ask for executables (`exe`) resets what it cannot judge",
     },
     Capability {
         name: "CAP_DAC_READ_SEARCH",

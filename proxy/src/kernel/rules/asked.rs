@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sidetrack_abi::{
-    rules::{STAGE_GROUP, STAGE_NETNS, STAGE_USER},
-    settings::{SETTING_GROUPS, SETTING_NETNS, SETTING_USERS},
+    rules::{STAGE_EXECUTABLE, STAGE_GROUP, STAGE_NETNS, STAGE_USER},
+    settings::{SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_NETNS, SETTING_USERS},
 };
 
-use super::netns::Names;
-use crate::config::{CgroupPattern, Config, NetnsSelector, Selector, cgroup::Selects};
+use super::{executables::Executables, netns::Names};
+use crate::config::{CgroupPattern, Config, Executable, NetnsSelector, Selector, cgroup::Selects};
 
 /// Selections of tasks: all that rules for connections of this host's applications name.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct Asked {
     pub(super) netns: Vec<NetnsSelector>,
     /// What they ask for beside cgroups, in the order in which it is looked at.
     pub(super) stages: Vec<Stage>,
+    /// The executables among that.
+    pub(super) executables: Executables,
 }
 
 /// One look at a task.
@@ -37,6 +39,7 @@ pub(super) struct Stage {
 pub(super) enum Kind {
     User,
     Group,
+    Executable,
     Netns,
 }
 
@@ -58,7 +61,8 @@ struct Question {
     selection: usize,
     excludes: bool,
     pattern: Option<usize>,
-    wants: Vec<(Kind, u64)>,
+    /// Of each kind one of these values.
+    wants: Vec<(Kind, Vec<u64>)>,
     netns: Option<Names>,
 }
 
@@ -98,13 +102,14 @@ impl From<Selects> for Truth {
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::User, Self::Group, Self::Netns];
+    const ALL: [Self; 4] = [Self::User, Self::Group, Self::Executable, Self::Netns];
 
     /// As the programs know it: `STAGE_*`.
     pub(super) fn number(self) -> u32 {
         match self {
             Self::User => STAGE_USER,
             Self::Group => STAGE_GROUP,
+            Self::Executable => STAGE_EXECUTABLE,
             Self::Netns => STAGE_NETNS,
         }
     }
@@ -114,14 +119,22 @@ impl Kind {
         match self {
             Self::User => SETTING_USERS,
             Self::Group => SETTING_GROUPS,
+            Self::Executable => SETTING_EXECUTABLES,
             Self::Netns => SETTING_NETNS,
         }
     }
 
-    fn wanted(self, selector: &Selector) -> Option<u64> {
+    /// Any of these values; `None` if it does not matter.
+    fn wanted(self, selector: &Selector, executables: &Executables) -> Option<Vec<u64>> {
+        let id = |id: Option<u32>| Some(vec![u64::from(id?)]);
         match self {
-            Self::User => selector.uid.map(u64::from),
-            Self::Group => selector.gid.map(u64::from),
+            Self::User => id(selector.uid),
+            Self::Group => id(selector.gid),
+            Self::Executable => {
+                let paths = selector.executable.as_ref()?.paths();
+                let numbers = paths.filter_map(|path| executables.named(path));
+                Some(numbers.map(u64::from).collect())
+            }
             Self::Netns => None,
         }
     }
@@ -132,6 +145,12 @@ impl Asked {
         let ruled = config.outbound.iter();
         let names: BTreeSet<&String> = ruled.filter_map(|rule| rule.select.as_ref()).collect();
         let mut asked = Self::default();
+        let selects = names.iter().filter_map(|name| config.selects.get(*name));
+        let selectors = selects.flat_map(|select| select.include.iter().chain(&select.exclude));
+        let paths = selectors
+            .filter_map(|selector| selector.executable.as_ref())
+            .flat_map(Executable::paths);
+        asked.executables = Executables::new(paths.map(str::to_owned).collect());
         let mut known = HashMap::new();
         for name in names {
             let Some(select) = config.selects.get(name) else {
@@ -150,7 +169,8 @@ impl Asked {
                 });
                 let netns = Names::of(&selector.netns, &mut asked.netns);
                 let wants = Kind::ALL.into_iter();
-                let wants = wants.filter_map(|kind| Some((kind, kind.wanted(selector)?)));
+                let wants = wants
+                    .filter_map(|kind| Some((kind, kind.wanted(selector, &asked.executables)?)));
                 asked.selectors.push(Question {
                     selection,
                     excludes,
@@ -163,7 +183,7 @@ impl Asked {
         for kind in Kind::ALL {
             let wants = asked.selectors.iter().flat_map(|one| &one.wants);
             let values = wants.filter(|(wanted, _)| *wanted == kind);
-            let values: BTreeSet<u64> = values.map(|(_, value)| *value).collect();
+            let values: BTreeSet<u64> = values.flat_map(|(_, any)| any).copied().collect();
             if !values.is_empty() || (kind == Kind::Netns && !asked.netns.is_empty()) {
                 asked.stages.push(Stage { kind, values });
             }
@@ -197,7 +217,8 @@ impl Asked {
         let each = self.selectors.iter().zip(&known.0);
         let holds = |(one, so_far): (&Question, &Truth)| {
             let mut wants = one.wants.iter();
-            match wants.any(|(wanted, this)| *wanted == kind && value != Some(*this)) {
+            let is_one = |any: &[u64]| value.is_some_and(|value| any.contains(&value));
+            match wants.any(|(wanted, any)| *wanted == kind && !is_one(any)) {
                 true => Truth::No,
                 false => *so_far,
             }

@@ -130,6 +130,8 @@ fn selectors_that_cannot_be_used() {
         ),
         ("{ container = \"a/b\" }", ".container", "no container"),
         ("{ uid = -1 }", ".uid", "no user has this id"),
+        ("{ exe = \"java\" }", ".exe", "does not begin at the root"),
+        ("{ exe = \"/usr/../java\" }", ".exe", "is no name of a file"),
         ("{ gid = 4294967295 }", ".gid", "no group has this id"),
         ("{ gid = 1, group = \"root\" }", "", "keep one of them"),
         ("{ netns = [] }", ".netns", "names no network namespace"),
@@ -187,12 +189,13 @@ fn selectors_that_cannot_be_used() {
         "intercept.cgroup",
         "one cgroup",
     );
-    check(
-        "version = 1\nselect.x.include = [{ gid = 1 }]\n\
-         [[inbound]]\nname = \"in\"\nselect = \"x\"\nports = [80]\naccept = [\"plain\"]\n",
-        "inbound[0] \"in\".select",
-        "asks for a group",
-    );
+    for asks in ["gid = 1", "exe = \"/bin/sh\""] {
+        let text = format!(
+            "version = 1\nselect.x.include = [{{ {asks} }}]\n\
+             [[inbound]]\nname = \"in\"\nselect = \"x\"\nports = [80]\naccept = [\"plain\"]\n"
+        );
+        check(&text, "inbound[0] \"in\".select", "asks for a group");
+    }
     check(
         "version = 1\nselect.x.exclude = [{ netns = [\"host\"] }]\nselect.x.include = [{ uid = 1 }]\n\
          [[inbound]]\nname = \"in\"\nselect = \"x\"\nports = [80]\naccept = [\"plain\"]\n",
