@@ -203,6 +203,8 @@ impl App {
         // Rules before listeners: where programs are attached already, the first connection that
         // finds a listener must be redirected by rules that are known here.
         let cgroups = housekeeping::watch_cgroups(plan.scope, &redirector);
+        let namespaces = Namespaces::new(&config.intercept.netns, plan.mount.clone());
+        namespaces.prepare(&data.namespace, &policy.tables);
         redirector.activate(Arc::clone(&policy.tables))?;
         listeners.register(&redirector)?;
         let (stop, stopped) = watch::channel(false);
@@ -222,7 +224,7 @@ impl App {
             cgroup::canary_name(&config.daemon.instance),
         );
         let app = Arc::new(Self {
-            namespaces: Namespaces::new(&config.intercept.netns, plan.mount.clone()),
+            namespaces,
             hop,
             canaries,
             data,
@@ -255,7 +257,8 @@ impl App {
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
         app.look_twice_at_listeners()?;
-        if namespaces::wants_any(&config) {
+        if app.scope == Scope::Selections || namespaces::wants_any(&config) {
+            // A reload may add selections that ask for namespaces.
             namespaces::spawn(&app, stopped.clone());
         }
         housekeeping::spawn(&app, cgroups, stopped);

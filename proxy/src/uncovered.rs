@@ -17,7 +17,7 @@ use sidetrack_abi::{
     Redirected, Verdict,
     decision::Tables as _,
     executable::NO_EXECUTABLE,
-    rules::{ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, Rule},
+    rules::{ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, RULE_UNCLASSIFIED, Rule},
 };
 
 use crate::{
@@ -229,12 +229,14 @@ impl View<'_> {
                 uid: holder.uid,
                 gid: Some(holder.gid),
                 executable: self.executable(holder),
+                netns: Some(around.namespace.cookie()),
             });
         let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
             cgroup,
             uid: socket.uid,
             gid: None,
             executable: NO_EXECUTABLE,
+            netns: Some(around.namespace.cookie()),
         });
         let rule = of_holders
             .chain(of_birth)
@@ -274,6 +276,15 @@ impl View<'_> {
         match tables.decide(socket.protocol, OriginalDst::new(socket.to), selection) {
             Verdict::Redirect(rule)
                 if rule.action == ACTION_REDIRECT && self.proxies.contains(task.cgroup) =>
+            {
+                None
+            }
+            // It has appeared just now, and may be one that no rule is for.
+            Verdict::Redirect(rule)
+                if rule.index == RULE_UNCLASSIFIED
+                    && task
+                        .netns
+                        .is_some_and(|cookie| !tables.knows_namespace(cookie)) =>
             {
                 None
             }

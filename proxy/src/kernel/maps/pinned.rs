@@ -11,11 +11,11 @@ use sidetrack_abi::{
     names::map,
     rules::{
         ANY_VALUE, CgroupClass, DestinationKey, Rule, RuleKey, SELECTION_ALL, SELECTION_NONE,
-        STAGE_EXECUTABLE, STAGE_GROUP, STAGE_USER, StageKey,
+        STAGE_EXECUTABLE, STAGE_GROUP, STAGE_NETNS, STAGE_NETNS_NAMES, STAGE_USER, StageKey,
     },
     settings::{
-        SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS,
-        Settings,
+        SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_NETNS, SETTING_SELECT_ALL,
+        SETTING_USERS, Settings,
     },
 };
 
@@ -121,10 +121,19 @@ impl Pinned {
                 }
             }
         }
+        let names = task.netns.and_then(|cookie| {
+            let key = StageKey {
+                class: 0,
+                kind: STAGE_NETNS_NAMES,
+                value: cookie,
+            };
+            self.stages.get(&key, 0).ok()
+        });
         for (setting, kind, value) in [
             (SETTING_USERS, STAGE_USER, Some(task.uid)),
             (SETTING_GROUPS, STAGE_GROUP, task.gid),
             (SETTING_EXECUTABLES, STAGE_EXECUTABLE, Some(task.executable)),
+            (SETTING_NETNS, STAGE_NETNS, names),
         ] {
             if flags & setting != 0 {
                 let of = |value| self.stages.get(&StageKey { class, kind, value }, 0);
