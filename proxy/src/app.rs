@@ -39,11 +39,11 @@ use crate::{
     record::RecordSink,
 };
 
+mod applications;
 pub mod explain;
 mod heartbeat;
 mod housekeeping;
 mod listeners;
-mod listening;
 mod namespaces;
 pub mod reload;
 pub mod uncovered;

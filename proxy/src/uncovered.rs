@@ -23,7 +23,7 @@ use sidetrack_abi::{
 use crate::{
     addr::OriginalDst,
     config::Protocol,
-    kernel::{rules::Task, sockdiag::Connected},
+    kernel::{cgroup::is_within, rules::Task, sockdiag::Connected},
     netns::Namespace,
     policy::Policy,
 };
@@ -260,9 +260,7 @@ impl View<'_> {
 
     /// Whether a cgroup is at or below the attach point.
     pub fn governs(&self, path: &str) -> bool {
-        let top = self.top.trim_end_matches('/');
-        path.strip_prefix(top)
-            .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        is_within(path, self.top)
     }
 
     fn executable(&self, holder: &Holder) -> u32 {

@@ -27,7 +27,10 @@ use sidetrack_abi::{
 use crate::{
     addr::OriginalDst,
     config::{Config, NetnsSelector, Protocol, Proxy, cgroup::names},
-    kernel::{cgroup::matching, containers::Containers},
+    kernel::{
+        cgroup::{is_within, matching},
+        containers::Containers,
+    },
 };
 
 mod asked;
@@ -281,10 +284,7 @@ impl RuleTables {
 
     /// Whether programs run for tasks of a cgroup.
     pub fn governs(&self, cgroup: &str) -> bool {
-        let top = self.top.trim_end_matches('/');
-        cgroup
-            .strip_prefix(top)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        is_within(cgroup, &self.top)
     }
 
     /// Network namespaces that selections name. [`Names`] are places here.

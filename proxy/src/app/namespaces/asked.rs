@@ -16,7 +16,7 @@ use crate::{
     addr::OriginalDst,
     config::Protocol,
     kernel::{
-        cgroup::whose::cgroup_of,
+        process,
         rules::{RuleTables, Task},
     },
     netns::{
@@ -144,7 +144,7 @@ fn wants_listeners(tables: &RuleTables, refused: &Refused) -> bool {
         return true;
     }
     // Without its cgroup nobody can tell. One that it has moved to decides for its next connection.
-    let Some(cgroup) = cgroup_of(connection.pid) else {
+    let Ok(cgroup) = process::cgroup(connection.pid) else {
         return true;
     };
     let selection = tables.selection(&Task {
