@@ -37,6 +37,9 @@ pub struct Planned {
     /// Why the kernel would refuse it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Whom of another tool it would keep from running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub displaces: Option<String>,
     /// Why what runs there already could not be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
@@ -63,8 +66,15 @@ impl Points {
                 let pinned = lasting == Lasting::Pinned;
                 let before = pinned.then(|| in_force(name, program, attach_type, &place));
                 let before = before.flatten().map(|info| info.program);
+                let displaced = place.displaced(attach_type);
                 let (order, unseen) = match order(program, attach_type, &place, before) {
-                    Ok(order) => (order, None),
+                    Ok(mut order) => {
+                        if let Some(displaced) = &displaced {
+                            let runs = |id: u32| !displaced.ids.contains(&id);
+                            order.retain(|turn| turn.id.is_none_or(runs));
+                        }
+                        (order, None)
+                    }
                     Err(error) => (vec![Turn::ours(program)], Some(error.to_string())),
                 };
                 Planned {
@@ -75,6 +85,7 @@ impl Points {
                     replaces: before.is_some(),
                     order,
                     refused: place.held(attach_type).map(|held| held.to_string()),
+                    displaces: displaced.map(|displaced| displaced.to_string()),
                     unseen,
                 }
             })
