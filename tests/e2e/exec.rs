@@ -94,10 +94,10 @@ fn a_process_that_leaves_the_commands_cgroup_is_redirected_no_more_and_what_it_h
     let own: Vec<bool> = server
         .accepted()
         .iter()
-        .map(|client| {
-            ended
-                .stdout
-                .contains(&format!("\"getsockname\":\"{client}\""))
+        .map(|seen| {
+            let client = seen["accept"].as_str().unwrap();
+            let name = format!("\"getsockname\":\"{client}\"");
+            ended.stdout.contains(&name)
         })
         .collect();
     assert_eq!(own, [false, true], "{ended}");

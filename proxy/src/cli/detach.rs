@@ -17,15 +17,16 @@ use crate::{
     },
     kernel::{
         cgroup,
+        hop::HopRoutes,
         pins::{self, PinName, Pins},
         preflight,
     },
 };
 
-mod routes;
-
 /// How long a daemon may take to end; it does not wait for its connections.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long applications may take to close connections that the daemon's end has cut.
+const ANSWERING: Duration = Duration::from_secs(1);
 /// How long the canary of a daemon that was killed may take to end: it gives up by itself.
 const CANARY: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
@@ -50,7 +51,7 @@ pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
     } = &args.of;
     let socket = control::socket_path(runtime_dir, instance);
     // Before a daemon removes its pins.
-    let served = !pins::steered(&PinName::of(instance)).is_empty();
+    let steered = pins::steered(&PinName::of(instance));
     let (told, patience) = match control::ask(&socket, Question::Detach) {
         Ok(answer) => (
             format!("detached; process {} has ended\n", at(&answer, "/pid")),
@@ -80,7 +81,7 @@ pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
         }
         _ => told,
     };
-    let routes = routes::remove(&PinName::of(instance), served);
+    let routes = HopRoutes::of(&PinName::of(instance)).remove_everywhere(&steered, ANSWERING);
     remove_cgroups(&args)?;
     if let Ok(mount) = preflight::cgroup2_mount() {
         pins::sweep_dead_execs(&mount);

@@ -24,6 +24,7 @@ use sidetrack_abi::inbound::{HOP_V4, HOP_V6};
 
 use super::{Family, KernelError, pins::PinName, preflight, sockdiag};
 
+pub mod everywhere;
 mod route;
 
 use route::Kind;
