@@ -228,7 +228,7 @@ fn load_all(structures: bool) -> Vec<(&'static str, Option<u32>)> {
     program::ALL.map(load).into()
 }
 
-/// The limit is a million for each program, and older kernels walk more of the same than newer ones.
+/// The limit is a million for each program, and older kernels may walk more of the same than newer ones.
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn no_program_costs_the_verifier_a_tenth_of_what_it_allows() {
