@@ -121,6 +121,7 @@ impl Namespaces {
         if means.receives {
             faults.extend(self.unreceived());
         }
+        faults.extend(self.state.lock().judged.fault());
         faults
     }
 
