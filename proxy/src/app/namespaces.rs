@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -19,7 +20,7 @@ use crate::{
     kernel::{Redirector, hop::HopRoutes, rules::RuleTables},
     netns::{
         Id, Namespace, NamespaceError, Remains,
-        source::Source,
+        source::{Source, of_other_thread},
         users::{self, Witness},
     },
 };
@@ -262,7 +263,15 @@ impl State {
     /// Serves the namespace at `path`, unless that is done already.
     fn find(&mut self, means: Means<'_>, path: PathBuf, found: &str) -> Result<(), NamespaceError> {
         let own = &means.data.namespace;
-        match Id::at(&path) {
+        let (path, id) = match Id::at(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let path = of_other_thread(&path).unwrap_or(path);
+                let id = Id::at(&path);
+                (path, id)
+            }
+            id => (path, id),
+        };
+        match id {
             Ok(id) if id == own.id() || self.knows(id) => return Ok(()),
             Ok(_) => {}
             Err(source) => return Err(NamespaceError::Open { path, source }),

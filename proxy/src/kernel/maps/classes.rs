@@ -273,18 +273,26 @@ mod tests {
                     ports = [\"443\"]\naction = \"passthrough\"\n";
         let config = Config::parse(text, Path::new("/f.toml")).unwrap();
         let tables = RuleTables::compile(&config, Scope::Selections, 1);
-        let mut classes = Classes::create().unwrap();
-        classes.stages = HashMap::create(3, NO_PREALLOC).unwrap();
         let nameless = |cookies: std::ops::Range<u64>| cookies.map(|one| (one, Names::default()));
-        tables.know_namespaces(&nameless(0..3).collect());
-        classes.tell_namespaces(&tables).unwrap();
-
         let mut all: BTreeMap<u64, Names> = nameless(0..40).collect();
         (0..3).for_each(|one| all.get_mut(&one).unwrap().add(0));
         tables.know_namespaces(&all);
-        // As if the kernel had no memory for it: another one has its place.
+        let made = tables.made_since(0).into_iter();
+        let stages = made.filter_map(|made| match made {
+            Made::Stage(key, _) => Some(key),
+            Made::Rules { .. } => None,
+        });
+        let room = stages.collect::<HashSet<_>>().len() as u32 + 3;
+        let mut classes = Classes::create().unwrap();
+        classes.stages = HashMap::create(room, NO_PREALLOC).unwrap();
+        tables.know_namespaces(&nameless(0..3).collect());
+        classes.tell_namespaces(&tables).unwrap();
+
+        tables.know_namespaces(&all);
+        // As if the kernel had no memory for it: others have all places.
         classes.stages.remove(&of_namespace(2)).unwrap();
-        classes.stages.insert(of_namespace(99), 0, 0).unwrap();
+        let mut others = (100..).map(of_namespace);
+        assert!(others.any(|other| classes.stages.insert(other, 0, 0).is_err()));
         assert!(classes.tell_namespaces(&tables).is_err());
         let known = tables.numbered_namespaces();
         for cookie in [0, 1] {
