@@ -1,7 +1,10 @@
 //! The tables that cgroups' classes lead to. They grow while their rule set is active, as classes
 //! are met: what nothing refers to yet changes no decision.
 
-use std::collections::{HashMap as StdHashMap, HashSet};
+use std::{
+    collections::{HashMap as StdHashMap, HashSet},
+    io,
+};
 
 use aya::maps::{HashMap, LpmTrie, MapData, MapError};
 use sidetrack_abi::{
@@ -187,12 +190,18 @@ impl Classes {
 
     /// The kernel has nothing of a namespace from here on, or it is tried again.
     fn unname(&mut self, cookie: u64) {
+        let is_gone = |error: &MapError| match error {
+            MapError::SyscallError(error) => error.io_error.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        };
         match self.stages.remove(&of_namespace(cookie)) {
             // Somebody else may have removed it.
-            Ok(()) | Err(MapError::KeyNotFound) => {
+            Err(error) if !is_gone(&error) => {
+                tracing::debug!(%error, cookie, "removing a namespace's number");
+            }
+            Ok(()) | Err(_) => {
                 self.namespaces.remove(&cookie);
             }
-            Err(error) => tracing::debug!(%error, cookie, "removing a namespace's number"),
         }
     }
 
