@@ -231,15 +231,25 @@ impl View<'_> {
                 executable: self.executable(holder),
                 netns: Some(around.namespace.cookie()),
             });
-        let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
-            cgroup,
-            uid: socket.uid,
-            gid: None,
-            executable: NO_EXECUTABLE,
-            netns: Some(around.namespace.cookie()),
-        });
+        let born_as = |uid, gid, executable| {
+            born.filter(|_| born_inside).map(|cgroup| Task {
+                cgroup,
+                uid,
+                gid,
+                executable,
+                netns: Some(around.namespace.cookie()),
+            })
+        };
+        // It was one of them that made it, as far as can be seen: what selects or excludes by user
+        // and executable is said of them there too.
+        let of_birth = holders
+            .iter()
+            .filter_map(|holder| born_as(holder.uid, Some(holder.gid), self.executable(holder)));
+        let unseen = holders.is_empty();
+        let of_nobody = unseen.then(|| born_as(socket.uid, None, NO_EXECUTABLE));
         let rule = of_holders
             .chain(of_birth)
+            .chain(of_nobody.flatten())
             .find_map(|task| self.past(socket, &task))?;
         let why = self.why(around, socket, &rule, born, holders);
         Some(Uncovered {

@@ -37,14 +37,18 @@ impl App {
     /// Live connections are judged again, and those that the new policy refuses are closed; tunnels
     /// of before, those that peers made too, take no further lease and are closed.
     ///
+    /// It may be given up while it reads: nothing is changed then.
+    ///
     /// # Errors
     /// [`ReloadError`]
     pub async fn reload(&self) -> Result<u32, ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let before = self.data.policy.load_full();
-        let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
+        let path = before.config.path.clone();
+        let load = move || Config::load(&path).map_err(ReloadError::Config);
+        let config = apart(load).await?;
         same(&before.config, &config)?;
-        self.switch(&before, config)
+        self.switch(&before, config).await
     }
 
     /// Looks again where the links lead by which selections name executables, and switches to rules for
@@ -67,12 +71,21 @@ impl App {
         if self.data.policy.load().generation != before.generation {
             return Ok(None);
         }
-        self.switch(&before, config).map(Some)
+        self.switch(&before, config).await.map(Some)
     }
 
-    fn switch(&self, before: &Arc<Policy>, config: Config) -> Result<u32, ReloadError> {
-        let generation = self.generations.next();
-        let policy = Arc::new(Policy::build(config, self.scope, generation, Some(before))?);
+    async fn switch(&self, before: &Arc<Policy>, config: Config) -> Result<u32, ReloadError> {
+        let (scope, generation) = (self.scope, self.generations.next());
+        let older = Arc::clone(before);
+        let build = move || Ok(Policy::build(config, scope, generation, Some(&older))?);
+        let policy = Arc::new(apart(build).await?);
+        // All of /proc and each namespace are looked at: the loops of this thread go on in another.
+        // Whoever gives up a reload waits for this, so that nothing is switched half-way.
+        tokio::task::block_in_place(|| self.switch_to(before, policy))
+    }
+
+    fn switch_to(&self, before: &Arc<Policy>, policy: Arc<Policy>) -> Result<u32, ReloadError> {
+        let generation = policy.generation;
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
         self.ensure_hop(&policy.config)?;
@@ -100,6 +113,13 @@ impl App {
         }
         Ok(generation)
     }
+}
+
+/// Reads files, which may be on a host that does not answer: neither signals nor connections wait.
+async fn apart<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReloadError> + Send + 'static,
+) -> Result<T, ReloadError> {
+    tokio::task::spawn_blocking(read).await?
 }
 
 /// What a running daemon is built around.
