@@ -11,6 +11,7 @@ use nix::{
 };
 
 mod certificates;
+mod left_alone;
 
 const TUNNEL_OR_TLS: &str = r#"["tunnel", "mtls"]"#;
 const ANY_KIND: &str = r#"["tunnel", "mtls", "plain"]"#;

@@ -64,6 +64,7 @@ pub fn run(args: GuardArgs) -> Result<Exit, Failure> {
         governed: governed.clone(),
         proxy: None,
         inbound: true,
+        elsewhere: config.receives_in_namespaces(),
     };
     let started = put_in_force(&config, pins, generation, (&points, &mount));
     started.map_err(|error| {

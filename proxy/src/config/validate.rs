@@ -136,6 +136,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
     inbound::selects(problems, &file.inbound, &selects);
     let proxies = proxies::proxies(problems, file);
     let inbound = inbound::rules(problems, &file.inbound);
+    inbound::served(problems, &inbound, &intercept);
     Config {
         path: path.into(),
         daemon: daemon::daemon(problems, &file.daemon),

@@ -140,7 +140,7 @@ fn of_daemon(status: &Value) -> String {
             Some(_) => format!("; {elsewhere} outside the attach point get none"),
         };
         out += &format!(
-            "inbound port {} of {}: {} sockets listen{outside}\n",
+            "inbound port {} of {}: {} sockets listen in the daemon's network namespace{outside}\n",
             at(port, "/port"),
             text(at(port, "/rule")),
             at(port, "/listening"),

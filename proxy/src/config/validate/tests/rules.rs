@@ -301,6 +301,11 @@ fn an_inbound_rule_holds_in_other_namespaces_only_if_it_says_so() {
     let holds = |netns: &str| rule(netns).unwrap().receives_in_namespaces();
     assert!(!holds("") && !holds("netns = \"host\""));
     assert!(holds("netns = \"served\""));
+    let never = |netns: &str| !rule(netns).unwrap().warnings.is_empty();
+    assert!(never("netns = \"served\"") && !never("netns = \"host\""));
+    assert!(!never(
+        "netns = \"served\"\n[intercept]\nnetns = [\"host\", \"selected\"]"
+    ));
     let errors = rule("netns = \"all\"").unwrap_err().to_string();
     assert!(errors.contains("netns"), "{errors}");
 }
