@@ -329,11 +329,14 @@ impl Config {
     pub fn with_executables_as_they_are(&self) -> Option<Self> {
         let mut found = self.clone();
         let mut changed = false;
+        // Those of before were told when the file was read.
+        found.warnings.clear();
         let selects = found.selects.values_mut();
         let lists = selects.flat_map(|select| [&mut select.include, &mut select.exclude]);
         for selector in lists.flatten() {
             let again = selector.executable.as_ref();
             if let Some(again) = again.and_then(Executable::looked_up_again) {
+                found.warnings.extend(again.not_followed());
                 selector.executable = Some(again);
                 changed = true;
             }

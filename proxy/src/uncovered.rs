@@ -202,8 +202,9 @@ impl Owners {
 struct Tasks<'o> {
     /// Each process that has it open, if the programs run for it.
     holders: Vec<Task<'o>>,
-    /// A task of the cgroup that it was made in.
-    birth: Option<Task<'o>>,
+    /// The same in the cgroup that it was made in; if nobody has it open, a task of which no more is
+    /// known than that.
+    birth: Vec<Task<'o>>,
 }
 
 impl View<'_> {
@@ -260,16 +261,25 @@ impl View<'_> {
                 executable: self.executable(holder),
                 netns: Some(around.namespace.cookie()),
             });
-        let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
-            cgroup,
-            uid: socket.uid,
-            gid: None,
-            executable: NO_EXECUTABLE,
-            netns: Some(around.namespace.cookie()),
-        });
+        let born_as = |uid, gid, executable| {
+            born.filter(|_| born_inside).map(|cgroup| Task {
+                cgroup,
+                uid,
+                gid,
+                executable,
+                netns: Some(around.namespace.cookie()),
+            })
+        };
+        // It was one of them that made it, as far as can be seen: what selects or excludes by user
+        // and executable is said of them there too.
+        let of_birth = holders
+            .iter()
+            .filter_map(|holder| born_as(holder.uid, Some(holder.gid), self.executable(holder)));
+        let unseen = holders.is_empty();
+        let of_nobody = unseen.then(|| born_as(socket.uid, None, NO_EXECUTABLE));
         Some(Tasks {
             holders: of_holders.collect(),
-            birth: of_birth,
+            birth: of_birth.chain(of_nobody.flatten()).collect(),
         })
     }
 

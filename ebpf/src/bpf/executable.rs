@@ -139,8 +139,10 @@ fn zeroed(key: &mut MaybeUninit<ExecutableKey>) -> &mut ExecutableKey {
 
 /// Whether a path says what it seems to. In a user namespace of their own anybody may mount over any
 /// path, and have a process pass for any executable that they may start (PR_SET_MM_MAP). The latter
-/// also for one outside that shares its memory, which is no more than to start that executable and have it
-/// do what they like.
+/// also for one outside that shares its memory (CLONE_VM). Of most executables that is no more than to
+/// start them and have them do what one likes. Of those that are set-uid or set-gid or have capabilities
+/// it is more, since they heed neither LD_PRELOAD nor a debugger: whoever may make user namespaces
+/// passes for them here without what they ask of those who start them.
 #[inline(always)]
 fn is_trusted(task: u64, mount: u64) -> bool {
     let user = pointer(pointer(task + offset!(task_cred)) + offset!(cred_owner));

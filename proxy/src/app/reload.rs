@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{
+    task::{block_in_place, spawn_blocking},
+    time::timeout,
+};
 
 use super::{App, ReloadError, namespaces::Means};
 use crate::{
@@ -51,12 +54,16 @@ impl App {
     /// the rules of before had left them alone; tunnels of before, those that peers made too, take no
     /// further lease and are closed.
     ///
+    /// It may be given up while it reads: nothing is changed then.
+    ///
     /// # Errors
     /// [`ReloadError`]
     pub async fn reload(self: &Arc<Self>) -> Result<u32, ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let before = self.data.policy.load_full();
-        let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
+        let path = before.config.path.clone();
+        let load = move || Config::load(&path).map_err(ReloadError::Config);
+        let config = apart(load).await?;
         same(&before.config, &config)?;
         self.switch(&before, config).await
     }
@@ -89,8 +96,13 @@ impl App {
         before: &Arc<Policy>,
         config: Config,
     ) -> Result<u32, ReloadError> {
-        let now = self.put_in_force(before, config)?;
-        let generation = now.generation;
+        let (scope, generation) = (self.scope, self.generations.next());
+        let older = Arc::clone(before);
+        let build = move || Ok(Policy::build(config, scope, generation, Some(&older))?);
+        let policy = Arc::new(apart(build).await?);
+        // All of /proc and each namespace are looked at: the loops of this thread go on in another.
+        // Whoever gives up a reload waits for this, so that nothing is switched half-way.
+        let now = block_in_place(|| self.put_in_force(before, policy))?;
         self.end_what_is_refused(before, now).await;
         Ok(generation)
     }
@@ -98,10 +110,9 @@ impl App {
     fn put_in_force(
         &self,
         before: &Arc<Policy>,
-        config: Config,
+        policy: Arc<Policy>,
     ) -> Result<Arc<Policy>, ReloadError> {
-        let generation = self.generations.next();
-        let policy = Arc::new(Policy::build(config, self.scope, generation, Some(before))?);
+        let generation = policy.generation;
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
         self.ensure_hop(&policy.config)?;
@@ -170,6 +181,13 @@ fn tell(outcome: &Outcome) {
         ),
         None => {}
     }
+}
+
+/// Reads files, which may be on a host that does not answer: neither signals nor connections wait.
+async fn apart<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReloadError> + Send + 'static,
+) -> Result<T, ReloadError> {
+    spawn_blocking(read).await?
 }
 
 /// What a running daemon is built around.

@@ -268,7 +268,7 @@ impl Pins {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .is_some_and(|name| programs.contains(&name));
-            if !kept && !(elsewhere && steering::is_in_force(&path)) {
+            if !(kept || elsewhere && steering::is_in_force(&path)) {
                 remove_link(&path)?;
             }
         }

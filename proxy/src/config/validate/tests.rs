@@ -8,6 +8,7 @@ use crate::{
     identity::Expected,
 };
 
+mod executables;
 mod gateway;
 mod protocols;
 mod proxies;
@@ -282,18 +283,6 @@ fn more_namespaces_than_can_be_told_apart_are_accepted_and_mentioned() {
         panic!("{warnings:?}");
     };
     assert!(only.contains("64") && only.contains("63"), "{only}");
-}
-
-#[test]
-fn an_executable_that_is_not_there_is_accepted_and_mentioned() {
-    let with = |exe: &str| config(&format!("[select.x]\ninclude = [{{ exe = \"{exe}\" }}]\n"));
-    let warned = with("/opt/no/such/file").warnings;
-    assert!(
-        warned
-            .iter()
-            .any(|warning| warning.contains("no such file"))
-    );
-    assert_eq!(with("/proc/self/exe").warnings, [""; 0]);
 }
 
 #[test]
