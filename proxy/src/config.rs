@@ -4,7 +4,11 @@
 //! error at once.
 
 use std::{
-    collections::BTreeMap, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf,
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
+    ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -156,7 +160,7 @@ pub struct TrustFiles {
 }
 
 /// `[select.NAME]`: a workload is selected by any `include` and by no `exclude`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     /// Any of these selects.
     pub include: Vec<Selector>,
@@ -218,6 +222,15 @@ pub struct Proxy {
     pub user: u32,
     /// Where it must be. Without, it is taken in the daemon's own network namespace alone.
     pub cgroup: Option<CgroupPattern>,
+}
+
+impl Proxy {
+    /// Where it listens.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let v4 = self.v4.map(|port| (Ipv4Addr::LOCALHOST, port).into());
+        let v6 = self.v6.map(|port| (Ipv6Addr::LOCALHOST, port).into());
+        v4.into_iter().chain(v6)
+    }
 }
 
 /// `[upstream.NAME]`

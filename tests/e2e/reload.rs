@@ -4,6 +4,7 @@ use harness::{Daemon, World, daemon::Setup, load, peer, peer::Server, process::R
 use nix::sys::signal::Signal;
 
 mod certificates;
+mod left_alone;
 
 const TUNNEL_OR_TLS: &str = r#"["tunnel", "mtls"]"#;
 const ANY_KIND: &str = r#"["tunnel", "mtls", "plain"]"#;

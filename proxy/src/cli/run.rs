@@ -204,7 +204,7 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
     })
 }
 
-async fn reload(app: &App) {
+async fn reload(app: &Arc<App>) {
     let mut state = vec![NotifyState::Reloading];
     state.extend(NotifyState::monotonic_usec_now().ok());
     notify(&state);

@@ -171,6 +171,7 @@ impl Namespaces {
         if means.receives {
             faults.extend(self.unreceived());
         }
+        faults.extend(self.state.lock().judged.fault());
         proof.add_elsewhere(steering.into_iter().flatten().collect(), faults);
     }
 

@@ -66,7 +66,7 @@ pub(super) fn named(config: &Config, mount: Option<&Path>) -> Vec<Namespaces> {
     let entries = tables.netns_asked().iter();
     let each = entries.map(|entry| match entry {
         NetnsSelector::Host => host(own),
-        NetnsSelector::At(source) => look(source, own, mount),
+        NetnsSelector::Path(path) => look(&NetnsSource::Path(path.clone()), own, mount),
     });
     each.collect()
 }
