@@ -135,7 +135,7 @@ fn a_simulation_shows_what_is_then_listened_on_in_which_namespace_and_what_is_sa
     let why = absent.unwrap()["otherwise"].as_str().unwrap();
     assert!(why.contains("No such file"), "{why}");
     let listeners = simulated["listeners"].as_array().unwrap().clone();
-    let inode = std::fs::metadata(container.path()).unwrap().ino();
+    let inode = fs::metadata(container.path()).unwrap().ino();
     let inside = format!("local 254.77.77.0/24 dev lo, table local, in net:[{inode}]");
     assert!(routes.contains(&inside), "{routes}");
     let daemon = setup.start();
