@@ -12,7 +12,7 @@ const WEB: u64 = 3;
 fn policy(rules: &str, generation: u32) -> Policy {
     let select = "version = 1\n[intercept]\ncgroup = \"/apps\"\n\
                   [select.web]\ninclude = [{ cgroup = \"/apps/web\" }]\n\
-                  [select.others]\ninclude = [{ cgroup = \"/apps/**\" }]\n\
+                  [select.others]\ninclude = [{ cgroup = \"/apps\" }]\n\
                   exclude = [{ cgroup = \"/apps/web\", uid = 7 }]\n";
     let config = Config::parse(&format!("{select}{rules}"), Path::new("test")).unwrap();
     Policy::build(config, Scope::Selections, generation, None).unwrap()
