@@ -186,7 +186,7 @@ fn a_connected_udp_socket_that_the_new_rules_deny_is_closed_and_recorded() {
     let fates = sockets.map(|mut client| {
         client.tell("go on");
         let ended = client.finish().expect_code(0);
-        let last = ended.stdout.lines().filter_map(parse).last();
+        let last = ended.stdout.lines().filter_map(parse).next_back();
         last.expect("it said something")["errno"].clone()
     });
     // Of a socket that is closed so the kernel forgets whom it was connected to.
