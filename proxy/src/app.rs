@@ -142,6 +142,9 @@ pub enum ReloadError {
     /// A key that only a restart can change.
     #[error("{0} cannot change while the daemon runs; restart it for that")]
     NeedsRestart(&'static str),
+    /// What reads the files has ended before it was done.
+    #[error("reading the configuration and what it names: {0}")]
+    Read(#[from] tokio::task::JoinError),
 }
 
 /// A running daemon.
@@ -256,6 +259,7 @@ impl App {
             proxy: Some(plan.proxy.path),
             // A network namespace takes 64 such programs. A daemon's reload may add rules.
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
+            elsewhere: config.receives_in_namespaces(),
         })?;
         app.look_twice_at_listeners()?;
         if app.scope == Scope::Selections || namespaces::wants_any(&config) {
@@ -372,7 +376,7 @@ impl App {
         let mut below = self.redirector.tables().named_cgroups(&self.mount);
         below.retain(|folder| *folder != self.governed && folder.starts_with(&self.governed));
         let mut proof = self.redirector.proof(&below);
-        proof.faults.extend(self.namespaces.faults(self.means()));
+        self.namespaces.prove(self.means(), &mut proof);
         proof
     }
 

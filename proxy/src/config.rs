@@ -4,7 +4,11 @@
 //! error at once.
 
 use std::{
-    collections::BTreeMap, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf,
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
+    ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -156,7 +160,7 @@ pub struct TrustFiles {
 }
 
 /// `[select.NAME]`: a workload is selected by any `include` and by no `exclude`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     /// Any of these selects.
     pub include: Vec<Selector>,
@@ -218,6 +222,15 @@ pub struct Proxy {
     pub user: u32,
     /// Where it must be. Without, it is taken in the daemon's own network namespace alone.
     pub cgroup: Option<CgroupPattern>,
+}
+
+impl Proxy {
+    /// Where it listens.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let v4 = self.v4.map(|port| (Ipv4Addr::LOCALHOST, port).into());
+        let v6 = self.v6.map(|port| (Ipv6Addr::LOCALHOST, port).into());
+        v4.into_iter().chain(v6)
+    }
 }
 
 /// `[upstream.NAME]`
@@ -316,11 +329,14 @@ impl Config {
     pub fn with_executables_as_they_are(&self) -> Option<Self> {
         let mut found = self.clone();
         let mut changed = false;
+        // Those of before were told when the file was read.
+        found.warnings.clear();
         let selects = found.selects.values_mut();
         let lists = selects.flat_map(|select| [&mut select.include, &mut select.exclude]);
         for selector in lists.flatten() {
             let again = selector.executable.as_ref();
             if let Some(again) = again.and_then(Executable::looked_up_again) {
+                found.warnings.extend(again.not_followed());
                 selector.executable = Some(again);
                 changed = true;
             }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -65,8 +65,9 @@ pub fn run(args: GuardArgs) -> Result<Exit, Failure> {
         governed: governed.clone(),
         proxy: None,
         inbound: true,
+        elsewhere: config.receives_in_namespaces(),
     };
-    let started = put_in_force(&config, pins, generation, (&points, &mount));
+    let started = put_in_force(&config, pins, generation, &points);
     started.map_err(|error| {
         Failure::new(Exit::Missing, "putting the rules in force").because(error.as_ref())
     })?;
@@ -86,7 +87,7 @@ fn put_in_force(
     config: &Config,
     pins: Pins,
     generation: u32,
-    (points, mount): (&Points, &Path),
+    points: &Points,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let redirector = Redirector::load(Facts {
         own_cgroup: 0,
@@ -96,7 +97,7 @@ fn put_in_force(
         pins: Some(pins),
     })
     .map_err(|error: LoadError| error)?;
-    fill(&redirector, config, generation, (points, mount))?;
+    fill(&redirector, config, generation, points)?;
     redirector.will_leave(Left::InForce);
     Ok(())
 }
@@ -105,7 +106,7 @@ fn fill(
     redirector: &Redirector,
     config: &Config,
     generation: u32,
-    (points, mount): (&Points, &Path),
+    points: &Points,
 ) -> Result<(), KernelError> {
     let tables = RuleTables::compile(config, Scope::Selections, generation);
     if !tables.netns_asked().is_empty() {
@@ -113,7 +114,7 @@ fn fill(
             KernelError::new("opening the own network namespace", "mount /proc", error)
         })?;
         // Those that appear later are not known, and get the strictest rule that could be theirs.
-        let names = Named::now(tables.netns_asked(), &own, mount, None);
+        let names = Named::now(tables.netns_asked(), &own, None);
         tables.know_namespaces(&names);
     }
     redirector.activate(tables)?;

@@ -14,6 +14,7 @@ use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
 
 use super::{Exit, Failure};
@@ -164,14 +165,20 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
         cgroup = %app.governed().display(),
         "ready: connections are redirected"
     );
+    let mut reloading = JoinSet::new();
     let at_once = loop {
         tokio::select! {
             _ = signals.terminate.recv() => break false,
             _ = signals.interrupt.recv() => break false,
             _ = detaching.wait_for(|detach| *detach) => break true,
-            _ = signals.hangup.recv() => reload(&app).await,
+            // Those that arrive while it reloads are one.
+            _ = signals.hangup.recv(), if reloading.is_empty() => {
+                reloading.spawn(reload(Arc::clone(&app)));
+            }
+            Some(_) = reloading.join_next() => {}
         }
     };
+    reloading.shutdown().await;
     if at_once {
         app.redirector.will_leave(Left::Nothing);
     }
@@ -204,7 +211,7 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
     })
 }
 
-async fn reload(app: &App) {
+async fn reload(app: Arc<App>) {
     let mut state = vec![NotifyState::Reloading];
     state.extend(NotifyState::monotonic_usec_now().ok());
     notify(&state);

@@ -133,9 +133,11 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         fine.then(|| (name.clone(), select))
     });
     let selects = selects.collect();
+    netns::warn_of_too_many(problems, &selects);
     inbound::selects(problems, &file.inbound, &selects);
     let proxies = proxies::proxies(problems, file);
     let inbound = inbound::rules(problems, &file.inbound);
+    inbound::served(problems, &inbound, &intercept);
     Config {
         path: path.into(),
         daemon: daemon::daemon(problems, &file.daemon),
