@@ -177,7 +177,7 @@ fn detach_finds_routes_in_a_namespace_of_which_no_pin_tells() {
     daemon.wait_end();
     // As if it had been killed after it had made the routes and before it steered.
     let links = pins::folder(daemon.instance()).join("links");
-    std::fs::remove_file(links.join(format!("st_sk_lookup_{cookie}"))).unwrap();
+    fs::remove_file(links.join(format!("st_sk_lookup_{cookie}"))).unwrap();
     let routes = || blue.world.a.netns().ip(&["route", "show", "table", "all"]);
     assert!(routes().contains("254.77.77.0/24"));
     daemon.detach().expect_code(0);
