@@ -59,21 +59,6 @@ fn the_help_of_each_command_shows_an_example() {
 }
 
 #[test]
-fn what_is_typed_in_an_example_is_taken() {
-    let overview = sidetrack(&["--help"]).expect_code(0);
-    let commands = commands(&overview.stdout);
-    let helps = commands.iter().map(|name| sidetrack(&[name, "--help"]));
-    for help in helps.chain([overview]) {
-        for typed in examples(&help.stdout) {
-            // Of `exec`, what is before the command.
-            let words = typed.split(" -- ").next().unwrap_or(typed);
-            let words: Vec<&str> = words.split_whitespace().chain(["--help"]).collect();
-            sidetrack(&words).expect_code(0);
-        }
-    }
-}
-
-#[test]
 fn the_version_is_that_of_the_package() {
     let version = sidetrack(&["--version"]).expect_code(0);
     assert!(
