@@ -46,12 +46,14 @@ mod listeners;
 mod listening;
 mod namespaces;
 pub mod reload;
+mod serving;
 pub mod uncovered;
 
 use heartbeat::Heartbeat;
 use listeners::Listeners;
 pub use namespaces::NamespaceReport;
 use namespaces::Namespaces;
+use serving::Serving;
 use uncovered::Past;
 
 /// How long connects that were redirected just before a drain may take to arrive.
@@ -107,6 +109,9 @@ pub enum StartError {
         "binding a listener on the loopback address: {0}; is `lo` up in this network namespace?"
     )]
     Listen(#[source] std::io::Error),
+    /// A listener of the configuration cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The daemon's own namespace cannot be held.
     #[error("opening the daemon's own network namespace: {0}; is /proc mounted?")]
     Namespace(#[source] std::io::Error),
@@ -123,6 +128,21 @@ pub enum StartError {
     },
 }
 
+/// A listener of the configuration that cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "binding the listener {listener:?} on {at}: {source}; is another process there, or the address \
+     of another host?"
+)]
+pub struct BindError {
+    /// Its name.
+    pub listener: String,
+    /// Where it was to be.
+    pub at: SocketAddr,
+    /// What the kernel said.
+    pub source: std::io::Error,
+}
+
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -135,6 +155,9 @@ pub enum ReloadError {
     /// The kernel did not take the rules.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// A listener that is new cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// A key that only a restart can change.
     #[error("{0} cannot change while the daemon runs; restart it for that")]
     NeedsRestart(&'static str),
@@ -162,6 +185,7 @@ pub struct App {
     namespaces: Namespaces,
     past: Past,
     canaries: Canaries,
+    serving: Serving,
 }
 
 impl App {
@@ -196,6 +220,8 @@ impl App {
             Some(gateway) => Some(listeners::at(gateway.listen)?),
             None => None,
         };
+        let serving = Serving::default();
+        let prepared = serving.prepare(&config)?;
         // Rules before listeners: where programs are attached already, the first connection that
         // finds a listener must be redirected by rules that are known here.
         let cgroups = housekeeping::watch_cgroups(plan.scope, &redirector);
@@ -213,6 +239,7 @@ impl App {
                 turn,
             ));
         }
+        serving.begin(prepared, &policy, &data, &heartbeat).await;
         let canaries = Canaries::new(
             plan.governed.clone(),
             cgroup::canary_name(&config.daemon.instance),
@@ -221,6 +248,7 @@ impl App {
             namespaces: Namespaces::new(&config.intercept.netns, plan.mount.clone()),
             hop,
             canaries,
+            serving,
             data,
             redirector,
             since: Instant::now(),
@@ -279,6 +307,7 @@ impl App {
         let begun = Instant::now();
         let mut accepting = std::mem::take(&mut *self.tasks.lock());
         while accepting.join_next().await.is_some() {}
+        self.serving.end().await;
         // Those that are leased now are closed as they come back.
         self.data.pool.retain_generation(u64::MAX);
         let live = &self.data.live;

@@ -16,20 +16,24 @@ pub mod cgroup;
 pub mod errors;
 pub mod file;
 mod left_alone;
+mod listener;
 pub mod netns;
 mod outbound;
 mod ports;
 mod protocol;
 mod shape;
+mod upstream;
 pub mod validate;
 
 pub use cgroup::CgroupPattern;
 pub use errors::{ConfigError, ConfigErrors};
 pub use left_alone::left_alone;
+pub use listener::{Listener, ListenerTls, Serves, TlsMode};
 pub use netns::NetnsSource;
 pub use outbound::{FailMode, Mtls, OutboundAction, OutboundRule, Wire};
 pub use ports::display_ports;
 pub use protocol::{Datagrams, Protocol, Protocols};
+pub use upstream::{Address, Balance, Check, Health, ProxyHeader, Upstream, UpstreamTls};
 
 /// A whole configuration, valid by itself. Files that it names are not read yet.
 #[derive(Clone, Debug)]
@@ -52,12 +56,14 @@ pub struct Config {
     pub intercept: Intercept,
     /// Proxies of others by name.
     pub proxies: BTreeMap<String, Proxy>,
-    /// Peers that rules name, by name.
+    /// Where listeners, and rules with `gateway`, send connections, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Rules for connections that applications of this host make.
     pub outbound: Vec<OutboundRule>,
     /// Rules for connections that come to applications of this host.
     pub inbound: Vec<InboundRule>,
+    /// What comes without being intercepted.
+    pub listeners: Vec<Listener>,
     /// This host as a gateway, if it is one.
     pub gateway: Option<Gateway>,
     /// What is allowed and works but deserves a word; printed by `check`.
@@ -210,15 +216,6 @@ pub struct Proxy {
     pub v6: Option<u16>,
     /// Whose listening socket is taken, beside root's.
     pub user: u32,
-}
-
-/// `[upstream.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Where it is: one is used for as long as it answers, then the next. Never empty.
-    pub addresses: Vec<SocketAddr>,
-    /// Whom each of them must prove to be: any of these. Never empty.
-    pub expect: Vec<Expected>,
 }
 
 /// `[gateway]` with `[[egress]]`

@@ -51,6 +51,7 @@ impl App {
             generation,
             Some(&before),
         )?);
+        let prepared = self.serving.prepare(&policy.config)?;
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
         self.ensure_hop(&policy.config)?;
@@ -64,6 +65,10 @@ impl App {
         }
         self.data.pool.retain_generation(u64::from(generation));
         self.data.reloaded.send_replace(generation);
+        let serving = &self.serving;
+        serving
+            .begin(prepared, &policy, &self.data, &self.heartbeat)
+            .await;
         if let Err(error) = self.data.sink.reopen() {
             tracing::warn!(%error, "opening the access record's file again; the old one is used on");
         }

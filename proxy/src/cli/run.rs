@@ -258,6 +258,7 @@ pub(super) fn start_failure(error: StartError) -> Failure {
         StartError::Load(LoadError::Pins(_))
         | StartError::Listen(_)
         | StartError::Namespace(_)
+        | StartError::Bind(_)
         | StartError::Gateway { .. } => Exit::Failed,
         StartError::Load(_) | StartError::Kernel(_) if is_lasting(&error) => Exit::Missing,
         StartError::Load(_) | StartError::Kernel(_) => Exit::Failed,

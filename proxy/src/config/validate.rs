@@ -14,12 +14,14 @@ mod cgroups;
 mod daemon;
 mod gateway;
 mod inbound;
+mod listener;
 mod netns;
 mod outbound;
 mod protocol;
 mod proxies;
 mod references;
 mod selection;
+mod upstream;
 mod values;
 
 /// Why a text cannot be an instance's name.
@@ -144,7 +146,8 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         trust,
         selects,
         proxies,
-        upstreams: gateway::upstreams(problems, file),
+        upstreams: upstream::upstreams(problems, file),
+        listeners: listener::listeners(problems, path, file, &inbound),
         outbound: outbound::rules(problems, &file.outbound, &intercept),
         gateway: gateway::gateway(problems, file, &inbound),
         inbound,

@@ -40,6 +40,7 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
         },
         identities: Default::default(),
         upstreams: Default::default(),
+        listeners: Vec::new(),
         gateway: None,
         trust: Default::default(),
         selects: selects

@@ -1,0 +1,92 @@
+//! One connection to one endpoint.
+
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::{Endpoint, UnderWay, Upstream};
+use crate::{
+    addr::{LocalAddr, UpstreamAddr},
+    data::DataPath,
+    identity::PeerIdentity,
+    record::TlsFacts,
+    refusal::{Reason, Refusal},
+    socket::{self, Faces},
+};
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub struct Connected {
+    /// No byte of a client has moved on it.
+    pub stream: Stream,
+    /// Where it goes.
+    pub at: UpstreamAddr,
+    /// Our end.
+    pub local: LocalAddr,
+    /// Counts it for as long as it lives.
+    pub under_way: UnderWay,
+}
+
+/// How it goes there.
+#[derive(Debug)]
+pub enum Stream {
+    /// As it is.
+    Plain(TcpStream),
+    /// In TLS.
+    Tls(Box<Tls>),
+}
+
+/// A connection in TLS to an endpoint that proved who it is.
+#[derive(Debug)]
+pub struct Tls {
+    /// The connection.
+    pub stream: TlsStream<TcpStream>,
+    /// Whom the endpoint proved to be.
+    pub peer: PeerIdentity,
+    /// What was negotiated.
+    pub facts: TlsFacts,
+}
+
+impl Upstream {
+    /// Connects to `endpoint`.
+    pub(super) async fn dial(
+        &self,
+        data: &DataPath,
+        endpoint: &std::sync::Arc<Endpoint>,
+    ) -> Result<Connected, Refusal> {
+        let under_way = endpoint.begin();
+        let to = endpoint.at;
+        let failed = |doing: &str, error: std::io::Error| {
+            Refusal::new(Reason::ConnectFailed, format!("{doing} for {to}: {error}"))
+        };
+        let socket = socket::socket_towards(to.get(), Faces::Wire, &data.limits)
+            .map_err(|error| failed("making a socket", error))?;
+        if data.exempt_by_socket {
+            data.flows
+                .exempt(&socket)
+                .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
+        }
+        let stream = socket::connect(socket, to, &data.limits).await?;
+        let local = stream
+            .local_addr()
+            .map_err(|error| failed("reading the own address", error))?;
+        let stream = match &self.originator {
+            None => Stream::Plain(stream),
+            Some(originator) => {
+                let _place = data.begin_handshake().await?;
+                let handshake = Box::pin(originator.originate(stream, to));
+                let originated = data.within_handshake(handshake).await?;
+                Stream::Tls(Box::new(Tls {
+                    stream: originated.stream,
+                    peer: originated.peer,
+                    facts: originated.facts,
+                }))
+            }
+        };
+        Ok(Connected {
+            stream,
+            at: to,
+            local: LocalAddr::new(local),
+            under_way,
+        })
+    }
+}
