@@ -103,6 +103,8 @@ pub enum Answer {
     Said(serde_json::Value),
     /// No daemon of the instance runs, which is a failure for whoever needs one.
     NotRunning(Failure),
+    /// Somebody has the control socket and says nothing.
+    Silent(Failure),
 }
 
 impl InstanceArgs {
@@ -113,14 +115,14 @@ impl InstanceArgs {
     pub fn ask(&self, question: control::Question) -> Result<serde_json::Value, Failure> {
         match self.ask_if_running(question)? {
             Answer::Said(answer) => Ok(answer),
-            Answer::NotRunning(failure) => Err(failure),
+            Answer::NotRunning(failure) | Answer::Silent(failure) => Err(failure),
         }
     }
 
     /// Asks the daemon, if there is one.
     ///
     /// # Errors
-    /// It does not answer.
+    /// It cannot be asked.
     pub fn ask_if_running(&self, question: control::Question) -> Result<Answer, Failure> {
         let path = control::socket_path(&self.runtime_dir, &self.instance);
         let error = match control::ask(&path, question) {
@@ -146,6 +148,10 @@ impl InstanceArgs {
             io::ErrorKind::PermissionDenied => {
                 Err(failure("run this as the user that runs the daemon"))
             }
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(Answer::Silent(failure(
+                "it does not answer: look at its state and its log, `sidetrack status` says what \
+                 the kernel tells of it",
+            ))),
             _ => Err(failure("look at the daemon's log")),
         }
     }

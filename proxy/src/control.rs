@@ -43,7 +43,10 @@ pub enum Question {
     /// The live connections.
     Connections,
     /// The sockets past the redirect.
-    Sockets,
+    Sockets {
+        /// Only those in this network namespace.
+        netns: Option<String>,
+    },
     /// Close sockets past the redirect.
     Close(Which),
     /// Which rule decides for a connection, and why.
@@ -137,8 +140,12 @@ async fn answer(
             let status = tokio::task::spawn_blocking(move || status::Status::of(&app)).await;
             serde_json::to_value(status.map_err(io::Error::other)?)?
         }
-        Ok(Question::Sockets) => {
-            let look = |app: &App| app.past_redirect().map(|past| past.uncovered);
+        Ok(Question::Sockets { netns }) => {
+            let look = move |app: &App| {
+                let mut past = app.past_redirect()?.uncovered;
+                past.retain(|one| netns.as_ref().is_none_or(|netns| one.is_in(netns)));
+                Ok(past)
+            };
             blocking(app, look).await?
         }
         Ok(Question::Close(which)) => blocking(app, move |app| app.close_uncovered(&which)).await?,

@@ -214,7 +214,7 @@ impl Routed {
                 record.peer_identity = Some(terminated.peer.to_string().into());
                 record.tls = Some(terminated.facts);
                 record.carriage = Carriage::Tls;
-                let permit = route.permit_mtls(&terminated.peer, peer, destination);
+                let permit = route.permit_mtls(&terminated.peer.identity, peer, destination);
                 let mut client = terminated.stream;
                 let reached = async {
                     let place = data.live.enter()?;

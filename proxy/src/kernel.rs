@@ -335,7 +335,12 @@ impl Redirector {
             proof.of(links, &programs, pins.as_ref(), cgroups);
         }
         proof.programs.extend(proxies.effective(&programs));
-        proof.faults.extend(self.maps.lock().faults(monotonic()));
+        // The tables under the lock, with what they were filled into.
+        let maps = self.maps.lock();
+        proof
+            .faults
+            .extend(maps.faults(&self.tables.load(), monotonic()));
+        drop(maps);
         proof
     }
 

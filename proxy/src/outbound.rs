@@ -141,10 +141,10 @@ fn refused_by_reload<'a>(
                 })
                 .await
                 .unwrap_or_else(|error| Err(Refusal::new(Reason::Internal, error.to_string()))),
-                Err(refusal) => Err(refusal),
+                Err(refusal) => Err(Refusal::new(Reason::PolicyChanged, refusal.detail)),
             };
             if let Err(refusal) = judged {
-                return Refusal::new(Reason::PolicyChanged, refusal.detail);
+                return refusal;
             }
         }
     }

@@ -25,10 +25,12 @@ pub mod hello;
 pub mod judge;
 mod leaf;
 pub mod material;
+mod proven;
 pub mod server;
 mod verifier;
 
 pub(crate) use leaf::{address, system_time};
+pub use proven::Proven;
 
 pub use crate::tunnel::ALPN as TUNNEL_ALPN;
 

@@ -23,6 +23,7 @@ use crate::{
     addr::OriginalDst,
     config::Protocol,
     kernel::{rules::Task, sockdiag::Connected},
+    netns::Namespace,
     policy::Policy,
 };
 
@@ -75,7 +76,7 @@ impl Why {
             Self::BornOutside => "it was made in a cgroup outside the attach point",
             Self::Moved => "it was made in another cgroup than its process is in",
             Self::DeviceBound => "it is bound to a device, and its rule lets such go direct",
-            Self::FailOpen => "its rule has fail = \"pass\", and no proxy was alive",
+            Self::FailOpen => "its rule has fail = \"pass\", and no listener of ours was there",
             Self::PerhapsAccepted => {
                 "its port is none that the kernel gives to clients: it bound it, or was accepted"
             }
@@ -110,6 +111,14 @@ pub struct Uncovered {
     pub born: Option<String>,
     /// Who has it open.
     pub holders: Vec<Holder>,
+    /// How its network namespace was found, as `status` has it; absent in the daemon's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u64>,
+    #[serde(skip)]
+    inside: Namespace,
     #[serde(skip)]
     socket: Connected,
 }
@@ -125,6 +134,15 @@ impl Uncovered {
     pub fn cookie(&self) -> u64 {
         self.socket.cookie
     }
+
+    /// Whether it is in the network namespace of this name: `host` for the daemon's own, else the
+    /// cookie, or what `status` shows.
+    pub fn is_in(&self, name: &str) -> bool {
+        match (&self.namespace, self.netns) {
+            (Some(found), Some(netns)) => found == name || netns.to_string() == name,
+            _ => name == "host",
+        }
+    }
 }
 
 /// What a socket is judged by.
@@ -139,14 +157,23 @@ pub struct View<'a> {
     pub top: &'a str,
     /// Paths of the cgroups of others' proxies, which no `redirect` rule redirects.
     pub proxies: &'a HashSet<String>,
-    /// Where redirected sockets are connected to.
-    pub listeners: &'a HashSet<SocketAddr>,
-    /// Ports on which something listens.
-    pub listening: &'a HashSet<u16>,
-    /// The ports that the kernel gives to clients.
-    pub ephemeral: RangeInclusive<u16>,
     /// Sockets that were there when the daemon started.
     pub older: &'a HashSet<u64>,
+}
+
+/// What there is around sockets in their network namespace.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Which it is.
+    pub namespace: Namespace,
+    /// How it was found; none in the daemon's own.
+    pub found: Option<String>,
+    /// Where redirected sockets are connected to.
+    pub listeners: HashSet<SocketAddr>,
+    /// Ports on which something listens.
+    pub listening: HashSet<u16>,
+    /// The ports that the kernel gives to clients.
+    pub ephemeral: RangeInclusive<u16>,
 }
 
 /// Who is behind sockets.
@@ -161,12 +188,12 @@ pub struct Owners {
 impl View<'_> {
     /// Whether it is worth finding out whose it is: some rule names its destination, and it is no
     /// part of an interception itself.
-    pub fn is_suspect(&self, socket: &Connected) -> bool {
+    pub fn is_suspect(&self, around: &Surroundings, socket: &Connected) -> bool {
         let to = OriginalDst::new(socket.to).get();
         let ours = self.own != 0 && socket.cgroup == self.own;
         !ours
-            && !self.listeners.contains(&to)
-            && !self.was_accepted(socket)
+            && !around.listeners.contains(&to)
+            && !around.accepted(socket)
             && self
                 .policy
                 .tables
@@ -174,13 +201,13 @@ impl View<'_> {
                 .is_some()
     }
 
-    /// By its port, where something listens still.
-    fn was_accepted(&self, socket: &Connected) -> bool {
-        socket.protocol == Protocol::Tcp && self.listening.contains(&socket.from.port())
-    }
-
     /// Judges one socket; `None` if no rule is past.
-    pub fn judge(&self, socket: &Connected, owners: &Owners) -> Option<Uncovered> {
+    pub fn judge(
+        &self,
+        around: &Surroundings,
+        socket: &Connected,
+        owners: &Owners,
+    ) -> Option<Uncovered> {
         let born = owners.cgroups.get(&socket.cgroup);
         let nobody = Vec::new();
         let holders = owners.holders.get(&socket.inode).unwrap_or(&nobody);
@@ -206,7 +233,7 @@ impl View<'_> {
         let rule = of_holders
             .chain(of_birth)
             .find_map(|task| self.past(socket, &task))?;
-        let why = self.why(socket, &rule, born, holders);
+        let why = self.why(around, socket, &rule, born, holders);
         Some(Uncovered {
             protocol: socket.protocol.label(),
             source: socket.from,
@@ -216,6 +243,9 @@ impl View<'_> {
             explanation: why.text(),
             born: born.cloned(),
             holders: holders.clone(),
+            namespace: around.found.clone(),
+            netns: around.namespace.other(),
+            inside: around.namespace.clone(),
             socket: socket.clone(),
         })
     }
@@ -253,6 +283,7 @@ impl View<'_> {
 
     fn why(
         &self,
+        around: &Surroundings,
         socket: &Connected,
         rule: &Rule,
         born: Option<&String>,
@@ -260,7 +291,8 @@ impl View<'_> {
     ) -> Why {
         if holders.is_empty() && born.is_none_or(|path| path == "/") {
             Why::NobodyHasIt
-        } else if socket.protocol == Protocol::Tcp && !self.ephemeral.contains(&socket.from.port())
+        } else if socket.protocol == Protocol::Tcp
+            && !around.ephemeral.contains(&socket.from.port())
         {
             Why::PerhapsAccepted
         } else if self.older.contains(&socket.cookie) {
@@ -276,6 +308,13 @@ impl View<'_> {
         } else {
             Why::OlderThanRule
         }
+    }
+}
+
+impl Surroundings {
+    /// By its port, where something listens still.
+    fn accepted(&self, socket: &Connected) -> bool {
+        socket.protocol == Protocol::Tcp && self.listening.contains(&socket.from.port())
     }
 }
 

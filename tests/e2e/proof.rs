@@ -9,7 +9,9 @@ mod canary;
 mod explain;
 mod net_cls;
 mod others;
+mod silent;
 mod simulate;
+mod tables;
 
 /// Both directions, and a cgroup that rules tell apart.
 fn everything(world: &World) -> Setup {
@@ -133,7 +135,7 @@ fn status_goes_red_when_the_kernel_decides_by_other_rules() {
         &["the rule set"],
     );
     goes_red(
-        |_, daemon| bpf::cgroups_of(daemon.pid()).remove_one(),
+        |_, daemon| bpf::table_of(daemon.pid(), "CGROUPS").remove_one(),
         &["table of cgroups"],
     );
 }

@@ -3,6 +3,8 @@
 use harness::{Daemon, World, daemon::Setup, load, peer, peer::Server, process::Running, rules};
 use nix::sys::signal::Signal;
 
+mod certificates;
+
 const TUNNEL_OR_TLS: &str = r#"["tunnel", "mtls"]"#;
 const ANY_KIND: &str = r#"["tunnel", "mtls", "plain"]"#;
 const A: &str = "spiffe://example.org/a";
@@ -28,7 +30,13 @@ impl Alive {
     #[track_caller]
     fn by(a: &str, b: &str) -> Self {
         let world = World::pair();
-        let (b, a) = (setup(&world, 'b', b).start(), setup(&world, 'a', a).start());
+        let (a, b) = (setup(&world, 'a', a), setup(&world, 'b', b));
+        Self::on(world, a, b)
+    }
+
+    #[track_caller]
+    fn on(world: World, a: Setup, b: Setup) -> Self {
+        let (b, a) = (b.start(), a.start());
         let server = world.b.serve(&[world.b.at(7000)], &[]);
         let connect = format!("connect={}", world.b.at(7000));
         let steps = [
@@ -50,8 +58,14 @@ impl Alive {
 
     /// One of the daemons has these rules from now on.
     #[track_caller]
-    fn then(mut self, letter: char, toml: &str) -> Self {
-        setup(&self.world, letter, toml).write();
+    fn then(self, letter: char, toml: &str) -> Self {
+        let setup = setup(&self.world, letter, toml);
+        self.then_by(letter, &setup)
+    }
+
+    #[track_caller]
+    fn then_by(mut self, letter: char, setup: &Setup) -> Self {
+        setup.write();
         let daemon = if letter == 'a' {
             &mut self.a
         } else {
@@ -85,12 +99,17 @@ impl Alive {
     /// One of the daemons closes it with its reason, and the other sees that.
     #[track_caller]
     fn expect_closed_by(self, letter: char) {
+        self.expect_closed(letter, "policy-changed");
+    }
+
+    #[track_caller]
+    fn expect_closed(self, letter: char, reason: &str) {
         let daemon = if letter == 'a' { &self.a } else { &self.b };
         let record = daemon.only_record();
-        assert_eq!(record.reason(), "policy-changed", "{record}");
+        assert_eq!(record.reason(), reason, "{record}");
         assert!(record.bytes_up() > 0, "it was alive: {record}");
         let refused = &daemon.ask("status")["refused"];
-        assert_eq!(refused, &serde_json::json!({ "policy-changed": 1 }));
+        assert_eq!(refused, &serde_json::json!({ reason: 1 }));
         let (_a, _b, answered) = self.answered();
         assert!(!answered, "the connection went on");
     }

@@ -7,7 +7,9 @@ use std::{
     path::Path,
 };
 
-use sidetrack_abi::names::CGROUP_ENTRIES;
+use sidetrack_abi::names::{
+    CGROUP_ENTRIES, DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, STAGE_ENTRIES, map,
+};
 
 mod foreign;
 
@@ -26,6 +28,7 @@ const LINK_DETACH: i32 = 34;
 /// Types of `enum bpf_map_type` whose entries come and go with connections.
 const HASH: u32 = 1;
 const LRU_HASH: u32 = 9;
+const LPM_TRIE: u32 = 11;
 
 /// Attach types of `enum bpf_attach_type` that Sidetrack uses at a cgroup.
 const CGROUP_ATTACH_TYPES: [(u32, &str); 10] = [
@@ -60,6 +63,7 @@ struct MapInfo {
 /// A map of somebody else's.
 pub struct ForeignMap {
     map: OwnedFd,
+    kind: u32,
     key_size: usize,
     value_size: usize,
 }
@@ -70,12 +74,24 @@ pub fn map_of(pid: i32, name: &str) -> ForeignMap {
     map_where(pid, name, |info| named(info) == name)
 }
 
-/// The table of cgroups that process `pid` has filled last: it has no name of its own.
+/// Tables of which each rule set has one: type, sizes of key and value, capacity. They have no names
+/// of their own.
+const OF_SETS: [(&str, u32, u32, u32, usize); 5] = [
+    (map::CGROUPS, HASH, 8, 8, CGROUP_ENTRIES),
+    (map::STAGES, HASH, 16, 4, STAGE_ENTRIES),
+    (map::DESTINATIONS, LPM_TRIE, 20, 4, DESTINATION_ENTRIES),
+    (map::RULES, LPM_TRIE, 16, 8, RULE_ENTRIES),
+    (map::PORTS, HASH, 4, 8, PORT_ENTRIES),
+];
+
+/// The table of this name that process `pid` has filled last.
 #[track_caller]
-pub fn cgroups_of(pid: i32) -> ForeignMap {
-    let table = (8, 8, CGROUP_ENTRIES as u32);
-    map_where(pid, "of cgroups", |info| {
-        info.kind == HASH && (info.key_size, info.value_size, info.max_entries) == table
+pub fn table_of(pid: i32, name: &str) -> ForeignMap {
+    let found = OF_SETS.into_iter().find(|one| one.0 == name);
+    let (_, kind, key, value, most) = found.unwrap_or_else(|| panic!("no table is called {name}"));
+    map_where(pid, name, |info| {
+        (info.kind, info.key_size, info.value_size) == (kind, key, value)
+            && info.max_entries == most as u32
     })
 }
 
@@ -84,42 +100,86 @@ fn map_where(pid: i32, name: &str, wanted: impl Fn(&MapInfo) -> bool) -> Foreign
     let (map, info) = found.unwrap_or_else(|| panic!("process {pid} holds no map {name}"));
     ForeignMap {
         map,
+        kind: info.kind,
         key_size: info.key_size as usize,
         value_size: info.value_size as usize,
     }
 }
 
 impl ForeignMap {
-    /// Adds to the first word of the value of the first key.
+    /// Adds to the first word of the value of the key that is all zero.
     #[track_caller]
     pub fn change_first(&self, by: u32) {
-        let mut key = vec![0_u8; self.key_size];
-        let mut value = vec![0_u8; self.value_size];
-        let mut with = |command, value: &mut Vec<u8>| {
-            let mut attr = Attr::default();
-            attr[0] = self.map.as_raw_fd() as u32;
-            put_pointer(&mut attr, 2, key.as_mut_ptr());
-            put_pointer(&mut attr, 4, value.as_mut_ptr());
-            bpf(command, &mut attr).expect("read or write a map");
-        };
-        with(MAP_LOOKUP_ELEM, &mut value);
-        let first = u32::from_ne_bytes(value[..4].try_into().expect("four bytes"));
-        value[..4].copy_from_slice(&first.wrapping_add(by).to_ne_bytes());
-        with(MAP_UPDATE_ELEM, &mut value);
+        self.add(&mut vec![0; self.key_size], by);
+    }
+
+    /// Adds one to the first word of the value of one entry.
+    #[track_caller]
+    pub fn change_one(&self) {
+        self.add(&mut self.one().expect("it has an entry"), 1);
+    }
+
+    /// Adds an entry like one that there is.
+    #[track_caller]
+    pub fn add_one(&self) {
+        let mut key = self.one().expect("it has an entry");
+        let mut value = vec![0; self.value_size];
+        self.with(MAP_LOOKUP_ELEM, &mut key, &mut value);
+        *key.last_mut().expect("keys have bytes") ^= 1;
+        if self.kind == LPM_TRIE {
+            let bits = (self.key_size - 4) as u32 * 8;
+            key[..4].copy_from_slice(&bits.to_ne_bytes());
+        }
+        self.with(MAP_UPDATE_ELEM, &mut key, &mut value);
     }
 
     /// Removes one entry, if there is one.
     pub fn remove_one(&self) {
-        let mut key = vec![0_u8; self.key_size];
+        if let Some(mut key) = self.one() {
+            // It may have just gone.
+            let _ = self.ask(MAP_DELETE_ELEM, &mut key, &mut []);
+        }
+    }
+
+    /// Writes the value of the key that is all zero.
+    #[track_caller]
+    pub fn set_first(&self, value: u64) {
+        let mut value = value.to_ne_bytes().to_vec();
+        assert_eq!(value.len(), self.value_size);
+        self.with(MAP_UPDATE_ELEM, &mut vec![0; self.key_size], &mut value);
+    }
+
+    /// Some key.
+    fn one(&self) -> Option<Vec<u8>> {
+        let mut key = vec![0; self.key_size];
         let mut attr = Attr::default();
         attr[0] = self.map.as_raw_fd() as u32;
         put_pointer(&mut attr, 4, key.as_mut_ptr());
-        if bpf(MAP_GET_NEXT_KEY, &mut attr).is_ok() {
-            let mut attr = Attr::default();
-            attr[0] = self.map.as_raw_fd() as u32;
-            put_pointer(&mut attr, 2, key.as_mut_ptr());
-            let _ = bpf(MAP_DELETE_ELEM, &mut attr);
+        bpf(MAP_GET_NEXT_KEY, &mut attr).ok().map(|_| key)
+    }
+
+    #[track_caller]
+    fn add(&self, key: &mut [u8], by: u32) {
+        let mut value = vec![0; self.value_size];
+        self.with(MAP_LOOKUP_ELEM, key, &mut value);
+        let first = u32::from_ne_bytes(value[..4].try_into().expect("four bytes"));
+        value[..4].copy_from_slice(&first.wrapping_add(by).to_ne_bytes());
+        self.with(MAP_UPDATE_ELEM, key, &mut value);
+    }
+
+    #[track_caller]
+    fn with(&self, command: i32, key: &mut [u8], value: &mut [u8]) {
+        self.ask(command, key, value).expect("read or write a map");
+    }
+
+    fn ask(&self, command: i32, key: &mut [u8], value: &mut [u8]) -> io::Result<i32> {
+        let mut attr = Attr::default();
+        attr[0] = self.map.as_raw_fd() as u32;
+        put_pointer(&mut attr, 2, key.as_mut_ptr());
+        if !value.is_empty() {
+            put_pointer(&mut attr, 4, value.as_mut_ptr());
         }
+        bpf(command, &mut attr)
     }
 }
 

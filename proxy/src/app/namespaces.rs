@@ -25,6 +25,7 @@ use crate::{
 
 mod follow;
 mod known;
+mod places;
 mod report;
 mod serving;
 
@@ -224,7 +225,7 @@ impl State {
     /// Serves those of `cookies` that anybody uses.
     fn search(&mut self, means: Means<'_>, cookies: &HashSet<u64>) {
         let own = &means.data.namespace;
-        for (id, witness) in users::all() {
+        for (id, witness) in users::all().found {
             if id == own.id() || self.knows(id) {
                 continue;
             }

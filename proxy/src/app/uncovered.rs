@@ -11,9 +11,13 @@ use std::{
 use super::App;
 use crate::{
     config::Existing,
-    kernel::{KernelError, cgroup, process, sockdiag},
+    kernel::{
+        KernelError, cgroup, process,
+        sockdiag::{self, Connected},
+    },
+    netns::Namespace,
     uncovered::{
-        Holder, Owners, Uncovered, View,
+        Holder, Owners, Surroundings, Uncovered, View,
         close::{self, Outcome, Which},
         kinds::{Kinds, NotCovered},
     },
@@ -42,6 +46,55 @@ pub struct PastRedirect {
     pub uncovered: Vec<Uncovered>,
     /// Sockets of kinds that no program sees.
     pub kinds: Vec<NotCovered>,
+    /// Where it could not be looked.
+    pub unseen: Vec<String>,
+}
+
+/// What the kernel lists in one network namespace.
+struct Listed {
+    around: Surroundings,
+    connected: Vec<Connected>,
+    kinds: Kinds,
+}
+
+impl Listed {
+    fn inside(
+        namespace: &Namespace,
+        found: Option<String>,
+        listeners: HashSet<SocketAddr>,
+    ) -> Result<Self, KernelError> {
+        let listing = |error| {
+            KernelError::new(
+                match &found {
+                    None => "listing sockets by sock_diag".to_owned(),
+                    Some(found) => {
+                        format!("listing sockets by sock_diag in the network namespace {found}")
+                    }
+                },
+                "it needs CONFIG_INET_DIAG, and CAP_SYS_ADMIN in other network namespaces",
+                error,
+            )
+        };
+        let list = || {
+            // The connected ones first: one that is accepted meanwhile finds its listener.
+            let connected = sockdiag::connected()?;
+            let listening = sockdiag::listening_ports()?;
+            Ok((connected, listening, ephemeral(), Kinds::look()))
+        };
+        let listed = namespace.enter(list).and_then(|listed| listed);
+        let (connected, listening, ephemeral, kinds) = listed.map_err(listing)?;
+        Ok(Self {
+            connected,
+            kinds,
+            around: Surroundings {
+                namespace: namespace.clone(),
+                found,
+                listeners,
+                listening,
+                ephemeral,
+            },
+        })
+    }
 }
 
 impl App {
@@ -79,19 +132,9 @@ impl App {
         Ok(())
     }
 
-    /// Asks the kernel what goes past the redirect, in the daemon's network namespace. Reads the
-    /// descriptors of all processes if something may.
+    /// Asks the kernel what goes past the redirect, in each network namespace that somebody uses.
+    /// Reads the descriptors of all processes if something may.
     pub fn past_redirect(&self) -> Result<PastRedirect, KernelError> {
-        let listing = |error| {
-            KernelError::new(
-                "listing sockets by sock_diag",
-                "it needs CONFIG_INET_DIAG",
-                error,
-            )
-        };
-        // The sockets first: one that is accepted meanwhile finds its listener.
-        let sockets = sockdiag::connected().map_err(listing)?;
-        let listening = sockdiag::listening_ports().map_err(listing)?;
         let proxies = self.redirector.proxies();
         let mut listeners = self.past.listeners.clone();
         listeners.extend(proxies.iter().map(|proxy| proxy.address));
@@ -107,24 +150,37 @@ impl App {
             proxies: &proxies
                 .map(|path| cgroup::below(&self.mount, path))
                 .collect(),
-            listeners: &listeners,
-            listening: &listening,
-            ephemeral: ephemeral(),
             older: self.past.older.get().unwrap_or(&none),
         };
-        let kinds = Kinds::look();
-        let suspects: Vec<_> = sockets
-            .iter()
-            .filter(|socket| view.is_suspect(socket))
-            .collect();
-        let inodes = suspects.iter().map(|socket| socket.inode);
+        let own = &self.data.namespace;
+        let mut kinds = Kinds::default();
+        let mut suspects = Vec::new();
+        let mut take = |listed: Listed| {
+            kinds.extend(listed.kinds);
+            let (around, mut connected) = (listed.around, listed.connected);
+            connected.retain(|socket| view.is_suspect(&around, socket));
+            suspects.push((around, connected));
+        };
+        take(Listed::inside(own, None, listeners)?);
+        let mut places = self.namespaces.places(own);
+        for place in places.all {
+            match Listed::inside(&place.namespace, Some(place.found), place.listeners) {
+                Ok(listed) => take(listed),
+                Err(error) => places.unseen.push(error.to_string()),
+            }
+        }
+        let inodes = suspects.iter().flat_map(|(_, sockets)| sockets);
+        let inodes = inodes.map(|socket| socket.inode);
         let owners = self.owners(inodes.chain(kinds.inodes()).collect());
+        let judge = |(around, sockets): &(Surroundings, Vec<Connected>)| {
+            let sockets = sockets.iter();
+            let past = sockets.filter_map(|socket| view.judge(around, socket, &owners));
+            past.collect::<Vec<_>>()
+        };
         Ok(PastRedirect {
-            uncovered: suspects
-                .into_iter()
-                .filter_map(|socket| view.judge(socket, &owners))
-                .collect(),
+            uncovered: suspects.iter().flat_map(judge).collect(),
             kinds: kinds.of_governed(&owners.holders, |path| view.governs(path)),
+            unseen: places.unseen,
         })
     }
 

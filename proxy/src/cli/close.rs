@@ -27,6 +27,10 @@ pub struct CloseArgs {
     /// Only those that this process has open.
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
+    /// Only those in this network namespace: `host` for the daemon's own, else its cookie or what
+    /// `sidetrack status` shows.
+    #[arg(long)]
+    pub netns: Option<String>,
     /// Close none; print those that would be.
     #[arg(long)]
     pub dry_run: bool,
@@ -44,6 +48,7 @@ pub fn run(args: CloseArgs) -> Result<Exit, Failure> {
     let outcome = args.of.ask(Question::Close(Which {
         rule: args.rule,
         pid: args.pid,
+        netns: args.netns,
         dry_run: args.dry_run,
     }))?;
     if args.json {

@@ -13,6 +13,10 @@ pub struct SocketsArgs {
     /// Which daemon.
     #[command(flatten)]
     pub of: InstanceArgs,
+    /// Only those in this network namespace: `host` for the daemon's own, else its cookie or what
+    /// `sidetrack status` shows.
+    #[arg(long)]
+    pub netns: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -23,7 +27,7 @@ pub struct SocketsArgs {
 /// # Errors
 /// [`Exit::Failed`] if there is no daemon, or the kernel does not tell.
 pub fn run(args: SocketsArgs) -> Result<Exit, Failure> {
-    let sockets = args.of.ask(Question::Sockets)?;
+    let sockets = args.of.ask(Question::Sockets { netns: args.netns })?;
     known(&sockets, "listing connections past the redirect")?;
     if args.json {
         print_json(&sockets)?;
@@ -51,6 +55,7 @@ pub(super) fn report(sockets: &Value, none: &str) -> String {
         "PROTOCOL",
         "SOURCE",
         "DESTINATION",
+        "NETNS",
         "RULE",
         "PROCESS",
         "CGROUP",
@@ -73,6 +78,10 @@ fn row(socket: &Value) -> Vec<String> {
         text("/protocol"),
         text("/source"),
         text("/destination"),
+        at(socket, "/namespace")
+            .as_str()
+            .unwrap_or("host")
+            .to_owned(),
         text("/rule"),
         process,
         cgroup,

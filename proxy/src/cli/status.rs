@@ -8,8 +8,12 @@ use super::{Answer, Exit, Failure, InstanceArgs, at, print, print_json};
 use crate::{
     control::Question,
     kernel::{
-        effective::{Hook, left, others},
-        pins::{PinError, PinName},
+        effective::{
+            Hook,
+            left::{self, LeftInForce},
+            others,
+        },
+        pins::{self, PinError, PinName},
     },
 };
 
@@ -36,6 +40,7 @@ pub fn run(args: StatusArgs) -> Result<Exit, Failure> {
     let mut status = match args.of.ask_if_running(Question::Status)? {
         Answer::Said(status) => status,
         Answer::NotRunning(failure) => left_in_force(&args.of, failure)?,
+        Answer::Silent(failure) => past_the_daemon(&args.of, failure)?,
     };
     name_programs(&mut status);
     if args.json {
@@ -54,13 +59,27 @@ fn left_in_force(of: &InstanceArgs, not_running: Failure) -> Result<Value, Failu
     let name = PinName::of(&of.instance);
     match left::look(&name) {
         Ok(None) => Err(not_running),
-        Ok(Some(found)) => serde_json::to_value(found)
-            .map_err(|error| Failure::new(Exit::Failed, "making JSON failed").because(&error)),
+        Ok(Some(found)) => json(&found),
         Err(error @ PinError::Held { .. }) => Err(not_running
             .because(&error)
             .fix("name the folder of that daemon's control socket with --runtime-dir")),
         Err(error) => Err(not_running.because(&error)),
     }
+}
+
+/// What the pins say of a daemon that does not.
+fn past_the_daemon(of: &InstanceArgs, silent: Failure) -> Result<Value, Failure> {
+    let name = PinName::of(&of.instance);
+    let Some(holder) = pins::holder(&name) else {
+        return Err(silent);
+    };
+    let found = left::look_past(&name, holder);
+    json(&found.map_err(|error| silent.because(&error))?)
+}
+
+fn json(found: &LeftInForce) -> Result<Value, Failure> {
+    serde_json::to_value(found)
+        .map_err(|error| Failure::new(Exit::Failed, "making JSON failed").because(&error))
 }
 
 /// Whose each program is: a daemon without CAP_SYS_ADMIN cannot tell. What follows for ours is put

@@ -14,17 +14,18 @@ pub struct Past {
     /// Sockets of kinds that no program sees.
     pub not_covered: Vec<NotCovered>,
     /// What this version does not see at all.
-    pub not_seen: &'static [&'static str],
+    pub not_seen: Vec<String>,
 }
 
-const NOT_SEEN: &[&str] = &[
+const NOT_SEEN: [&str; 3] = [
     "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
      udp_unruled counts those to destinations of which rules speak for TCP alone",
     "connections that come to applications in other network namespaces than the daemon's",
-    "connections past a rule, and raw, packet, SCTP and UDP-Lite sockets, in other network \
-     namespaces than the daemon's",
     "redirect to proxies of others from other network namespaces than the daemon's",
 ];
+
+const PAST_THERE: &str = "connections past a rule, and raw, packet, SCTP and UDP-Lite sockets, in namespaces where it \
+     could not be looked";
 
 impl Past {
     /// Asks the kernel. What it does not tell is the log's.
@@ -33,10 +34,13 @@ impl Past {
             .past_redirect()
             .inspect_err(|error| tracing::warn!(%error, "looking for what goes past the redirect"))
             .ok();
+        let mut not_seen: Vec<String> = NOT_SEEN.map(Into::into).into();
+        let unseen = past.iter().flat_map(|past| &past.unseen);
+        not_seen.extend(unseen.map(|what| format!("{PAST_THERE}: {what}")));
         Self {
             uncovered: past.as_ref().map(|past| past.uncovered.len()),
             not_covered: past.map(|past| past.kinds).unwrap_or_default(),
-            not_seen: NOT_SEEN,
+            not_seen,
         }
     }
 }

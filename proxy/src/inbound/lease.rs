@@ -11,7 +11,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpStream, sync::watch, time::sleep};
 
 use super::dial;
@@ -26,7 +25,10 @@ use crate::{
     record::{Carriage, Direction, Record, TlsFacts},
     refusal::{Reason, Refusal},
     relay::Moved,
-    tls::server::{Terminated, Terminator},
+    tls::{
+        Proven,
+        server::{Terminated, Terminator},
+    },
     tunnel::{Admitted, LeaseGuard, LeaseHandler, Open, Options, serve as serve_leases},
 };
 
@@ -43,14 +45,13 @@ pub(crate) enum Door {
 pub(crate) struct Peer {
     pub(crate) data: Arc<DataPath>,
     door: Door,
-    identity: PeerIdentity,
+    /// Who it is, for a policy that comes after too.
+    proven: Proven,
     label: Arc<str>,
     facts: TlsFacts,
     local: LocalAddr,
     from: SocketAddr,
-    /// The certificates that it showed, for a policy that comes after.
-    chain: Vec<CertificateDer<'static>>,
-    /// Generation of the policy that judged them.
+    /// Generation of the policy that judged it.
     generation: u32,
     leases: AtomicU64,
     running: Arc<Running>,
@@ -85,12 +86,6 @@ pub(crate) async fn serve(
         facts,
     } = terminated;
     let label: Arc<str> = peer.to_string().into();
-    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let chain = certificates
-        .iter()
-        .cloned()
-        .map(CertificateDer::into_owned)
-        .collect();
     let options = Options {
         // Longer than the client keeps it, so that it is the client that closes: then no OPEN
         // meets a CLOSE.
@@ -102,12 +97,11 @@ pub(crate) async fn serve(
     let handler = Peer {
         data,
         door,
-        identity: peer,
+        proven: peer,
         label,
         facts,
         local,
         from,
-        chain,
         generation,
         leases: AtomicU64::new(0),
         running: Arc::default(),
@@ -116,6 +110,7 @@ pub(crate) async fn serve(
     // that is judged by the next one; and after a reload, so that both ends prove themselves
     // anew, with the certificates and under the policy of now.
     let valid = handler
+        .proven
         .identity
         .not_after
         .duration_since(SystemTime::now())
@@ -162,7 +157,7 @@ impl Peer {
         let terminator = route.tunnel.as_ref().ok_or_else(super::not_accepted)?;
         self.judge(&policy, terminator)?;
         let permit = route.permit_open(
-            &self.identity,
+            &self.proven.identity,
             (self.local, self.from),
             (open.source, open.destination),
             self.own_addresses(),
@@ -180,7 +175,7 @@ impl Peer {
                 return Ok(());
             };
             let lease = LiveLease {
-                peer: &self.identity,
+                peer: &self.proven,
                 local: self.local,
                 from: self.from,
                 source,
@@ -200,15 +195,15 @@ impl Peer {
     /// Judges the peer by the policy of now.
     pub(crate) fn judge(&self, policy: &Policy, terminator: &Terminator) -> Result<(), Refusal> {
         if policy.generation == self.generation {
-            terminator.admit(&self.identity, self.from)
+            terminator.admit(&self.proven, self.from)
         } else {
-            terminator.judge_again(&self.chain, self.from).map(|_| ())
+            terminator.judge_again(&self.proven, self.from)
         }
     }
 
     /// Who it proved to be, and from where.
     pub(crate) fn who(&self) -> (&PeerIdentity, SocketAddr) {
-        (&self.identity, self.from)
+        (&self.proven.identity, self.from)
     }
 
     /// Whether an address is this host's.

@@ -44,12 +44,14 @@ mod heartbeat;
 mod namespaces;
 pub mod pinned;
 mod proxies;
+mod slots;
 
 use cgroups::Cgroups;
 use check::Registry;
 use classes::Classes;
 use entries::destinations_fit;
 pub(super) use heartbeat::Heartbeat;
+use slots::Slots;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
 const NO_PREALLOC: u32 = 1;
@@ -64,6 +66,12 @@ pub struct Occupancy {
 }
 
 type Sets<M> = ArrayOfMaps<MapData, M>;
+
+/// The tables of a rule set that stay as they were filled.
+struct Filled {
+    destinations: LpmTrie<MapData, DestinationKey, u32>,
+    ports: HashMap<MapData, u32, InboundPort>,
+}
 
 /// What the programs are told of the proxy.
 #[derive(Clone, Copy)]
@@ -96,6 +104,11 @@ pub(super) struct Maps {
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
+    slots: Slots,
+    /// Tables of the active set that do not change.
+    filled: Option<Filled>,
+    /// What `NAMESPACES` is to hold.
+    served: StdHashMap<u64, NamespaceFacts>,
     /// Listeners that are to be in the registries.
     registered: Vec<(Registry, ListenerKey)>,
     active: u32,
@@ -123,6 +136,7 @@ impl Maps {
     pub(super) fn take(bpf: &mut Ebpf, mount: PathBuf) -> Result<Self, MapError> {
         let active_set: Array<MapData, u32> = taken(bpf, map::ACTIVE)?;
         Ok(Self {
+            slots: Slots::of(bpf)?,
             heartbeat: Arc::new(Heartbeat::new(taken(bpf, map::HEARTBEAT)?)),
             // Pinned maps may hold rules that are in force.
             active: active_set.get(&0, 0)?,
@@ -147,6 +161,8 @@ impl Maps {
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
+            filled: None,
+            served: StdHashMap::new(),
             registered: Vec::new(),
             active_settings: Settings::default(),
             absent: 0,
@@ -246,6 +262,10 @@ impl Maps {
         self.active = next;
         self.active_settings = settings;
         self.cgroups.activated(cgroups, classes);
+        self.filled = Some(Filled {
+            destinations,
+            ports,
+        });
         Ok(())
     }
 

@@ -40,10 +40,10 @@ mod reading;
 
 pub use error::PinError;
 pub use generation::next_generation;
-pub(super) use generation::pinned_settings;
+pub(super) use generation::{pinned_heartbeat, pinned_settings};
 pub use leftover::sweep_dead_execs;
 pub use reading::{are_in_force, holder, is_in_force};
-pub(super) use reading::{link_path, map_path};
+pub(super) use reading::{link_path, map_path, pinned_link};
 
 /// Version of this arrangement of files.
 const ARRANGEMENT: &str = "v1";
@@ -217,12 +217,7 @@ impl Pins {
 
     /// The pinned link of a program, if there is one.
     pub(super) fn link(&self, program: &str) -> Result<Option<OwnedFd>, PinError> {
-        let path = self.folder.join(LINKS).join(program);
-        match link::open_pinned(&path) {
-            Ok(link) => Ok(Some(link)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(PinError::file("opening", &path, error)),
-        }
+        reading::open_link(&self.folder.join(LINKS).join(program))
     }
 
     /// Maps of this binary's object that should be pinned and are not.

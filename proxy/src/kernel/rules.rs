@@ -168,6 +168,12 @@ impl RuleTables {
         self.classes.read().made_since(before).to_vec()
     }
 
+    /// The name of a rule.
+    pub(super) fn name_of(&self, rule: u32) -> Option<&str> {
+        let rule = self.chains.outbound.get(rule as usize);
+        rule.map(|rule| rule.name.as_str())
+    }
+
     fn of_cgroup(&self, patterns: &[Truth]) -> u32 {
         let source = Source {
             asked: &self.asked,

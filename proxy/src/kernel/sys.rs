@@ -19,6 +19,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::cgroup::watch::Watch;
 
+pub mod contents;
 pub mod link;
 
 /// include/uapi/asm-generic/socket.h, since Linux 5.14.

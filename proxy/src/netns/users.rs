@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process,
 };
@@ -37,25 +37,40 @@ pub fn of(namespaces: &HashSet<Id>) -> HashMap<Id, Witness> {
     let mut search = Search {
         wanted: Some(namespaces),
         found: HashMap::new(),
+        hidden: false,
     };
     search.run();
     search.found
 }
 
 /// Every namespace that somebody uses.
-pub fn all() -> HashMap<Id, Witness> {
+pub fn all() -> All {
     let mut search = Search {
         wanted: None,
         found: HashMap::new(),
+        hidden: false,
     };
     search.run();
-    search.found
+    All {
+        found: search.found,
+        hidden: search.hidden,
+    }
+}
+
+/// What a look at everybody found.
+#[derive(Debug)]
+pub struct All {
+    /// Somebody who uses it, for each namespace.
+    pub found: HashMap<Id, Witness>,
+    /// Whether there are processes that do not show which they are in, for want of CAP_SYS_PTRACE.
+    pub hidden: bool,
 }
 
 struct Search<'a> {
     /// None is all.
     wanted: Option<&'a HashSet<Id>>,
     found: HashMap<Id, Witness>,
+    hidden: bool,
 }
 
 impl Search<'_> {
@@ -88,8 +103,12 @@ impl Search<'_> {
     }
 
     fn look(&mut self, path: PathBuf) {
-        let Ok(id) = Id::at(&path) else {
-            return;
+        let id = match Id::at(&path) {
+            Ok(id) => id,
+            Err(error) => {
+                self.hidden |= error.kind() == io::ErrorKind::PermissionDenied;
+                return;
+            }
         };
         if self.wanted.is_none_or(|wanted| wanted.contains(&id)) {
             self.found.entry(id).or_insert(Witness(path));
@@ -123,7 +142,7 @@ mod tests {
         let id = Id::at(&of_process(child.id())).unwrap();
         let witness = of(&HashSet::from([id])).remove(&id).unwrap();
         assert!(witness.still_uses(id));
-        assert!(all().contains_key(&id));
+        assert!(all().found.contains_key(&id));
         let at_child = Witness::at(of_process(child.id()));
         assert!(at_child.still_uses(id));
         child.kill().unwrap();

@@ -146,7 +146,7 @@ impl Permitted<'_> {
             record.tls = Some(tunnel.io().facts.clone());
             place.describe(record);
             place.carry(Carried::Mtls {
-                peer: Arc::clone(&tunnel.io().identity),
+                peer: Arc::clone(&tunnel.io().proven),
                 at: to,
                 through_gateway: matches!(route.towards, Towards::Gateway(_)),
             });
@@ -297,7 +297,7 @@ impl Permitted<'_> {
     ) -> Tunnel<TunnelIo> {
         let age = self.data.limits.tunnel_age;
         // A certificate that expires, of either end, takes its tunnels with it.
-        let expires = originated.peer.not_after.min(route.own_expires);
+        let expires = originated.peer.identity.not_after.min(route.own_expires);
         let left = expires
             .duration_since(std::time::SystemTime::now())
             .unwrap_or_default();

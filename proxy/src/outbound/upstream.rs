@@ -13,14 +13,13 @@ use tokio_rustls::client::TlsStream;
 use crate::{
     addr::{LocalAddr, UpstreamAddr},
     data::DataPath,
-    identity::PeerIdentity,
     netns::Namespace,
     policy::OutboundPermit,
     record::TlsFacts,
     refusal::{Reason, Refusal},
     relay::forward_transport,
     socket::{self, Faces},
-    tls::client::Originated,
+    tls::{Proven, client::Originated},
 };
 
 /// A TLS connection to a peer, with what records need to know of it.
@@ -31,8 +30,8 @@ pub struct TunnelIo {
     pub local: LocalAddr,
     /// Whom the peer proved to be, for records.
     pub peer: Arc<str>,
-    /// The same, for rules.
-    pub identity: Arc<PeerIdentity>,
+    /// The same, for a policy that comes after.
+    pub proven: Arc<Proven>,
     /// What was negotiated.
     pub facts: TlsFacts,
 }
@@ -96,7 +95,7 @@ impl TunnelIo {
             stream: originated.stream,
             local,
             peer: originated.peer.to_string().into(),
-            identity: Arc::new(originated.peer),
+            proven: Arc::new(originated.peer),
             facts: originated.facts,
         }
     }

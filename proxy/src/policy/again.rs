@@ -1,7 +1,8 @@
 //! Live connections, judged again by the policy of a reload: what it would not let in is closed.
 //!
-//! By rules and names alone. Certificates that expired, were revoked or lost their trust hold until
-//! the end of their connection, and are met by the next handshake and the next lease.
+//! By rules, names and the certificates that the peer showed: one that is revoked by now, or that no
+//! bundle vouches for any more, takes its connections with it. One that has merely expired does not:
+//! it holds until the end of its connection, and is met by the next handshake and the next lease.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,9 +14,8 @@ use sidetrack_abi::Redirected;
 use super::{MtlsRoute, Policy, Route, Towards};
 use crate::{
     addr::{ClientAddr, LocalAddr, OriginalDst, UpstreamAddr},
-    identity::PeerIdentity,
     refusal::{Reason, Refusal},
-    tls::{judge, server::Terminator},
+    tls::{Proven, server::Terminator},
 };
 
 /// How a connection of an application is carried.
@@ -30,7 +30,7 @@ pub enum Carried {
     /// In mutual TLS.
     Mtls {
         /// Whom the peer proved to be.
-        peer: Arc<PeerIdentity>,
+        peer: Arc<Proven>,
         /// Where the peer is.
         at: UpstreamAddr,
         /// Whether it is a gateway.
@@ -44,14 +44,14 @@ pub enum Client<'a> {
     /// Plain text, or the application's own TLS.
     Plain,
     /// Mutual TLS, without our framing.
-    Mtls(&'a PeerIdentity),
+    Mtls(&'a Proven),
 }
 
 /// One lease: what its OPEN said, and the tunnel that it came by.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveLease<'a> {
     /// Who the tunnel's peer is.
-    pub peer: &'a PeerIdentity,
+    pub peer: &'a Proven,
     /// Our end of the tunnel.
     pub local: LocalAddr,
     /// The peer's end.
@@ -70,6 +70,18 @@ fn by_now(refusal: Refusal) -> Refusal {
     changed(format!("a reload refuses it, {refusal}"))
 }
 
+/// Of whom a rule wants to meet, the policy has changed; of a certificate, what it was found to be is
+/// what people look for.
+fn of_peer(refusal: Refusal) -> Refusal {
+    match refusal.reason {
+        Reason::WrongIdentity | Reason::NotAllowed => by_now(refusal),
+        certificate => Refusal::new(
+            certificate,
+            format!("a reload refuses it: {}", refusal.detail),
+        ),
+    }
+}
+
 impl Policy {
     /// Whether a connection of an application of this host may go on.
     ///
@@ -78,7 +90,7 @@ impl Policy {
     /// the rule says mTLS.
     ///
     /// # Errors
-    /// [`Reason::PolicyChanged`]
+    /// [`Reason::PolicyChanged`], or what is wrong with the peer's certificate by now.
     pub fn outbound_again(
         &self,
         redirected: &Redirected,
@@ -108,7 +120,7 @@ impl Policy {
     /// alone.
     ///
     /// # Errors
-    /// [`Reason::PolicyChanged`]
+    /// [`Reason::PolicyChanged`], or what is wrong with the peer's certificate by now.
     pub fn inbound_again(
         &self,
         port: u16,
@@ -128,7 +140,7 @@ impl Policy {
     /// Whether a lease to an application of this host may go on.
     ///
     /// # Errors
-    /// [`Reason::PolicyChanged`]
+    /// [`Reason::PolicyChanged`], or what is wrong with the peer's certificate by now.
     pub fn lease_again(
         &self,
         lease: &LiveLease<'_>,
@@ -141,7 +153,7 @@ impl Policy {
         still_welcome(route.tunnel.as_ref(), peer, from)?;
         let claim = (lease.source, lease.destination);
         route
-            .permit_open(peer, (lease.local, from), claim, own_addresses)
+            .permit_open(&peer.identity, (lease.local, from), claim, own_addresses)
             .map(|_| ())
             .map_err(by_now)
     }
@@ -149,17 +161,18 @@ impl Policy {
     /// Whether a lease through this gateway may go on.
     ///
     /// # Errors
-    /// [`Reason::PolicyChanged`]
+    /// [`Reason::PolicyChanged`], or what is wrong with the peer's certificate by now.
     pub fn egress_again(
         &self,
         lease: &LiveLease<'_>,
         own_addresses: impl Fn(IpAddr) -> bool,
     ) -> Result<(), Refusal> {
         let egress = self.egress().map_err(by_now)?;
+        still_welcome(Some(&egress.terminator), lease.peer, lease.from)?;
         let claim = (lease.source, lease.destination);
         let judged = egress
             .rules
-            .judge(lease.peer, lease.from, claim, own_addresses);
+            .judge(&lease.peer.identity, lease.from, claim, own_addresses);
         judged.outcome.map(|_| ()).map_err(by_now)
     }
 }
@@ -167,7 +180,7 @@ impl Policy {
 impl MtlsRoute {
     fn still_meets(
         &self,
-        peer: &PeerIdentity,
+        peer: &Proven,
         at: UpstreamAddr,
         through_gateway: bool,
     ) -> Result<(), Refusal> {
@@ -180,17 +193,17 @@ impl MtlsRoute {
             }
             Towards::Destination | Towards::Gateway(_) => {}
         }
-        judge::admit(peer, &self.expect, at.ip(), Reason::WrongIdentity).map_err(by_now)
+        self.originator.still_accepts(peer, at).map_err(of_peer)
     }
 }
 
 fn still_welcome(
     terminator: Option<&Terminator>,
-    peer: &PeerIdentity,
+    peer: &Proven,
     from: SocketAddr,
 ) -> Result<(), Refusal> {
     terminator
         .ok_or_else(|| changed("its kind of TLS is not accepted any more"))?
-        .allows(peer, from)
-        .map_err(by_now)
+        .still_accepts(peer, from)
+        .map_err(of_peer)
 }

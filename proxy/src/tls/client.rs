@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    BUFFER_LIMIT, TUNNEL_ALPN, VERSIONS,
+    BUFFER_LIMIT, Proven, TUNNEL_ALPN, VERSIONS,
     alert::{close_after_alert, refusal_of_handshake, reset},
     facts,
     judge::{Role, TrustStore},
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     addr::UpstreamAddr,
     config::Wire,
-    identity::{Expected, PeerIdentity},
+    identity::Expected,
     record::TlsFacts,
     refusal::{Reason, Refusal},
 };
@@ -51,7 +51,7 @@ pub struct Originated {
     /// No application byte has moved on it.
     pub stream: TlsStream<TcpStream>,
     /// Whom the peer proved to be.
-    pub peer: PeerIdentity,
+    pub peer: Proven,
     /// What was negotiated.
     pub facts: TlsFacts,
 }
@@ -170,6 +170,19 @@ impl Originator {
         })
     }
 
+    /// Judges a peer at `at` again that a handshake under another policy accepted and whose connection
+    /// lives: trust, revocation and identity of now. See [`Terminator::still_accepts`].
+    ///
+    /// [`Terminator::still_accepts`]: super::server::Terminator::still_accepts
+    ///
+    /// # Errors
+    /// The one reason why it is not accepted any more.
+    pub fn still_accepts(&self, peer: &Proven, at: UpstreamAddr) -> Result<(), Refusal> {
+        self.verifier
+            .judge_chain(peer.chain(), at.ip(), peer.as_it_was_valid())
+            .map(drop)
+    }
+
     /// Runs the handshake on `tcp`, which is connected to `to`. The caller bounds its time.
     ///
     /// The peer is judged inside the handshake, a resumed session after it, in either case
@@ -215,7 +228,7 @@ impl Originator {
         match judged {
             Ok(peer) => Ok(Originated {
                 facts: facts(connection),
-                peer,
+                peer: Proven::new(peer, connection),
                 stream,
             }),
             Err(refusal) => {

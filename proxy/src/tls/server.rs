@@ -9,12 +9,12 @@ use rustls::{
     sign::SingleCertAndKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use super::{
-    BUFFER_LIMIT, TUNNEL_ALPN, VERSIONS,
+    BUFFER_LIMIT, Proven, TUNNEL_ALPN, VERSIONS,
     alert::{close_after_alert, refusal_of_handshake, reset},
     facts,
     hello::ClientHelloRead,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::Wire,
-    identity::{Expected, PeerIdentity},
+    identity::Expected,
     record::TlsFacts,
     refusal::{Reason, Refusal},
 };
@@ -45,7 +45,7 @@ pub struct Terminated {
     /// No application byte has been taken from it.
     pub stream: TlsStream<TcpStream>,
     /// Whom the peer proved to be.
-    pub peer: PeerIdentity,
+    pub peer: Proven,
     /// What was negotiated.
     pub facts: TlsFacts,
 }
@@ -110,41 +110,44 @@ impl Terminator {
         })
     }
 
-    /// Judges an identity again that a handshake proved before: trust and policy of now may say
-    /// otherwise than those of then.
+    /// Judges a peer again that a handshake under this policy accepted: its certificate may have
+    /// expired since.
     ///
     /// # Errors
     /// [`Reason::NotAllowed`], [`Reason::CertificateExpired`].
-    pub fn admit(&self, peer: &PeerIdentity, from: SocketAddr) -> Result<(), Refusal> {
-        if peer.not_after <= std::time::SystemTime::now() {
+    pub fn admit(&self, peer: &Proven, from: SocketAddr) -> Result<(), Refusal> {
+        if peer.identity.not_after <= std::time::SystemTime::now() {
             return Err(Refusal::new(
                 Reason::CertificateExpired,
                 format!("the certificate of {peer} has expired since its handshake"),
             ));
         }
-        self.allows(peer, from)
-    }
-
-    /// Whether the rule lets this identity in, which a handshake proved at its time.
-    ///
-    /// # Errors
-    /// [`Reason::NotAllowed`]
-    pub fn allows(&self, peer: &PeerIdentity, from: SocketAddr) -> Result<(), Refusal> {
-        self.verifier.admit(peer, from.ip().to_canonical())
-    }
-
-    /// Judges the certificates again that a handshake under another policy accepted: trust,
-    /// revocation and identity of now.
-    ///
-    /// # Errors
-    /// The one reason why they are not accepted any more.
-    pub fn judge_again(
-        &self,
-        chain: &[CertificateDer<'_>],
-        from: SocketAddr,
-    ) -> Result<PeerIdentity, Refusal> {
         self.verifier
-            .judge_chain(chain, from.ip().to_canonical(), UnixTime::now())
+            .admit(&peer.identity, from.ip().to_canonical())
+    }
+
+    /// Judges a peer again that a handshake under another policy accepted, for what it asks now:
+    /// trust, revocation, validity and identity of now.
+    ///
+    /// # Errors
+    /// The one reason why it is not accepted any more.
+    pub fn judge_again(&self, peer: &Proven, from: SocketAddr) -> Result<(), Refusal> {
+        self.judge_at(peer, from, UnixTime::now())
+    }
+
+    /// The same for what it was granted before and still has: trust, revocation and identity of now,
+    /// but not validity. A certificate that expires takes no connection with it.
+    ///
+    /// # Errors
+    /// As [`Self::judge_again`].
+    pub fn still_accepts(&self, peer: &Proven, from: SocketAddr) -> Result<(), Refusal> {
+        self.judge_at(peer, from, peer.as_it_was_valid())
+    }
+
+    fn judge_at(&self, peer: &Proven, from: SocketAddr, at: UnixTime) -> Result<(), Refusal> {
+        self.verifier
+            .judge_chain(peer.chain(), from.ip().to_canonical(), at)
+            .map(drop)
     }
 
     /// Runs the rest of the handshake with the client at `peer`. The caller bounds its time.
@@ -182,7 +185,7 @@ impl Terminator {
         match judged {
             Ok(peer) => Ok(Terminated {
                 facts: facts(connection),
-                peer,
+                peer: Proven::new(peer, connection),
                 stream,
             }),
             Err(refusal) => {

@@ -1,5 +1,7 @@
 //! Closing what is past the redirect, so that its application connects again and is redirected.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use serde::{Deserialize, Serialize};
 
 use super::Uncovered;
@@ -18,6 +20,9 @@ pub struct Which {
     /// Only those that this process has open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// Only those in this network namespace, see [`Uncovered::is_in`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
     /// Close none, and say which would be.
     #[serde(default)]
     pub dry_run: bool,
@@ -29,6 +34,10 @@ impl Which {
         let of_pid = |pid| uncovered.holders.iter().any(|holder| holder.pid == pid);
         rule.is_none_or(|rule| uncovered.rule.as_ref() == Some(rule))
             && self.pid.is_none_or(of_pid)
+            && self
+                .netns
+                .as_ref()
+                .is_none_or(|netns| uncovered.is_in(netns))
             && uncovered.may_be_closed()
     }
 }
@@ -67,8 +76,13 @@ fn close_each(
     sink: &RecordSink,
     outcome: &mut Outcome,
 ) -> Result<(), CloseError> {
-    let closer = Closer::new()?;
+    // The kernel looks for a socket in the namespace of the one that it is asked through.
+    let mut closers: HashMap<u64, Closer> = HashMap::new();
     for uncovered in wanted {
+        let closer = match closers.entry(uncovered.inside.cookie()) {
+            Entry::Occupied(closer) => closer.into_mut(),
+            Entry::Vacant(place) => place.insert(Closer::inside(&uncovered.inside)?),
+        };
         match closer.close(&uncovered.socket)? {
             Closed::Now => {
                 record(&uncovered, sink);
@@ -85,6 +99,7 @@ fn record(uncovered: &Uncovered, sink: &RecordSink) {
     record.destination = Some(uncovered.destination);
     record.pid = uncovered.holders.first().map(|holder| holder.pid);
     record.uid = uncovered.holders.first().map(|holder| holder.uid);
+    record.netns = uncovered.netns;
     record.rule = uncovered.rule.as_deref().map(Into::into);
     record.refuse(Refusal::new(
         Reason::NotCovered,

@@ -98,12 +98,12 @@ pub struct NotCovered {
     pub holders: Vec<Holder>,
 }
 
-/// Sockets of all these kinds, of any process of this network namespace.
+/// Sockets of all these kinds, whosever they are.
 #[derive(Default)]
 pub struct Kinds(Vec<(Kind, u32)>);
 
 impl Kinds {
-    /// Reads the kernel's lists.
+    /// Reads the kernel's lists of this thread's network namespace.
     pub fn look() -> Self {
         let of = |list: &List| {
             let kind = list.kind;
@@ -113,6 +113,11 @@ impl Kinds {
         let mut seen = HashSet::new();
         let found = LISTS.iter().flat_map(of);
         Self(found.filter(|(_, inode)| seen.insert(*inode)).collect())
+    }
+
+    /// And those of another namespace.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
     }
 
     /// Inodes of all of them.

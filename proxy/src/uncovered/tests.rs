@@ -69,15 +69,20 @@ fn judged_below(top: &str, socket: &Connected, holder: &str) -> Option<(String, 
         pid: 99,
         top,
         proxies: &HashSet::new(),
-        listeners: &HashSet::new(),
-        listening: &HashSet::from([8080]),
-        ephemeral: 32768..=60999,
         older: &HashSet::new(),
     };
-    if !view.is_suspect(socket) {
+    let around = Surroundings {
+        namespace: Namespace::own(1).unwrap(),
+        found: None,
+        listeners: HashSet::new(),
+        listening: HashSet::from([8080]),
+        ephemeral: 32768..=60999,
+    };
+    if !view.is_suspect(&around, socket) {
         return None;
     }
-    let uncovered = view.judge(socket, &owners(holder))?;
+    let uncovered = view.judge(&around, socket, &owners(holder))?;
+    assert!(uncovered.is_in("host") && !uncovered.is_in("1"));
     Some((uncovered.rule.unwrap_or_default(), uncovered.why))
 }
 

@@ -89,6 +89,12 @@ impl Setup {
         Status::ask(&self.host, &self.instance, &self.dir.join("run"))
     }
 
+    /// Another bundle of `example.org` than its own.
+    pub fn bundle(mut self, bundle: PathBuf) -> Self {
+        self.bundles[0] = bundle;
+        self
+    }
+
     /// A revocation list of `example.org`.
     pub fn crl(mut self, list: PathBuf) -> Self {
         self.crl = Some(list);

@@ -1,6 +1,6 @@
 //! What is not in the kernel as it was meant, each as a sentence with the fix.
 
-use std::os::fd::AsFd as _;
+use std::{os::fd::AsFd as _, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,24 @@ pub(super) fn not_effective(name: &str, place: &Place) -> Fault {
         "the kernel does not run {name} at {}",
         place.name()
     ))
+}
+
+/// Whether the programs take the proxy for dead. `now` and `last` are CLOCK_MONOTONIC, in
+/// nanoseconds, `allowed` is how old a heartbeat may be.
+pub(in crate::kernel) fn of_heartbeat(now: u64, last: u64, allowed: Duration) -> Option<Fault> {
+    let age = Duration::from_nanos(now.abs_diff(last));
+    (age > allowed).then(|| {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Fault::new(
+            format!(
+                "the last heartbeat is {} old: the programs take the proxy for dead after {}",
+                humantime::format_duration(Duration::from_millis(age)),
+                humantime::format_duration(allowed)
+            ),
+            "the daemon or an accept loop of it was stopped or hangs, or the host is overloaded: \
+             look at its log, its state and its processor time",
+        )
+    })
 }
 
 /// Whether the rules would also go on without the daemon.

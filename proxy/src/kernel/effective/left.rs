@@ -1,29 +1,35 @@
-//! What is in force without a daemon: of one that was killed or has stopped, or of the guard.
+//! What is in force and no daemon tells of: of one that was killed or has stopped, of the guard, or
+//! of one that does not answer.
 
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
 };
 
 use serde::Serialize;
 
-use super::{Effective, Fault, Grouped, Hook};
-use crate::kernel::{
-    attach::{Place, every_pinned},
-    cgroup::{folder, whose},
-    pins::{self, PinError, PinName, Pins},
-    preflight,
-    sys::link::{self, LinkInfo, LinkTarget},
+use super::{Effective, Fault, Grouped, Hook, fault};
+use crate::{
+    holder::Holder,
+    kernel::{
+        attach::{Place, every_pinned},
+        cgroup::{folder, whose},
+        pins::{self, PinError, PinName, Pins},
+        preflight,
+        sys::link::{self, LinkInfo, LinkTarget},
+    },
+    socket::monotonic,
 };
 
-/// The state of an instance without a daemon.
+/// The state of an instance whose daemon does not tell it.
 #[derive(Debug, Serialize)]
 pub struct LeftInForce {
     /// Its name.
     pub instance: String,
-    /// `no daemon`
+    /// `no daemon` or `not answering`.
     pub state: &'static str,
-    /// Never: nobody redirects anything.
+    /// Never: nobody is known to redirect anything.
     pub effective: bool,
     /// Generation of the rules; absent if another build of this program left them.
     pub generation: Option<u32>,
@@ -42,12 +48,45 @@ pub struct LeftInForce {
 /// # Errors
 /// [`PinError::Held`] if a daemon has them after all, whose control socket is elsewhere.
 pub fn look(name: &PinName) -> Result<Option<LeftInForce>, PinError> {
-    let Some(pins) = Pins::open_existing(name)? else {
+    let Some(_held) = Pins::open_existing(name)? else {
         return Ok(None);
     };
+    let nobody = Fault::new(
+        "no daemon of this instance runs, and its rules are in force: each connection gets its \
+         rule's fail mode, so that those with fail = \"block\" fail",
+        format!(
+            "start a daemon with `sidetrack run`, or remove the rules with `sidetrack detach --instance {name}`"
+        ),
+    );
+    read(name, "no daemon", vec![nobody]).map(Some)
+}
+
+/// Reads the same of a daemon that has the pins, `holder`, and does not answer.
+///
+/// # Errors
+/// They cannot be read.
+pub fn look_past(name: &PinName, holder: Holder) -> Result<LeftInForce, PinError> {
+    let mut faults = vec![Fault::new(
+        format!("the daemon of this instance, {holder}, does not answer"),
+        "look at its state (`ps -o pid,stat,wchan:30,cmd`, where T is stopped) and at its log; let it \
+         go on with SIGCONT, or restart it",
+    )];
+    let settings = pins::pinned_settings(name);
+    if let (Some(settings), Some(last)) = (settings, pins::pinned_heartbeat(name)) {
+        let allowed = Duration::from_nanos(settings.alive_for);
+        faults.extend(fault::of_heartbeat(monotonic(), last, allowed));
+    }
+    read(name, "not answering", faults)
+}
+
+fn read(
+    name: &PinName,
+    state: &'static str,
+    mut faults: Vec<Fault>,
+) -> Result<LeftInForce, PinError> {
     let mut found = Looking::default();
     for (program, attach_type) in every_pinned() {
-        match pins.link(program)? {
+        match pins::pinned_link(name, program)? {
             Some(link) => found.link(program, attach_type, &link),
             None => found.faults.push(Fault::new(
                 format!("{program} is not pinned"),
@@ -56,24 +95,17 @@ pub fn look(name: &PinName) -> Result<Option<LeftInForce>, PinError> {
         }
     }
     let own: Vec<u32> = found.programs.iter().map(|one| one.id).collect();
-    let mut faults = vec![Fault::new(
-        "no daemon of this instance runs, and its rules are in force: each connection gets its \
-         rule's fail mode, so that those with fail = \"block\" fail",
-        format!(
-            "start a daemon with `sidetrack run`, or remove the rules with `sidetrack detach --instance {name}`"
-        ),
-    )];
     faults.append(&mut found.faults);
-    Ok(Some(LeftInForce {
+    Ok(LeftInForce {
         instance: name.to_string(),
-        state: "no daemon",
+        state,
         effective: false,
         generation: pins::pinned_settings(name).map(|settings| settings.generation),
         cgroup: found.cgroup,
         programs: found.programs,
         hooks: found.grouped.into_hooks(|id| own.contains(&id)),
         faults,
-    }))
+    })
 }
 
 #[derive(Default)]
@@ -107,8 +139,7 @@ impl Looking {
         let order = self.grouped.ask(attach_type, &place).unwrap_or_default();
         let effective = order.contains(&info.program);
         if !effective {
-            self.faults
-                .push(super::fault::not_effective(program, &place));
+            self.faults.push(fault::not_effective(program, &place));
         }
         self.programs.push(Effective {
             program,

@@ -35,7 +35,7 @@ pub(in crate::kernel) struct Cgroups {
 
 pub(super) struct Active {
     pub(super) classified: Classified,
-    classes: Classes,
+    pub(super) classes: Classes,
 }
 
 /// The cgroups of the active rule set.

@@ -5,12 +5,17 @@ use std::{collections::HashSet, time::Duration};
 use sidetrack_abi::{
     ListenerKey,
     flow::FAMILY_V4,
-    rules::CgroupClass,
     settings::{SETTING_NO_V4, SETTING_NO_V6, Settings},
 };
 
-use super::{Maps, cgroups::Cgroups};
-use crate::kernel::effective::Fault;
+use super::Maps;
+use crate::kernel::{
+    effective::{Fault, fault},
+    rules::RuleTables,
+};
+
+mod differing;
+mod tables;
 
 /// One of the two registries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,12 +25,14 @@ pub(super) enum Registry {
 }
 
 impl Maps {
-    /// What is not as it was written. `now` is CLOCK_MONOTONIC, in nanoseconds.
-    pub(in crate::kernel) fn faults(&self, now: u64) -> Vec<Fault> {
+    /// What is not as it was written. `tables` are the active ones, `now` is CLOCK_MONOTONIC, in
+    /// nanoseconds.
+    pub(in crate::kernel) fn faults(&self, tables: &RuleTables, now: u64) -> Vec<Fault> {
         let mut faults = Vec::from_iter(self.wrong_rules());
+        faults.extend(self.wrong_tables(tables));
+        faults.extend(self.wrong_namespaces());
         faults.extend(self.missing_listeners());
         faults.extend(self.stale_heartbeat(now));
-        faults.extend(self.cgroups.fault());
         faults
     }
 
@@ -110,38 +117,7 @@ impl Maps {
                 return Some(written_by_others(format!("reading the heartbeat: {error}")));
             }
         };
-        let age = Duration::from_nanos(now.abs_diff(last));
-        (age > allowed).then(|| {
-            let age = humantime::format_duration(Duration::from_millis(
-                u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            ));
-            Fault::new(
-                format!(
-                    "the last heartbeat is {age} old: the programs take the proxy for dead after {}",
-                    humantime::format_duration(allowed)
-                ),
-                "an accept loop of the daemon hangs, or the host is overloaded: look at its log \
-                 and at its processor time",
-            )
-        })
-    }
-}
-
-impl Cgroups {
-    /// The kernel's table of cgroups, held against what it was told.
-    fn fault(&self) -> Option<Fault> {
-        let classified = &self.active.as_ref()?.classified;
-        let wrong: Vec<(u64, CgroupClass)> = classified
-            .known
-            .told()
-            .filter(|(id, class)| classified.inner.get(id, 0).ok() != Some(*class))
-            .collect();
-        let (first, _) = wrong.first()?;
-        Some(written_by_others(format!(
-            "the kernel's table of cgroups is wrong about {} of them, among them the one with the \
-             id {first}: connections from there are decided by other rules",
-            wrong.len()
-        )))
+        fault::of_heartbeat(now, last, allowed)
     }
 }
 

@@ -46,6 +46,11 @@ impl Classes {
         &self.rules
     }
 
+    /// All that the kernel was told, in that order.
+    pub(super) fn told(&self, tables: &RuleTables) -> impl Iterator<Item = Made> {
+        tables.made_since(0).into_iter().take(self.told)
+    }
+
     /// Tells the kernel all that classes were made of. Before it succeeds, no class that was met
     /// since it last did may be named to the kernel.
     pub(super) fn tell(&mut self, tables: &RuleTables) -> Result<(), KernelError> {

@@ -17,13 +17,16 @@ impl Maps {
         sources: &[(IpNet, IpAddr)],
     ) -> Result<(), KernelError> {
         self.set_sources(netns, sources)?;
-        self.namespaces.insert(netns, facts, 0).map_err(filling)
+        self.namespaces.insert(netns, facts, 0).map_err(filling)?;
+        self.served.insert(netns, facts);
+        Ok(())
     }
 
     /// A namespace has no listeners any more.
     pub(in crate::kernel) fn forget_namespace(&mut self, netns: u64) -> Result<(), KernelError> {
         // Gone already if it never came to be.
         let _ = self.namespaces.remove(&netns);
+        self.served.remove(&netns);
         self.set_sources(netns, &[])
     }
 

@@ -1,11 +1,11 @@
-//! Rules that pins hold, read by somebody who has not loaded the programs.
+//! Rules that pins hold, and the sign of life of whoever serves them, read by somebody who has not loaded the programs.
 
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, MapError};
 use sidetrack_abi::{names::map, settings::Settings};
 
-use super::{PinName, instances, maps_of};
+use super::{PinName, instances, map_path, maps_of};
 
 /// A generation for the rules of an instance, other than that of the rules which its pins hold:
 /// what was redirected by those may still arrive, and must not be judged by others of the same
@@ -28,4 +28,11 @@ pub(in crate::kernel) fn pinned_settings(name: &PinName) -> Option<Settings> {
     }
     let instances = instances().ok()?;
     read(&instances.join(name.to_string())).ok()
+}
+
+/// When a proxy was last seen to move, in nanoseconds of CLOCK_MONOTONIC: what the programs read.
+pub(in crate::kernel) fn pinned_heartbeat(name: &PinName) -> Option<u64> {
+    let data = MapData::from_pin(map_path(name, map::HEARTBEAT)?).ok()?;
+    let heartbeat: Array<MapData, u64> = Map::Array(data).try_into().ok()?;
+    heartbeat.get(&0, 0).ok()
 }

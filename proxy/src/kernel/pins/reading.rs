@@ -1,9 +1,13 @@
 //! What is pinned, for whoever only looks.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use super::{LINKS, PinError, PinName, Pins, instances, maps_of};
-use crate::holder::Holder;
+use crate::{holder::Holder, kernel::sys::link};
 
 /// Whether an instance's rules are in force in the kernel, whoever runs.
 pub fn is_in_force(name: &PinName) -> bool {
@@ -44,4 +48,24 @@ pub(in crate::kernel) fn map_path(name: &PinName, map: &str) -> Option<PathBuf> 
 pub(in crate::kernel) fn link_path(name: &PinName, program: &str) -> Option<PathBuf> {
     let folder = instances().ok()?.join(name.to_string());
     Some(folder.join(LINKS).join(program))
+}
+
+/// The link of a program, if it is pinned, whoever has the pins.
+pub(in crate::kernel) fn pinned_link(
+    name: &PinName,
+    program: &str,
+) -> Result<Option<OwnedFd>, PinError> {
+    match link_path(name, program) {
+        Some(path) => open_link(&path),
+        None => Ok(None),
+    }
+}
+
+/// The link that is pinned at `path`, if there is one.
+pub(super) fn open_link(path: &Path) -> Result<Option<OwnedFd>, PinError> {
+    match link::open_pinned(path) {
+        Ok(link) => Ok(Some(link)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PinError::file("opening", path, error)),
+    }
 }

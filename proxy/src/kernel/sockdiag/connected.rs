@@ -13,7 +13,7 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 
 use super::{RECEIVE, cgroup_id, cookie, dump, number};
-use crate::{addr::canonical, config::Protocol};
+use crate::{addr::canonical, config::Protocol, netns::Namespace};
 
 /// A socket that is connected, or about to be.
 #[derive(Clone, Debug)]
@@ -133,8 +133,14 @@ pub struct Closer {
 }
 
 impl Closer {
-    /// Gets ready.
-    pub fn new() -> Result<Self, CloseError> {
+    /// Those of a namespace.
+    pub fn inside(namespace: &Namespace) -> Result<Self, CloseError> {
+        let made = namespace.enter(Self::new);
+        made.map_err(CloseError::Refused)?
+    }
+
+    /// Those of this thread's namespace.
+    fn new() -> Result<Self, CloseError> {
         let open = || {
             let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
             socket.bind_auto()?;
