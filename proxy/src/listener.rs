@@ -15,16 +15,18 @@ use tokio::{
 
 use crate::{
     addr::{ClientAddr, LocalAddr, OriginalDst},
-    data::DataPath,
-    identity::PeerIdentity,
-    live::StrangerPlace,
-    policy::listener::{ListenerPolicy, Serving},
+    data::{DataPath, Reloads},
+    live::{Place, StrangerPlace},
+    policy::{
+        Policy,
+        listener::{ListenerPolicy, Serving},
+    },
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Transport as _},
     socket::{self, Faces, Turn},
     tls::{
-        downstream,
+        Proven, downstream,
         hello::{FirstBytes, PlainText, first_bytes},
     },
 };
@@ -72,9 +74,19 @@ struct Arrived {
 struct Met {
     stream: Client,
     /// Whom the client proved to be, if it proved anything.
-    identity: Option<PeerIdentity>,
+    identity: Option<Arc<Proven>>,
     /// Who the client is, by the PROXY header of who may say so.
     client: SocketAddr,
+}
+
+/// Policy lets it go on.
+struct Permitted<'a> {
+    data: &'a DataPath,
+    name: &'a str,
+    peer: SocketAddr,
+    met: Met,
+    reloads: Reloads<'a>,
+    place: &'a Place,
 }
 
 /// How the client speaks.
@@ -137,10 +149,10 @@ async fn serve(
             return Err(refusal);
         }
     };
-    let mut reloads = data.reloads(policy.generation);
+    let reloads = data.reloads(policy.generation);
     drop(policy);
     let met = meet(data, &listener, stream, peer, record).await?;
-    let permit = listener.permit(met.identity.as_ref(), met.client)?;
+    let permit = listener.permit(met.identity.as_deref(), met.client)?;
     record.source = permit.client();
     let place = match data.live.enter() {
         Ok(place) => place,
@@ -151,16 +163,25 @@ async fn serve(
     };
     drop(stranger);
     place.describe(record);
-    let identity = met.identity.clone();
-    let judge =
-        |policy: &crate::policy::Policy| policy.listener_again(name, identity.as_ref(), peer);
-    let served = match permit.serves() {
-        Serving::Tcp(upstream) => tcp::serve(data, upstream, met, &place, record, moved),
+    let permitted = Permitted {
+        data,
+        name,
+        peer,
+        met,
+        reloads,
+        place: &place,
     };
-    tokio::select! {
-        biased;
-        refusal = reloads.refused(judge) => Err(refusal),
-        end = served => end,
+    match permit.serves() {
+        Serving::Tcp(upstream) => permitted.tcp(upstream, record, moved).await,
+    }
+}
+
+impl Permitted<'_> {
+    /// Whether a reload lets it go on, as far as the client is concerned.
+    fn judge_client(&self) -> impl Fn(&Policy) -> Result<(), Refusal> + use<> {
+        let (name, peer) = (Arc::<str>::from(self.name), self.peer);
+        let identity = self.met.identity.clone();
+        move |policy| policy.listener_again(&name, identity.as_deref(), peer)
     }
 }
 
@@ -215,12 +236,12 @@ async fn meet(
             return Err(refusal);
         }
     };
-    let met = deadline.bound(Box::pin(tls.meet(hello, peer))).await?;
+    let mut met = deadline.bound(Box::pin(tls.meet(hello, peer))).await?;
     record.peer_identity = met.client.as_ref().map(|client| client.to_string().into());
     record.tls = Some(met.facts.clone());
     record.carriage = Carriage::Tls;
     Ok(Met {
-        identity: met.client.clone(),
+        identity: met.client.take().map(Arc::new),
         stream: Client::Tls(Box::new(met)),
         client,
     })

@@ -16,7 +16,7 @@ use crate::{
     config::{self, Address},
     data::DataPath,
     refusal::{Reason, Refusal},
-    tls::client::Originator,
+    tls::{Proven, client::Originator},
 };
 
 mod balance;
@@ -109,6 +109,17 @@ impl Upstream {
             tried.push(endpoint);
         }
         Err(last.unwrap_or_else(|| self.down(&endpoints)))
+    }
+
+    /// Whether a connection to `at` that was made under another policy may go on.
+    ///
+    /// # Errors
+    /// The one reason why its certificate is not accepted any more.
+    pub fn still_accepts(&self, peer: &Proven, at: UpstreamAddr) -> Result<(), Refusal> {
+        match &self.originator {
+            Some(originator) => originator.still_accepts(peer, at),
+            None => Ok(()),
+        }
     }
 
     /// Nobody is there to connect to.

@@ -1,53 +1,79 @@
 //! `mode = "tcp"`: bytes go to the upstream as they are.
 
-use super::{Client, Met};
+use std::{sync::Arc, time::Duration};
+
+use super::{Client, Permitted};
 use crate::{
-    data::DataPath,
-    live::Place,
+    policy::Policy,
     record::{Carriage, Record},
     refusal::Refusal,
     relay::{Moved, Start, Transport, relay},
     upstream::{Connected, Stream, Upstream},
 };
 
-pub(super) async fn serve(
-    data: &DataPath,
-    upstream: &Upstream,
-    met: Met,
-    place: &Place,
-    record: &mut Record,
-    moved: &mut Moved,
-) -> Result<(), Refusal> {
-    let connected = match Box::pin(upstream.connect(data)).await {
-        Ok(connected) => connected,
-        Err(refusal) => {
-            // At once: who connects to what is not there learns it as if by connecting there.
-            met.stream.abort();
-            return Err(refusal);
-        }
-    };
-    note(record, upstream, &connected);
-    place.describe(record);
-    let _until_the_end = connected.under_way;
-    let idle = data.limits.idle;
-    match (met.stream, connected.stream) {
-        (Client::Plain(client), Stream::Plain(server)) => carry(client, server, idle, moved).await,
-        (Client::Plain(client), Stream::Tls(server)) => {
-            carry(client, server.stream, idle, moved).await
-        }
-        (Client::Tls(client), Stream::Plain(server)) => {
-            carry(client.stream, server, idle, moved).await
-        }
-        (Client::Tls(client), Stream::Tls(server)) => {
-            carry(client.stream, server.stream, idle, moved).await
+impl Permitted<'_> {
+    pub(super) async fn tcp(
+        mut self,
+        upstream: &Upstream,
+        record: &mut Record,
+        moved: &mut Moved,
+    ) -> Result<(), Refusal> {
+        let connected = match Box::pin(upstream.connect(self.data)).await {
+            Ok(connected) => connected,
+            Err(refusal) => {
+                // At once: who connects to what is not there learns it as if by connecting there.
+                self.met.stream.abort();
+                return Err(refusal);
+            }
+        };
+        note(record, upstream, &connected);
+        self.place.describe(record);
+        let judge_client = self.judge_client();
+        let (name, at) = (Arc::clone(&upstream.name), connected.at);
+        let server = match &connected.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => Some(Arc::clone(&tls.peer)),
+        };
+        let judge = |policy: &Policy| {
+            judge_client(policy)?;
+            policy.upstream_again(&name, server.as_deref(), at)
+        };
+        let idle = self.data.limits.idle;
+        tokio::select! {
+            biased;
+            refusal = self.reloads.refused(judge) => Err(refusal),
+            end = carry(self.met.stream, connected, idle, moved) => end,
         }
     }
 }
 
 async fn carry(
+    client: Client,
+    server: Connected,
+    idle: Option<Duration>,
+    moved: &mut Moved,
+) -> Result<(), Refusal> {
+    let _until_the_end = server.under_way;
+    match (client, server.stream) {
+        (Client::Plain(client), Stream::Plain(server)) => {
+            between(client, server, idle, moved).await
+        }
+        (Client::Plain(client), Stream::Tls(server)) => {
+            between(client, server.stream, idle, moved).await
+        }
+        (Client::Tls(client), Stream::Plain(server)) => {
+            between(client.stream, server, idle, moved).await
+        }
+        (Client::Tls(client), Stream::Tls(server)) => {
+            between(client.stream, server.stream, idle, moved).await
+        }
+    }
+}
+
+async fn between(
     mut client: impl Transport,
     mut server: impl Transport,
-    idle: Option<std::time::Duration>,
+    idle: Option<Duration>,
     moved: &mut Moved,
 ) -> Result<(), Refusal> {
     relay(&mut client, &mut server, Start::default(), idle, moved).await

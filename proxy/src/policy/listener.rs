@@ -8,14 +8,14 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Policy, PolicyError};
+use super::{Policy, PolicyError, again::of_peer};
 use crate::{
-    addr::ClientAddr,
+    addr::{ClientAddr, UpstreamAddr},
     config::{self, Config, Serves, TlsMode, Wire},
-    identity::PeerIdentity,
     refusal::{Reason, Refusal},
     tls::{
-        certificates::Certificates, client::Originator, downstream::Downstream, material::Material,
+        Proven, certificates::Certificates, client::Originator, downstream::Downstream,
+        material::Material,
     },
     upstream::Upstream,
 };
@@ -137,7 +137,7 @@ impl ListenerPolicy {
     /// [`Reason::NoCertificate`] if it had to show one.
     pub fn permit(
         &self,
-        peer: Option<&PeerIdentity>,
+        peer: Option<&Proven>,
         client: SocketAddr,
     ) -> Result<ListenerPermit, Refusal> {
         let mutual = self
@@ -175,11 +175,11 @@ impl Policy {
     /// nobody else listens there because of it.
     ///
     /// # Errors
-    /// [`Reason::PolicyChanged`]
+    /// [`Reason::PolicyChanged`], or what is wrong with the client's certificate by now.
     pub fn listener_again(
         &self,
         name: &str,
-        peer: Option<&PeerIdentity>,
+        peer: Option<&Proven>,
         from: SocketAddr,
     ) -> Result<(), Refusal> {
         let Some(listener) = self.listeners.get(name) else {
@@ -188,12 +188,29 @@ impl Policy {
         let Some(tls) = &listener.tls else {
             return Ok(());
         };
-        tls.admits(peer, from).map_err(|refusal| {
-            Refusal::new(
+        tls.still_accepts(peer, from).map_err(of_peer)
+    }
+
+    /// Whether a connection to the upstream `name` may go on; `server` is whom its endpoint proved to
+    /// be, in TLS.
+    ///
+    /// # Errors
+    /// [`Reason::PolicyChanged`] if it is in plain text and must not be any more, or what is wrong
+    /// with the certificate by now.
+    pub fn upstream_again(
+        &self,
+        name: &str,
+        server: Option<&Proven>,
+        at: UpstreamAddr,
+    ) -> Result<(), Refusal> {
+        match (self.upstreams.get(name), server) {
+            (Some(upstream), Some(server)) => upstream.still_accepts(server, at).map_err(of_peer),
+            (Some(upstream), None) if upstream.spec.tls.is_some() => Err(Refusal::new(
                 Reason::PolicyChanged,
-                format!("a reload refuses it, {refusal}"),
-            )
-        })
+                format!("connections to {name} are in TLS by now, and it is plain"),
+            )),
+            (Some(_), None) | (None, _) => Ok(()),
+        }
     }
 
     /// The upstreams of listeners.

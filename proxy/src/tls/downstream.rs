@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    VERSIONS, alert::reset, certificates::Certificates, facts, hello::ClientHelloRead, judge::Role,
-    judge::TrustStore, provider, server, verifier::Verdict, verifier::Verifier,
+    Proven, VERSIONS, alert::reset, certificates::Certificates, facts, hello::ClientHelloRead,
+    judge::Role, judge::TrustStore, provider, server, verifier::Verdict, verifier::Verifier,
 };
 use crate::{
     config::TlsMode,
@@ -43,7 +43,7 @@ pub struct Met {
     /// No application byte has been taken from it.
     pub stream: TlsStream<TcpStream>,
     /// Whom the client proved to be; `None` where it showed no certificate and need not.
-    pub client: Option<PeerIdentity>,
+    pub client: Option<Proven>,
     /// What was negotiated.
     pub facts: TlsFacts,
 }
@@ -89,16 +89,21 @@ impl Downstream {
         self.mode
     }
 
-    /// Whether a client that was met by another mode or policy would be let in: one that showed no
-    /// certificate then is not asked for it now.
+    /// Whether a client that was met under another mode or policy may stay: one that showed no
+    /// certificate then is not asked for it now, one that did is judged by the trust of now.
     ///
     /// # Errors
-    /// [`Reason::NotAllowed`]
-    pub fn admits(&self, client: Option<&PeerIdentity>, from: SocketAddr) -> Result<(), Refusal> {
+    /// The one reason why its certificate is not accepted any more.
+    pub fn still_accepts(&self, client: Option<&Proven>, from: SocketAddr) -> Result<(), Refusal> {
         match (client, self.mode) {
-            (Some(client), TlsMode::Optional | TlsMode::Mutual) => {
-                self.verifier.admit(client, from.ip().to_canonical())
-            }
+            (Some(client), TlsMode::Optional | TlsMode::Mutual) => self
+                .verifier
+                .judge_chain(
+                    client.chain(),
+                    from.ip().to_canonical(),
+                    client.as_it_was_valid(),
+                )
+                .map(drop),
             (Some(_), TlsMode::Simple) | (None, _) => Ok(()),
         }
     }
@@ -121,7 +126,7 @@ impl Downstream {
         match self.conclude(verdict, connection, from) {
             Ok(client) => Ok(Met {
                 facts: facts(connection),
-                client,
+                client: client.map(|client| Proven::new(client, connection)),
                 stream,
             }),
             Err(refusal) => {

@@ -1,5 +1,7 @@
 //! One connection to one endpoint.
 
+use std::sync::Arc;
+
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -7,10 +9,10 @@ use super::{Endpoint, UnderWay, Upstream};
 use crate::{
     addr::{LocalAddr, UpstreamAddr},
     data::DataPath,
-    identity::PeerIdentity,
     record::TlsFacts,
     refusal::{Reason, Refusal},
     socket::{self, Faces},
+    tls::Proven,
 };
 
 /// A connection to an endpoint.
@@ -41,7 +43,7 @@ pub struct Tls {
     /// The connection.
     pub stream: TlsStream<TcpStream>,
     /// Whom the endpoint proved to be.
-    pub peer: PeerIdentity,
+    pub peer: Arc<Proven>,
     /// What was negotiated.
     pub facts: TlsFacts,
 }
@@ -51,7 +53,7 @@ impl Upstream {
     pub(super) async fn dial(
         &self,
         data: &DataPath,
-        endpoint: &std::sync::Arc<Endpoint>,
+        endpoint: &Arc<Endpoint>,
     ) -> Result<Connected, Refusal> {
         let under_way = endpoint.begin();
         let to = endpoint.at;
@@ -77,7 +79,7 @@ impl Upstream {
                 let originated = data.within_handshake(handshake).await?;
                 Stream::Tls(Box::new(Tls {
                     stream: originated.stream,
-                    peer: originated.peer,
+                    peer: Arc::new(originated.peer),
                     facts: originated.facts,
                 }))
             }

@@ -107,7 +107,7 @@ impl Endpoint {
         drop(down);
         tracing::warn!(
             upstream = %self.upstream, at = %self.at, reason = %refusal.reason,
-            "down: {}; likely {}", refusal.detail, refusal.reason.advice()
+            "is down: {}; likely {}", refusal.detail, refusal.reason.advice()
         );
         self.failed.notify_one();
     }

@@ -49,10 +49,11 @@ fn listener(
     const MODES: [(&str, Mode); 1] = [("tcp", Mode::Tcp)];
     let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
     let bind = bind(problems, key, file.bind.as_ref(), inbound, seen);
-    let tls = match &file.tls {
-        Some(written) => Some(tls(problems, path, &format!("{key}.tls"), written)),
-        None => None,
-    };
+    let tls_key = format!("{key}.tls");
+    let tls = file
+        .tls
+        .as_ref()
+        .map(|file| tls(problems, path, &tls_key, file));
     let proxy_from = match &file.proxy_from {
         Some(texts) => values::prefixes(problems, &format!("{key}.proxy_from"), texts),
         None => Vec::new(),

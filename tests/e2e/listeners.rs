@@ -1,0 +1,198 @@
+//! Sidecars without interception: applications that are pointed at a local port.
+
+use std::{net::SocketAddr, time::Duration};
+
+use harness::{
+    Capture, Daemon, Flaw, World,
+    daemon::Setup,
+    holds, load,
+    webserver::{curl, haproxy, haproxy_tls},
+};
+use nix::sys::signal::Signal;
+
+/// Where the client's side listens, and the server's, and the application of `b`.
+const NEAR: u16 = 8080;
+const FAR: u16 = 8081;
+const APP: u16 = 3000;
+
+fn near(world: &World) -> Setup {
+    Setup::new(world, &world.a).with(format!(
+        r#"
+[upstream.far]
+addresses = ["{}"]
+wire = "tls"
+identity = "own"
+expect = ["b.example.org"]
+[[listener]]
+name = "near"
+bind = "127.0.0.1:{NEAR}"
+mode = "tcp"
+upstream = "far"
+"#,
+        world.b.at(FAR)
+    ))
+}
+
+fn far(world: &World, mode: &str) -> Setup {
+    let allow = if mode == "simple" {
+        ""
+    } else {
+        ", allow = [\"a.example.org\"]"
+    };
+    Setup::new(world, &world.b).with(format!(
+        r#"
+[upstream.app]
+addresses = ["127.0.0.1:{APP}"]
+[[listener]]
+name = "far"
+bind = "0.0.0.0:{FAR}"
+mode = "tcp"
+upstream = "app"
+tls = {{ mode = "{mode}", identities = ["own"]{allow} }}
+"#
+    ))
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+struct Pair {
+    near: Daemon,
+    far: Daemon,
+    world: World,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let world = World::pair();
+        Self {
+            far: far(&world, "mutual").start(),
+            near: near(&world).start(),
+            world,
+        }
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_pair_carries_bytes_in_mutual_tls_and_both_ends_say_who_was_there() {
+    let Pair { near, far, world } = Pair::new();
+    let capture = Capture::start(&world.a);
+    let mut app = world.b.serve(&[local(APP)], &[]);
+    let steps = world.a.script(&[
+        &format!("connect={}", local(NEAR)),
+        "send=sidecar-secret",
+        "line",
+        "finish",
+        "rest",
+    ]);
+    steps.all_ok();
+    assert_eq!(app.words(), ["sidecar-secret"]);
+    let (near, far) = (near.only_record(), far.only_record());
+    for (record, own, peer) in [(&near, "a", "b"), (&far, "b", "a")] {
+        assert_eq!(record.direction(), "listener", "{record}");
+        assert_eq!(record.carriage(), "tls", "{record}");
+        assert_eq!(record.tls_version(), "TLSv1.3", "{record}");
+        assert_eq!(record.own_identity(), format!("spiffe://example.org/{own}"));
+        assert_eq!(
+            record.peer_identity(),
+            format!("spiffe://example.org/{peer}")
+        );
+        assert_eq!(record.reason(), "", "{record}");
+    }
+    assert_eq!((near.rule(), far.rule()), ("near", "far"));
+    assert_eq!(near.upstream(), world.b.at(FAR).to_string());
+    assert_eq!(far.upstream(), local(APP).to_string());
+    capture.stop().expect_encrypted("sidecar-secret");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn who_shows_no_certificate_is_told_that_one_is_required_and_who_shows_a_wrong_one_is_refused() {
+    let world = World::pair();
+    let far = far(&world, "mutual").start();
+    let mut app = world.b.serve(&[local(APP)], &[]);
+    let none = world.a.openssl_client(world.b.at(FAR), None, &[], "hello");
+    assert!(none.stderr.contains("certificate required"), "{none}");
+    let cases = [
+        (Flaw::WrongCa, "unknown-issuer"),
+        (Flaw::Expired, "certificate-expired"),
+        (Flaw::WrongIdentity, "not-allowed"),
+    ];
+    for (index, (flaw, reason)) in cases.into_iter().enumerate() {
+        let wrong = world.pki.credential('a', flaw);
+        world
+            .a
+            .openssl_client(world.b.at(FAR), Some(&wrong), &[], "hello");
+        let record = far.wait_records(index + 2).pop().unwrap();
+        assert_eq!(record.reason(), reason, "{record}");
+    }
+    assert_eq!(far.records()[0].reason(), "no-certificate");
+    let good = world.pki.credential('a', Flaw::None);
+    let answer = world.a.openssl_answer(world.b.at(FAR), &good, "hello");
+    assert!(!answer.is_empty(), "the good one is let in");
+    assert_eq!(app.words(), ["hello"], "and nobody before it");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn an_haproxy_can_take_either_end() {
+    let world = World::pair();
+    let [a, b] = ['a', 'b'].map(|letter| world.pki.credential(letter, Flaw::None));
+    let page = format!(
+        "frontend app\n    bind 127.0.0.1:{APP}\n    http-request return status 200 content-type \
+         text/plain lf-string \"the page\"\n"
+    );
+    let body = format!(
+        "{page}frontend f\n    mode tcp\n    bind :{FAR} {}\n    default_backend app\nbackend app\n    \
+         mode tcp\n    server s 127.0.0.1:{APP}\n",
+        haproxy_tls(&b, &world.pki)
+    );
+    let ours = near(&world).start();
+    {
+        let _theirs = haproxy(&world.b, &body, FAR);
+        let got = curl(&world.a, local(NEAR), &[]).expect_code(0);
+        assert!(got.stdout.contains("the page"), "{got}");
+        assert_eq!(ours.only_record().peer_identity(), "spiffe://example.org/b");
+    }
+    drop(ours);
+    let ours = far(&world, "mutual").start();
+    let _app = haproxy(&world.b, &page, APP);
+    let body = format!(
+        "frontend f\n    mode tcp\n    bind 127.0.0.1:{NEAR}\n    default_backend far\nbackend far\n    \
+         mode tcp\n    server s {} ssl verify required ca-file {} verifyhost b.example.org crt {}\n",
+        world.b.at(FAR),
+        world.pki.bundle().display(),
+        a.both.display()
+    );
+    let _theirs = haproxy(&world.a, &body, NEAR);
+    let got = curl(&world.a, local(NEAR), &[]).expect_code(0);
+    assert!(got.stdout.contains("the page"), "{got}");
+    assert_eq!(ours.only_record().peer_identity(), "spiffe://example.org/a");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn an_upstream_that_is_down_is_logged_once_refuses_at_once_and_is_noticed_when_it_is_back() {
+    let world = World::pair();
+    let mut far = far(&world, "mutual").start();
+    let near = near(&world).start();
+    let connect = format!("connect={}", local(NEAR));
+    for _ in 0..5 {
+        let steps = world.a.script(&[&connect, "send=hello", "rest"]);
+        assert!(
+            steps.of("rest").is_err() || steps.of("send=hello").is_err(),
+            "{steps:?}"
+        );
+    }
+    far.wait_log("is down");
+    let records = far.wait_records(5);
+    assert_eq!(records[0].reason(), "connect-refused", "{}", records[0]);
+    assert_eq!(records[4].reason(), "upstream-down", "{}", records[4]);
+    let mut app = world.b.serve(&[local(APP)], &[]);
+    far.wait_log("up again");
+    world.a.script(&[&connect, "send=welcome", "line"]).all_ok();
+    assert_eq!(app.words(), ["welcome"]);
+    drop(near);
+}
