@@ -15,6 +15,7 @@ use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, OwnSocket, Redirected,
     counter::COUNTERS,
     event::{EVENT_BUFFER, ToldDenials},
+    executable::{ExecutableKey, ExecutableStep},
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{global, map, program},
     namespace::{NamespaceFacts, SourceKey},
@@ -119,6 +120,10 @@ fn each_maps_key_and_value_are_as_large_as_the_types_of_the_abi() {
     for (name, expected) in [
         (map::CGROUPS, (size_of::<u64>(), size_of::<CgroupClass>())),
         (map::STAGES, (size_of::<StageKey>(), size_of::<u32>())),
+        (
+            map::EXECUTABLES,
+            (size_of::<ExecutableKey>(), size_of::<ExecutableStep>()),
+        ),
         (
             map::DESTINATIONS,
             (trie::<DestinationKey>(), size_of::<u32>()),

@@ -12,12 +12,13 @@
 //! app getsockname()    sockname    the routed source address
 //! ```
 //!
-//! Only UAPI contexts and helpers are used, so that no relocation is needed. The one thing that is
-//! read of kernel structures, in `kernels`, is where the loader says.
+//! Only UAPI contexts and helpers are used, so that no relocation is needed. What is read
+//! of kernel structures, in `kernels` and `executable`, is where the loader says.
 
 mod connect;
 mod ctx;
 mod datagram;
+mod executable;
 mod kernels;
 mod lookup;
 mod maps;

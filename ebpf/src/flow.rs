@@ -45,8 +45,8 @@ pub struct Redirected {
     pub mark: u32,
     /// Interface that the socket is bound to; 0 is none.
     pub device: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Number of the task's executable among those that selections name, see [`crate::executable`].
+    pub executable: u32,
     /// Cgroup of the connecting task.
     pub cgroup: u64,
     /// `FLAG_*`.

@@ -17,6 +17,7 @@ pub mod addr;
 pub mod counter;
 pub mod decision;
 pub mod event;
+pub mod executable;
 pub mod flow;
 pub mod inbound;
 pub mod names;

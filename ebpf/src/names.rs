@@ -81,6 +81,8 @@ pub mod map {
     pub const CGROUPS: &str = "CGROUPS";
     /// Rule sets: [`crate::rules::StageKey`] to the next class, in the end the selection class.
     pub const STAGES: &str = "STAGES";
+    /// Rule sets: [`crate::executable::ExecutableKey`] to [`crate::executable::ExecutableStep`].
+    pub const EXECUTABLES: &str = "EXECUTABLES";
     /// Rule sets: trie of [`crate::rules::DestinationKey`] to destination class.
     pub const DESTINATIONS: &str = "DESTINATIONS";
     /// Rule sets: trie of [`crate::rules::RuleKey`] to [`crate::rules::Rule`].
@@ -98,7 +100,7 @@ pub mod map {
     pub const NAMESPACES: &str = "NAMESPACES";
 
     /// All of them.
-    pub const ALL: [&str; 25] = [
+    pub const ALL: [&str; 26] = [
         ACTIVE,
         HEARTBEAT,
         SETTINGS,
@@ -117,6 +119,7 @@ pub mod map {
         PROXY_CGROUPS,
         CGROUPS,
         STAGES,
+        EXECUTABLES,
         DESTINATIONS,
         RULES,
         PORTS,
@@ -137,6 +140,8 @@ pub mod global {
     pub const KERN_SOCK_BYTE: &str = "KERN_SOCK_BYTE";
     /// `u32`: its bit in that byte.
     pub const KERN_SOCK_BIT: &str = "KERN_SOCK_BIT";
+    /// [`crate::executable::ExecutableLayout`]; zeros if it is not known.
+    pub const EXECUTABLE_LAYOUT: &str = "EXECUTABLE_LAYOUT";
     /// `u32`: byte of `is_mptcp` in `struct tcp_sock`; 0 if the kernel has no MPTCP.
     pub const IS_MPTCP_BYTE: &str = "IS_MPTCP_BYTE";
 }
@@ -145,13 +150,15 @@ pub mod global {
 pub const PENDING_ENTRIES: usize = 65_536;
 /// Listeners in a registry: the daemon's own, those of proxies of others, and one of each family in
 /// each other namespace.
-pub const LISTENER_ENTRIES: usize = 4_096;
+pub const LISTENER_ENTRIES: usize = 16_384;
 /// Cgroups of others' proxies.
 pub const PROXY_CGROUP_ENTRIES: usize = 1_024;
 /// Cgroups that a rule set can name or tell apart from those.
 pub const CGROUP_ENTRIES: usize = 65_536;
 /// Users and groups that a rule set can name, times the classes that they are asked of.
 pub const STAGE_ENTRIES: usize = 65_536;
+/// Names in the paths of executables that a rule set can name.
+pub const EXECUTABLE_ENTRIES: usize = 65_536;
 /// Destination prefixes in a rule set.
 pub const DESTINATION_ENTRIES: usize = 65_536;
 /// Entries of the rule trie in a rule set.

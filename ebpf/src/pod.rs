@@ -9,6 +9,7 @@ use aya::Pod;
 use crate::{
     addr::{Address, Endpoint},
     event::Refused,
+    executable::{ExecutableKey, ExecutableLayout, ExecutableStep},
     flow::{FlowKey, ListenerKey, OwnSocket, Redirected},
     inbound::{InboundPort, ListeningKey, LocalKey},
     namespace::{NamespaceFacts, SourceKey},
@@ -31,6 +32,9 @@ macro_rules! pod {
 pod! {
     Address = 4 * 4;
     Endpoint = 16 + 2 + 2;
+    ExecutableKey = 4 + 124;
+    ExecutableLayout = 16 * 4;
+    ExecutableStep = 4 + 4;
     FlowKey = 8 + 20 + 20;
     ListenerKey = 8 + 4 + 4;
     OwnSocket = 4 + 20;

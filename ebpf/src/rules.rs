@@ -3,7 +3,7 @@
 //! User space compiles the rules into three tables, so that a decision costs the same with ten
 //! rules and with ten thousand:
 //!
-//! 1. the task's cgroup, user and group give a *selection class*: the set of selections it is in, or,
+//! 1. the task's cgroup, user, group and executable give a *selection class*: the set of selections it is in, or,
 //!    while its cgroup is not known yet, the sets that it could be in;
 //! 2. the destination's longest configured prefix gives a *destination class*;
 //! 3. (destination class, selection class, protocol, port) gives the rule, by a trie whose ports
@@ -30,6 +30,8 @@ pub const ANY_VALUE: u64 = u64::MAX;
 pub const STAGE_USER: u32 = 1;
 /// The value is the group id of the task, that of its primary group.
 pub const STAGE_GROUP: u32 = 2;
+/// The value is the number of the task's executable, see [`crate::executable`].
+pub const STAGE_EXECUTABLE: u32 = 3;
 
 /// Depth of cgroups below the root that the programs look through, deepest first.
 pub const CGROUP_DEPTH: u32 = 12;

@@ -39,5 +39,7 @@ pub const SETTING_NO_V6: u32 = 16;
 pub const SETTING_GROUPS: u32 = 64;
 /// MPTCP is enabled in the namespace that is served.
 pub const SETTING_MPTCP: u32 = 32;
+/// Some selection depends on the executable.
+pub const SETTING_EXECUTABLES: u32 = 128;
 /// User space wants to know of each connect() in a namespace without listeners, to put some there.
 pub const SETTING_TELL_NAMESPACES: u32 = 1 << 16;

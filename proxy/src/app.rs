@@ -63,6 +63,10 @@ const UNDER_WAY: Duration = Duration::from_millis(50);
 /// who they are: as long as a tunnel waits for its peer after CLOSE.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How long accept loops and the watches beside them may take to end once they are told to, if the
+/// drain does not give them more: each has a bounded queue to take, or a look at the host to finish.
+const LOOPS_END: Duration = Duration::from_secs(2);
+
 /// How long records of what a drain ended may take to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 
@@ -306,7 +310,16 @@ impl App {
         self.stop.send_replace(true);
         let begun = Instant::now();
         let mut accepting = std::mem::take(&mut *self.tasks.lock());
-        while accepting.join_next().await.is_some() {}
+        let ended = async { while accepting.join_next().await.is_some() {} };
+        let patience = within.clamp(LOOPS_END, GOODBYE);
+        if timeout(patience, ended).await.is_err() {
+            tracing::warn!(
+                left = accepting.len(),
+                "loops that accept or watch did not end within {patience:?}; they are dropped, and \
+                 what waited in their listeners' queues is reset"
+            );
+            accepting.abort_all();
+        }
         self.serving.end().await;
         // Those that are leased now are closed as they come back.
         self.data.pool.retain_generation(u64::MAX);
@@ -363,17 +376,29 @@ impl App {
         }
     }
 
-    /// Sends a canary through the redirect, and waits for it.
+    /// Sends a canary through the redirect, in the namespaces that are served too, and waits for
+    /// it.
     pub fn send_canary(&self) -> Sung {
         let with_ipv6 = self.redirector.is_listening(Family::V6);
-        self.canaries.send(&self.data.canary, with_ipv6)
+        let others = self.namespaces.serving();
+        let others = others.iter().map(namespaces::Served::elsewhere).collect();
+        let mut sung = self.canaries.send(&self.data.canary, with_ipv6, others);
+        // One that has ended meanwhile has no listeners any more, and needs none.
+        let served = self.namespaces.serving();
+        let is_served = |netns| served.iter().any(|one| one.is(netns));
+        sung.namespaces.retain(|there| is_served(there.netns));
+        sung
     }
 
     /// What the kernel says, also at the cgroups that rules name.
     pub fn proof(&self) -> Proof {
+        // The look before may be a second old, and what ended since is no fault.
+        self.namespaces.look_at_users(self.means());
         let mut below = self.redirector.tables().named_cgroups(&self.mount);
         below.retain(|folder| *folder != self.governed && folder.starts_with(&self.governed));
-        self.redirector.proof(&below)
+        let mut proof = self.redirector.proof(&below);
+        proof.faults.extend(self.namespaces.faults());
+        proof
     }
 
     /// The cgroups below the attach point; `None` where that is the root, so that it is all.

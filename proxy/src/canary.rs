@@ -1,8 +1,8 @@
 //! The canary: a connection through the redirect, of this very moment.
 //!
 //! A short-lived child of the daemon enters a cgroup of its own below the attach point, where it is
-//! governed like any application, and connects to port 0 of the loopback address. Nobody can listen
-//! there: a connection that the kernel does not redirect is refused at once, and nothing leaves the
+//! governed like any application, and connects to port 0 of the loopback address, in the daemon's
+//! network namespace and in others that have listeners of ours. Nobody can listen there: a connection that the kernel does not redirect is refused at once, and nothing leaves the
 //! host. Every generation of rules redirects it to our own listeners, where the daemon answers it
 //! with a number that it has just made up.
 
@@ -28,6 +28,9 @@ use crate::{
 };
 
 pub mod child;
+pub mod elsewhere;
+
+use elsewhere::{Elsewhere, There};
 
 /// Where it connects, at port 0.
 pub const CANARY: [IpAddr; 2] = [
@@ -89,6 +92,8 @@ pub struct Sung {
     pub ipv4: Way,
     /// Over IPv6; absent if the network namespace has none.
     pub ipv6: Option<Way>,
+    /// In other network namespaces.
+    pub namespaces: Vec<There>,
 }
 
 /// How it fared over one family.
@@ -110,6 +115,7 @@ pub struct Canaries {
     governed: PathBuf,
     name: String,
     last: Mutex<Option<(Instant, Sung)>>,
+    turns: Mutex<elsewhere::Turns>,
 }
 
 impl Canaries {
@@ -119,12 +125,14 @@ impl Canaries {
             governed,
             name,
             last: Mutex::default(),
+            turns: Mutex::default(),
         }
     }
 
-    /// Sends one and waits for what becomes of it, at most about a second. Whoever asks meanwhile
-    /// waits, and has the next one's fate or that of one which began after it asked.
-    pub fn send(&self, awaited: &Awaited, with_ipv6: bool) -> Sung {
+    /// Sends one, in each of `others` too or in as many of them in turn as one child looks at, and
+    /// waits for what becomes of it, at most about a second. Whoever asks meanwhile waits, and has
+    /// the next one's fate or that of one which began after it asked.
+    pub fn send(&self, awaited: &Awaited, with_ipv6: bool, others: Vec<Elsewhere>) -> Sung {
         let asked = Instant::now();
         let mut last = self.last.lock();
         if let Some((began, sung)) = last.as_ref()
@@ -133,12 +141,13 @@ impl Canaries {
             return sung.clone();
         }
         let began = Instant::now();
-        let sung = self.send_one(awaited, with_ipv6);
+        let others = self.turns.lock().choose(others);
+        let sung = self.send_one(awaited, with_ipv6, &others);
         *last = Some((began, sung.clone()));
         sung
     }
 
-    fn send_one(&self, awaited: &Awaited, with_ipv6: bool) -> Sung {
+    fn send_one(&self, awaited: &Awaited, with_ipv6: bool, others: &[Elsewhere]) -> Sung {
         let cgroup = match OwnCgroup::create(&self.governed, &self.name) {
             Ok(cgroup) => cgroup,
             Err(error) => return Sung::failed(with_ipv6, &no_cgroup(&error)),
@@ -149,12 +158,13 @@ impl Canaries {
         };
         let ConnectionId(expected) = ConnectionId::random();
         awaited.begin(id, expected);
-        let told = child::send(cgroup.path());
+        let told = child::send(cgroup.path(), others);
         awaited.end();
         match told {
             Ok(told) => Sung {
-                ipv4: Way::judge(told.v4, &expected),
-                ipv6: with_ipv6.then(|| Way::judge(told.v6, &expected)),
+                ipv4: Way::judge(told.own.v4, &expected),
+                ipv6: with_ipv6.then(|| Way::judge(told.own.v6, &expected)),
+                namespaces: There::judge(others, &told.others, &expected),
             },
             Err(error) => Sung::failed(with_ipv6, &format!("running the canary: {error}")),
         }
@@ -175,23 +185,33 @@ impl Sung {
         Self {
             ipv4: way(),
             ipv6: with_ipv6.then(way),
+            namespaces: Vec::new(),
         }
     }
 
     /// What of it is not as it should be.
     pub fn faults(&self) -> Vec<Fault> {
-        let ways = [("IPv4", Some(&self.ipv4)), ("IPv6", self.ipv6.as_ref())];
-        ways.into_iter()
-            .filter_map(|(family, way)| Some((family, way?.why.as_ref()?)))
-            .map(|(family, why)| {
-                Fault::new(
-                    format!("the canary over {family} did not come back: {why}"),
-                    "connections of applications most likely fare the same; put right what else is \
-                     named here, else restart the daemon",
-                )
-            })
-            .collect()
+        let mut faults = lost("", [Some(&self.ipv4), self.ipv6.as_ref()]);
+        for there in &self.namespaces {
+            let place = format!(" in the network namespace {}", there.namespace);
+            faults.extend(lost(&place, [there.ipv4.as_ref(), there.ipv6.as_ref()]));
+        }
+        faults
     }
+}
+
+/// Of the ways over IPv4 and IPv6 those that failed.
+fn lost(place: &str, ways: [Option<&Way>; 2]) -> Vec<Fault> {
+    let ways = ["IPv4", "IPv6"].into_iter().zip(ways);
+    ways.filter_map(|(family, way)| Some((family, way?.why.as_ref()?)))
+        .map(|(family, why)| {
+            Fault::new(
+                format!("the canary over {family}{place} did not come back: {why}"),
+                "connections of applications most likely fare the same; put right what else is \
+                 named here, else restart the daemon",
+            )
+        })
+        .collect()
 }
 
 impl Way {
@@ -210,6 +230,10 @@ impl Way {
             child::Fate::Silence => "it was connected and not answered: an accept loop hangs, or \
                                      it was connected to somebody else"
                 .into(),
+            child::Fate::NotEntered { errno } => {
+                let errno = Errno::from_raw(errno);
+                format!("entering it failed with {errno:?}, which takes CAP_SYS_ADMIN there")
+            }
             child::Fate::Failed { errno } => {
                 let errno = Errno::from_raw(errno);
                 format!("connect() failed with {errno:?}: {}", likely(errno))
@@ -227,7 +251,7 @@ fn likely(errno: Errno) -> &'static str {
     match errno {
         Errno::ECONNREFUSED => {
             "it was not redirected, since our programs are not attached, or one after ours wrote \
-             another address"
+             another address; or the listener is closed"
         }
         Errno::EHOSTDOWN => "the programs run, and take the proxy for dead or find no listener",
         Errno::EPERM | Errno::EACCES => "a program or a security module refuses to connect",

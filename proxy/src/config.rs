@@ -14,6 +14,7 @@ use crate::identity::{Expected, SpiffeId, TrustDomain};
 
 pub mod cgroup;
 pub mod errors;
+pub mod executable;
 pub mod file;
 mod left_alone;
 mod listener;
@@ -27,6 +28,7 @@ pub mod validate;
 
 pub use cgroup::CgroupPattern;
 pub use errors::{ConfigError, ConfigErrors};
+pub use executable::Executable;
 pub use left_alone::left_alone;
 pub use listener::{Listener, ListenerTls, Serves, TlsMode};
 pub use netns::NetnsSource;
@@ -178,6 +180,8 @@ pub struct Selector {
     pub uid: Option<u32>,
     /// The group id of the connecting task, that of its primary group.
     pub gid: Option<u32>,
+    /// The executable that the connecting task runs.
+    pub executable: Option<Executable>,
 }
 
 /// `[intercept]`
@@ -216,6 +220,8 @@ pub struct Proxy {
     pub v6: Option<u16>,
     /// Whose listening socket is taken, beside root's.
     pub user: u32,
+    /// Where it must be. Without, it is taken in the daemon's own network namespace alone.
+    pub cgroup: Option<CgroupPattern>,
 }
 
 /// `[gateway]` with `[[egress]]`
@@ -242,6 +248,8 @@ pub struct EgressRule {
     pub ports: Vec<RangeInclusive<u16>>,
     /// Whether it is let through.
     pub allow: bool,
+    /// Source prefixes that an identity may claim, for the record.
+    pub may_claim: BTreeMap<SpiffeId, Vec<IpNet>>,
 }
 
 /// `[[inbound]]`
@@ -292,6 +300,22 @@ pub enum SourceMode {
 }
 
 impl Config {
+    /// The same with executables as they are looked up now; `None` if that is as they were.
+    pub fn with_executables_as_they_are(&self) -> Option<Self> {
+        let mut found = self.clone();
+        let mut changed = false;
+        let selects = found.selects.values_mut();
+        let lists = selects.flat_map(|select| [&mut select.include, &mut select.exclude]);
+        for selector in lists.flatten() {
+            let again = selector.executable.as_ref();
+            if let Some(again) = again.and_then(Executable::looked_up_again) {
+                selector.executable = Some(again);
+                changed = true;
+            }
+        }
+        changed.then_some(found)
+    }
+
     /// The inbound rule that names `port`.
     pub fn inbound_for(&self, port: u16) -> Option<&InboundRule> {
         self.inbound

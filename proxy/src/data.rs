@@ -10,6 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
+    net::TcpSocket,
     sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, timeout_at},
 };
@@ -18,7 +19,7 @@ use crate::{
     canary::Awaited,
     config::Limits,
     inbound::owners::Owners,
-    kernel::{FlowTable, cgroup::whose::Finder},
+    kernel::{FlowTable, cgroup::whose::Finder, routes::Routes},
     live::{Bounds, Live},
     netns::{Namespace, asked::Asked},
     outbound::upstream::TunnelIo,
@@ -57,13 +58,15 @@ pub struct DataPath {
     pub canary: Awaited,
     /// This host's own addresses.
     pub own_addresses: ArcSwap<Vec<IpAddr>>,
+    /// Whose an address is, by the kernel's routes.
+    pub routes: Routes,
     /// The daemon's own network namespace.
     pub namespace: Namespace,
     /// Connects in namespaces without listeners.
     pub asked: Asked,
     /// Whether each connecting socket of ours has to be exempted by itself, because this process
     /// has no cgroup of its own.
-    pub exempt_by_socket: bool,
+    exempt_by_socket: bool,
     /// TLS handshakes that were begun.
     pub handshakes: AtomicU64,
     /// Apart from those of peers: strangers who stall do not stop this host's own connections.
@@ -85,7 +88,7 @@ pub struct Parts {
     pub cgroups: Finder,
     /// See [`DataPath::namespace`].
     pub namespace: Namespace,
-    /// See [`DataPath::exempt_by_socket`].
+    /// Whether this process has no cgroup of its own, by which its connects are known.
     pub exempt_by_socket: bool,
 }
 
@@ -112,6 +115,7 @@ impl DataPath {
             cgroups: parts.cgroups,
             canary: Awaited::default(),
             own_addresses: ArcSwap::default(),
+            routes: Routes::default(),
             namespace: parts.namespace,
             asked: Asked::default(),
             exempt_by_socket: parts.exempt_by_socket,
@@ -129,6 +133,18 @@ impl DataPath {
             switched: self.reloaded.subscribe(),
             judged: generation,
         }
+    }
+
+    /// Sees to it that what `socket` connects is not redirected, where the proxy's cgroup does not.
+    ///
+    /// # Errors
+    /// [`Reason::Internal`] if the kernel does not take the note.
+    pub fn exempt(&self, socket: &TcpSocket) -> Result<(), Refusal> {
+        if !self.exempt_by_socket {
+            return Ok(());
+        }
+        let noted = self.flows.exempt(socket);
+        noted.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))
     }
 
     /// When a handshake that begins now has to be over.

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    addr::{LocalAddr, OriginalDst, UpstreamAddr},
+    addr::{OriginalDst, UpstreamAddr},
     data::DataPath,
     inbound::{
         lease::{self, Door, Peer},
@@ -88,23 +88,13 @@ impl Arrived {
 /// From the first bytes to the end of the tunnel, whose leases have records of their own.
 async fn meet(
     data: &Arc<DataPath>,
-    mut stream: TcpStream,
+    stream: TcpStream,
     peer: SocketAddr,
     stranger: StrangerPlace,
     record: &mut Record,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Refusal> {
-    let tuned = socket::tune(&stream, Faces::Wire, &data.limits).and_then(|()| stream.local_addr());
-    let local = match tuned {
-        Ok(local) => LocalAddr::new(local),
-        Err(error) => {
-            stream.abort();
-            return Err(Refusal::new(
-                Reason::Internal,
-                format!("setting up the socket: {error}"),
-            ));
-        }
-    };
+    let (mut stream, local) = socket::arrived(stream, &data.limits)?;
     record.destination = Some(OriginalDst::new(local.get()));
     let policy = data.policy.load_full();
     let egress = match policy.egress() {
@@ -169,7 +159,7 @@ pub(crate) async fn reach(
         identity,
         from,
         (open.source, open.destination),
-        peer.own_addresses(),
+        peer.is_own(),
     );
     record.rule = judged.rule;
     let permit = judged.outcome?;
@@ -178,20 +168,10 @@ pub(crate) async fn reach(
     let to = UpstreamAddr::new(permit.destination().get());
     record.upstream = Some(to);
     let data = &peer.data;
-    let failed = |error| {
-        Refusal::new(
-            Reason::ConnectFailed,
-            format!("making a socket for {to}: {error}"),
-        )
-    };
-    let socket = socket::socket_towards(to.get(), Faces::Wire, &data.limits).map_err(failed)?;
-    if data.exempt_by_socket {
-        data.flows
-            .exempt(&socket)
-            .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-    }
+    let socket = socket::socket_towards(to, Faces::Wire, &data.limits)?;
+    data.exempt(&socket)?;
     let stream = socket::connect(socket, to, &data.limits).await?;
-    // An address of this host that its list does not have yet, or of an interface that is down.
+    // An address that has become this host's since the kernel was asked.
     if stream
         .local_addr()
         .is_ok_and(|local| local.ip().to_canonical() == to.ip())

@@ -24,7 +24,7 @@ use crate::{
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Start, Transport, relay},
-    socket::{self, Faces, Guarded, Turn},
+    socket::{self, Guarded, Turn},
 };
 
 mod dial;
@@ -105,20 +105,18 @@ impl Arrived {
     fn route(self) -> (Record, Result<Routed, Refusal>) {
         let Self {
             data,
-            mut stream,
+            stream,
             peer,
             own,
             mut record,
             place,
         } = self;
+        let (mut stream, local) = match socket::arrived(stream, &data.limits) {
+            Ok(arrived) => arrived,
+            Err(refusal) => return (record, Err(refusal)),
+        };
         let routed = (|| {
-            let local = stream.local_addr().map_err(|error| {
-                Refusal::new(
-                    Reason::Internal,
-                    format!("reading the own address: {error}"),
-                )
-            })?;
-            if Some(local) == own {
+            if Some(local.get()) == own {
                 return Err(Refusal::new(
                     Reason::NoOriginalDestination,
                     "the connection was not steered here",
@@ -132,16 +130,15 @@ impl Arrived {
                     "the connection is of this host to itself",
                 ));
             }
-            let local = LocalAddr::new(local);
             record.destination = Some(OriginalDst::new(local.get()));
             let policy = data.policy.load_full();
             let route = policy.inbound(local.port())?;
             record.rule = Some(Arc::clone(&route.rule));
             // Where there is no place, the record still says who wanted to go where.
-            Ok((local, route, policy, place?))
+            Ok((route, policy, place?))
         })();
         let routed = match routed {
-            Ok((local, route, policy, place)) => Ok(Routed {
+            Ok((route, policy, place)) => Ok(Routed {
                 data,
                 stream,
                 peer,
@@ -168,20 +165,13 @@ impl Routed {
     ) -> Result<(), Refusal> {
         let Self {
             data,
-            mut stream,
+            stream,
             peer,
             local,
             route,
             policy,
             place: stranger,
         } = self;
-        if let Err(error) = socket::tune(&stream, Faces::Wire, &data.limits) {
-            stream.abort();
-            return Err(Refusal::new(
-                Reason::Internal,
-                format!("setting up the socket: {error}"),
-            ));
-        }
         let destination = OriginalDst::new(local.get());
         let mut reloads = data.reloads(policy.generation);
         let idle = data.limits.idle;

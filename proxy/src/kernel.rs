@@ -21,6 +21,7 @@ pub mod changes;
 pub mod containers;
 pub mod effective;
 pub mod events;
+pub mod executable;
 pub mod flows;
 pub mod hop;
 pub mod listening;
@@ -35,6 +36,7 @@ pub mod pins;
 pub mod preflight;
 pub(crate) mod process;
 pub mod proxies;
+pub mod routes;
 pub mod rules;
 pub mod sockdiag;
 pub mod sys;
@@ -197,6 +199,7 @@ impl Redirector {
     /// Makes `tables` the active rules, all at once.
     pub fn activate(&self, tables: impl Into<Arc<RuleTables>>) -> Result<(), KernelError> {
         let tables = tables.into();
+        self.can_tell_executables(&tables)?;
         let mut proxies = self.proxies.lock();
         let set = self.maps.lock().inactive_set();
         proxies.prepare(self.kernel(), set, &tables.proxies)?;
@@ -213,6 +216,21 @@ impl Redirector {
         proxies.commit();
         self.tables.store(tables);
         Ok(())
+    }
+
+    /// Rules for an executable would be for nobody.
+    fn can_tell_executables(&self, tables: &RuleTables) -> Result<(), KernelError> {
+        let programs = self.programs.lock();
+        match &programs.no_executables {
+            Some(why) if tables.asks_for_executables() => Err(KernelError::new(
+                "selecting connections by executable, as a selection's exe asks",
+                "run a kernel with CONFIG_DEBUG_INFO_BTF=y, not locked down to confidentiality, and \
+                 give CAP_PERFMON; or select by cgroup or user (`sidetrack doctor` tells what is \
+                 missing)",
+                std::io::Error::other(format!("the programs cannot tell executables, {why}")),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Looks again which cgroups exist, and tells the kernel of new ones.

@@ -7,8 +7,12 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
+    process,
     sync::{Arc, Weak},
 };
 
@@ -203,6 +207,12 @@ impl Namespace {
         self.inner.home.as_ref().map(|_| self.inner.cookie)
     }
 
+    /// Where another process finds it while this one holds it.
+    pub fn file(&self) -> PathBuf {
+        let fd = self.inner.file.as_raw_fd();
+        format!("/proc/{}/fd/{fd}", process::id()).into()
+    }
+
     /// Runs `make` inside it. What `make` does costs two system calls more in another namespace
     /// than the daemon's, and none in that.
     ///
@@ -268,7 +278,7 @@ impl Drop for Inside<'_> {
         if let Err(error) = setns(self.home, CloneFlags::CLONE_NEWNET) {
             // Everything that this thread made from here on would be in somebody else's network.
             tracing::error!(%error, "going back to the own network namespace; the daemon ends");
-            std::process::abort();
+            process::abort();
         }
     }
 }

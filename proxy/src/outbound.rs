@@ -7,13 +7,13 @@
 //! Each phase consumes the one before, so that no byte can move before policy has permitted it.
 //! What is known goes into the record, which writes itself when the connection has ended.
 
-use std::{future::poll_fn, net::SocketAddr, ops::ControlFlow, sync::Arc, task::Poll};
+use std::{future::poll_fn, io, net::SocketAddr, ops::ControlFlow, sync::Arc, task::Poll};
 
 use sidetrack_abi::{
     Redirected,
     event::{EVENT_DATAGRAM_DENIED, EVENT_NAMESPACE_PASSED, EVENT_OTHER_NAMESPACE, Refused},
+    executable::NO_EXECUTABLE,
     rules::RULE_CANARY,
-    settings::SETTING_CGROUPS,
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -22,7 +22,7 @@ use crate::{
     canary,
     config::Protocol,
     data::DataPath,
-    kernel::flows::NoOriginal,
+    kernel::{executable, flows::NoOriginal},
     live::Place,
     netns::Namespace,
     policy::{OutboundPermit, Policy, again::Carried},
@@ -132,11 +132,11 @@ fn refused_by_reload<'a>(
                 _ => Poll::Ready(()),
             })
             .await;
-            let found = policy_and_cgroup(data, &redirected).await;
+            let found = policy_and_task(data, &redirected).await;
             let carried = place.carried();
             let judged = match found {
                 // It may make classes, and read files for the names of containers.
-                Ok((policy, cgroup)) => tokio::task::spawn_blocking(move || {
+                Ok((policy, cgroup, redirected)) => tokio::task::spawn_blocking(move || {
                     policy.outbound_again(&redirected, &cgroup, &carried)
                 })
                 .await
@@ -255,8 +255,7 @@ impl<'a> Resolved<'a> {
             permit
         } else {
             drop(policy);
-            let (policy, cgroup) = policy_and_cgroup(self.data, &self.redirected).await?;
-            let redirected = self.redirected;
+            let (policy, cgroup, redirected) = policy_and_task(self.data, &self.redirected).await?;
             // It may make classes, and read files for the names of containers.
             let judge = move || policy.unclassified(&redirected, &cgroup);
             let judged = tokio::task::spawn_blocking(judge)
@@ -276,23 +275,41 @@ impl<'a> Resolved<'a> {
 }
 
 /// The policy of now, and what it has to know of the application: its cgroup's path, if rules tell
-/// cgroups apart. Without it nobody can tell which rule is for it.
-async fn policy_and_cgroup(
+/// cgroups apart, and its executable. Without them nobody can tell which rule is for it.
+async fn policy_and_task(
     data: &DataPath,
     redirected: &Redirected,
-) -> Result<(Arc<Policy>, String), Refusal> {
+) -> Result<(Arc<Policy>, String, Redirected), Refusal> {
     let policy = data.policy.load_full();
-    if policy.tables.flags & SETTING_CGROUPS == 0 {
-        return Ok((policy, String::new()));
+    let mut redirected = *redirected;
+    let Redirected { cgroup, pid, .. } = redirected;
+    let path = match policy.tables.asks_for_cgroups() {
+        false => String::new(),
+        true => data.cgroups.path(cgroup, pid).await.map_err(|error| {
+            Refusal::new(
+                Reason::CgroupGone,
+                format!("looking for the cgroup {cgroup} of process {pid}: {error}"),
+            )
+        })?,
+    };
+    if !policy.may_miss_executable(&redirected) {
+        return Ok((policy, path, redirected));
     }
-    let Redirected { cgroup, pid, .. } = *redirected;
-    match data.cgroups.path(cgroup, pid).await {
-        Ok(path) => Ok((policy, path)),
-        Err(error) => Err(Refusal::new(
-            Reason::CgroupGone,
-            format!("looking for the cgroup {cgroup} of process {pid}: {error}"),
-        )),
-    }
+    let look = move || {
+        if policy.depends_on_executable(&redirected, &path) {
+            let path = executable::of_process(pid)?;
+            redirected.executable =
+                path.map_or(NO_EXECUTABLE, |path| policy.tables.executable(&path));
+        }
+        Ok((policy, path, redirected))
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.map_err(io::Error::other).flatten().map_err(|error| {
+        Refusal::new(
+            Reason::ExecutableGone,
+            format!("looking for the executable of process {pid}: {error}"),
+        )
+    })
 }
 
 /// The record of a connection that the kernel refused; of one that it let go direct only the

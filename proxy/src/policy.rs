@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use sidetrack_abi::{Redirected, rules::RULE_UNCLASSIFIED};
+use sidetrack_abi::{Redirected, executable::NO_EXECUTABLE, rules::RULE_UNCLASSIFIED};
 
 use crate::{
     config::{Address, Config, Instance, Mtls, OutboundAction, Wire},
@@ -54,6 +54,8 @@ pub struct Policy {
     /// Rule names of the generation before: the kernel may tell after the switch of connections that
     /// its rules refused.
     before: Option<(u32, Vec<Arc<str>>)>,
+    /// Since this generation the kernel tells the executables of these rules from all others.
+    executables_since: u32,
 }
 
 struct OutboundRule {
@@ -194,11 +196,14 @@ impl Policy {
             None => None,
         };
         let upstreams = listener::upstreams(&config, &material, before)?;
+        let tables = RuleTables::compile(&config, scope, generation);
+        let told_before = before.filter(|policy| tables.names_no_more_executables(&policy.tables));
         Ok(Self {
             generation,
             listeners: listener::listeners(&config, &upstreams, &material)?,
             upstreams,
-            tables: Arc::new(RuleTables::compile(&config, scope, generation)),
+            executables_since: told_before.map_or(generation, |policy| policy.executables_since),
+            tables: Arc::new(tables),
             config,
             material,
             outbound: outbound_rules,
@@ -219,6 +224,14 @@ impl Policy {
     /// [`Self::unclassified`] decides.
     pub fn has_decided(&self, redirected: &Redirected) -> bool {
         redirected.generation == self.generation && redirected.rule != RULE_UNCLASSIFIED
+    }
+
+    /// Whether these rules ask for an executable that those did not by which a connection was redirected.
+    pub fn may_miss_executable(&self, redirected: &Redirected) -> bool {
+        let age = |of: u32| self.generation.wrapping_sub(of);
+        self.tables.asks_for_executables()
+            && redirected.executable == NO_EXECUTABLE
+            && age(redirected.generation) > age(self.executables_since)
     }
 
     /// Judges a connection that the kernel redirected by one of these rules.

@@ -60,6 +60,8 @@ reasons! {
     CgroupGone = "cgroup-gone", "the application ended as soon as it had connected, and its cgroup was removed: which rule is for it is not known";
     /// The application's cgroup is of a container whose name decides and is not known.
     ContainerUnknown = "container-unknown", "a selection names containers, and no file of Docker, Podman, CRI-O or containerd tells the name of this one: exclude its cgroup from that selection, or select by id";
+    /// Rules ask for the executable of a connection of before them, and its process cannot be asked.
+    ExecutableGone = "executable-gone", "connect again: a reload has brought rules for an executable, and what ran the process that made the connection cannot be found out any more";
     /// No inbound rule names the port that the connection came to.
     NoInboundRule = "no-inbound-rule", "the rule was removed by a reload while the connection arrived";
     /// The listening application is not in the rule's selection.

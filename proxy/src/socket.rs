@@ -14,10 +14,11 @@ use tokio::{
 };
 
 use crate::{
-    addr::UpstreamAddr,
+    addr::{LocalAddr, UpstreamAddr},
     config::Limits,
     kernel::{Family, hop},
     refusal::{Reason, Refusal},
+    relay::Transport as _,
 };
 
 mod accept;
@@ -90,6 +91,24 @@ pub fn tune(stream: &TcpStream, faces: Faces, limits: &Limits) -> io::Result<()>
     keep(&SockRef::from(stream), faces, limits)
 }
 
+/// What every connection from outside begins with, and our end of it. One that cannot be set up is
+/// reset.
+///
+/// # Errors
+/// [`Reason::Internal`]
+pub fn arrived(mut stream: TcpStream, limits: &Limits) -> Result<(TcpStream, LocalAddr), Refusal> {
+    match tune(&stream, Faces::Wire, limits).and_then(|()| stream.local_addr()) {
+        Ok(local) => Ok((stream, LocalAddr::new(local))),
+        Err(error) => {
+            stream.abort();
+            Err(Refusal::new(
+                Reason::Internal,
+                format!("setting up the socket: {error}"),
+            ))
+        }
+    }
+}
+
 fn keep(socket: &SockRef<'_>, faces: Faces, limits: &Limits) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(limits.keepalive)
@@ -108,16 +127,28 @@ fn keep(socket: &SockRef<'_>, faces: Faces, limits: &Limits) -> io::Result<()> {
 /// and hold from the first packet.
 ///
 /// # Errors
-/// Out of descriptors or memory.
-pub fn socket_towards(to: SocketAddr, faces: Faces, limits: &Limits) -> io::Result<TcpSocket> {
-    let socket = if to.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    socket.set_nodelay(true)?;
-    keep(&SockRef::from(&socket), faces, limits)?;
-    Ok(socket)
+/// [`Reason::ConnectFailed`]: out of descriptors or memory.
+pub fn socket_towards(
+    to: UpstreamAddr,
+    faces: Faces,
+    limits: &Limits,
+) -> Result<TcpSocket, Refusal> {
+    let made = || {
+        let socket = if to.ip().is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_nodelay(true)?;
+        keep(&SockRef::from(&socket), faces, limits)?;
+        Ok(socket)
+    };
+    made().map_err(|error: io::Error| {
+        Refusal::new(
+            Reason::ConnectFailed,
+            format!("making a socket for {to}: {error}"),
+        )
+    })
 }
 
 /// Gives a socket its source address, of this host or one of `kernel/hop.rs`, and leaves the port

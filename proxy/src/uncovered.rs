@@ -16,6 +16,7 @@ use serde::Serialize;
 use sidetrack_abi::{
     Redirected, Verdict,
     decision::Tables as _,
+    executable::NO_EXECUTABLE,
     rules::{ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, Rule},
 };
 
@@ -43,6 +44,9 @@ pub struct Holder {
     pub uid: u32,
     /// Its real group.
     pub gid: u32,
+    /// Its executable, if a selection asks for executables and it has one that counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
 }
 
 /// Why a socket is likely to be past the redirect.
@@ -224,11 +228,13 @@ impl View<'_> {
                 cgroup: &holder.cgroup,
                 uid: holder.uid,
                 gid: Some(holder.gid),
+                executable: self.executable(holder),
             });
         let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
             cgroup,
             uid: socket.uid,
             gid: None,
+            executable: NO_EXECUTABLE,
         });
         let rule = of_holders
             .chain(of_birth)
@@ -255,6 +261,12 @@ impl View<'_> {
         let top = self.top.trim_end_matches('/');
         path.strip_prefix(top)
             .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    }
+
+    fn executable(&self, holder: &Holder) -> u32 {
+        let tables = &self.policy.tables;
+        let path = holder.exe.as_deref();
+        path.map_or(NO_EXECUTABLE, |path| tables.executable(path))
     }
 
     /// The rule that `task` would meet if it connected there now.

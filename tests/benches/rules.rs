@@ -1,4 +1,5 @@
-//! What rules cost: connect() with ten of them and with ten thousand, and how long a reload takes.
+//! What rules cost: connect() with ten of them and with ten thousand, how long a reload takes, and what
+//! it costs to tell executables apart.
 //!
 //!     cargo xtask build
 //!     SIDETRACK_BIN=$PWD/target/release/sidetrack cargo bench -p sidetrack-tests --bench rules
@@ -43,7 +44,65 @@ fn others(count: usize, cgroup: &str) -> String {
     toml
 }
 
+/// A thousand executables that a selection names, none of which is the one that connects, but for
+/// `one`.
+fn executables(name: impl Fn(usize) -> String, one: Option<&str>) -> String {
+    let paths = (0..1_000).map(name).chain(one.map(str::to_owned));
+    let selectors: Vec<String> = paths.map(|path| format!("{{ exe = {path:?} }}")).collect();
+    format!("[select.exe]\ninclude = [{}]\n", selectors.join(", "))
+}
+
+/// connect() to a destination that a rule ignores, by what some selection asks of executables.
+fn of_executables() {
+    println!("| executables | connect() |");
+    println!("|---|---|");
+    let own = std::fs::canonicalize(harness::peer::binary()).unwrap();
+    let own = own.to_str().unwrap();
+    let elsewhere = |number| format!("/opt/{number}/peer");
+    let cases = [
+        ("none is asked for", String::new()),
+        (
+            "others, of other names",
+            executables(|number| format!("/opt/bin/app-{number}"), None),
+        ),
+        (
+            "others, of the same name elsewhere",
+            executables(elsewhere, None),
+        ),
+        ("its own is named", executables(elsewhere, Some(own))),
+    ];
+    for (what, select) in cases {
+        let world = World::pair();
+        let (a, b) = (&world.a, &world.b);
+        let rule = |name: &str, select: &str| {
+            format!(
+                "[[outbound]]\nname = \"{name}\"\n{select}to = [\"{}\"]\nports = [\"7001\"]\naction = \"ignore\"\n",
+                b.v4()
+            )
+        };
+        let by_executable = match select.is_empty() {
+            true => String::new(),
+            false => rule("selected", "select = \"exe\"\n"),
+        };
+        let _daemon = Setup::new(&world, a)
+            .with(format!("{select}{}{by_executable}", rule("ignored", "")))
+            .start();
+        let _server = b.serve(&[b.at(7001)], &["--quiet"]);
+        println!("| {what} | {} |", micros(&world, 7001));
+    }
+}
+
+fn micros(world: &World, port: u16) -> String {
+    let (to, count) = (world.b.at(port).to_string(), load(4_000).to_string());
+    let said = world
+        .a
+        .peer_report(&["connects", "--to", &to, "--count", &count]);
+    let of = |key: &str| said[key].as_u64().unwrap() as f64 / 1000.0;
+    format!("{:.1} µs (90 %: {:.1})", of("median"), of("p90"))
+}
+
 fn main() {
+    of_executables();
     println!("| rules | no rule | ignored | redirected | reload |");
     println!("|---|---|---|---|---|");
     for count in [10, 1_000, 10_000] {
@@ -60,13 +119,7 @@ fn main() {
             .start();
         let ports = [7000, 7001, 7002];
         let _server = b.serve(&ports.map(|port| b.at(port)), &["--quiet"]);
-        let micros = |port: u16| {
-            let (to, count) = (b.at(port).to_string(), load(4_000).to_string());
-            let said = a.peer_report(&["connects", "--to", &to, "--count", &count]);
-            let of = |key: &str| said[key].as_u64().unwrap() as f64 / 1000.0;
-            format!("{:.1} µs (90 %: {:.1})", of("median"), of("p90"))
-        };
-        let [none, ignored, redirected] = ports.map(micros);
+        let [none, ignored, redirected] = ports.map(|port| micros(&world, port));
         let begun = Instant::now();
         daemon.signal(Signal::SIGHUP);
         daemon.wait_told("READY=1", 2);

@@ -135,3 +135,45 @@ fn status_of_a_daemon_that_does_not_run_says_so() {
     let ended = sidetrack(&["status", "--instance", "nobody-home", "--runtime-dir", at]);
     ended.expect_code(1).expect_words(&["nobody-home"]);
 }
+
+#[test]
+fn check_shows_protocols_upstreams_the_gateway_and_namespaces_in_the_order_of_deciding() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::create(&dir.path().join("pki"));
+    let own = pki.credential('a', Flaw::None);
+    let toml = format!(
+        "version = 1\n[intercept]\nnetns = [\"host\", \"/run/netns/blue\"]\n\
+         [identity.own]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n[trust.\"example.org\"]\nbundle = \"{}\"\n\
+         [upstream.edge]\naddresses = [\"10.0.0.9:15443\"]\nexpect = [\"spiffe://example.org/egress\"]\n\
+         [[outbound]]\nname = \"out\"\nto = [\"10.0.0.0/8\"]\nports = [\"443\"]\naction = \"gateway\"\n\
+         gateway = \"edge\"\nidentity = \"own\"\nudp = \"deny\"\n\
+         [[outbound]]\nname = \"dns\"\nto = [\"10.0.0.0/8\"]\nports = [\"53\"]\nprotocol = \"udp\"\n\
+         action = \"passthrough\"\n\
+         [gateway]\nlisten = \"0.0.0.0:15443\"\nidentity = \"own\"\n\
+         [[egress]]\nname = \"api\"\nidentity = [\"spiffe://example.org/b\"]\nports = [\"443\"]\n\
+         action = \"allow\"\n",
+        own.certificate.display(),
+        own.key.display(),
+        pki.bundle().display(),
+    );
+    let path = dir.path().join("sidetrack.toml");
+    fs::write(&path, toml).unwrap();
+    let config = ["check", "--config", path.to_str().unwrap()];
+    sidetrack(&config).expect_code(0).expect_said(&[
+        "host, /run/netns/blue",
+        "tcp (udp denied)",
+        "gateway (edge)",
+        "spiffe://example.org/egress",
+        "Gateway at 0.0.0.0:15443 as own",
+        "spiffe://example.org/b",
+    ]);
+    let said = sidetrack(&[&config[..], &["--json"]].concat()).expect_code(0);
+    let said: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(
+        said["outbound"][0]["name"], "dns",
+        "about UDP alone: {said}"
+    );
+    assert_eq!(said["outbound"][1]["udp"], "deny", "{said}");
+    assert_eq!(said["upstreams"][0]["addresses"][0], "10.0.0.9:15443");
+    assert_eq!(said["gateway"]["egress"][0]["name"], "api");
+}

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use harness::{Beyond, Capture, Credential, Daemon, Flaw, World, daemon::Setup};
 use nix::sys::signal::Signal;
 
+mod behind_nat;
+mod own_host;
+
 const A: &str = "spiffe://example.org/a";
 
 /// `a` reaches what is beyond `b` through the gateway on `b`, and has no route there itself.
@@ -310,4 +313,36 @@ fn a_connection_through_a_gateway_that_a_reload_refuses_is_closed() {
     setup_a(&gateway.world, "\"10.88.0.3:15443\"").write();
     gateway.a.signal(Signal::SIGHUP);
     policy_changed(&gateway.a, "outbound", client);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_connection_through_a_gateway_is_closed_when_either_end_revokes_the_other() {
+    for of_a in [true, false] {
+        let world = World::pair();
+        let address = format!("\"{}\"", world.b.at(15443));
+        let (mut a, mut b) = (setup_a(&world, &address), setup_b(&world, &egress(A)));
+        let letter = if of_a { 'a' } else { 'b' };
+        let credential = world.pki.credential(letter, Flaw::None);
+        if of_a {
+            a = a.credential(credential.clone());
+        } else {
+            b = b.credential(credential.clone());
+        }
+        let mut gateway = Gateway::with(a, b, world);
+        let _server = gateway.beyond.serve(&[gateway.beyond.at(7000)]);
+        let client = held_open(&gateway);
+        let list = gateway.world.pki.revoke(&[credential]);
+        let (daemon, setup) = if of_a {
+            (&mut gateway.b, setup_b(&gateway.world, &egress(A)))
+        } else {
+            (&mut gateway.a, setup_a(&gateway.world, &address))
+        };
+        setup.crl(list).write();
+        daemon.signal(Signal::SIGHUP);
+        let record = daemon.only_record();
+        assert_eq!(record.reason(), "certificate-revoked", "{record}");
+        let ended = client.finish();
+        assert!(ended.stdout.contains("ECONNRESET"), "{ended}");
+    }
 }

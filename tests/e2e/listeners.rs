@@ -84,7 +84,7 @@ fn a_pair_carries_bytes_in_mutual_tls_and_both_ends_say_who_was_there() {
         &format!("connect={}", local(NEAR)),
         "send=sidecar-secret",
         "line",
-        "finish",
+        "shutdown",
         "rest",
     ]);
     steps.all_ok();

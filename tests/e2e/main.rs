@@ -28,6 +28,7 @@ mod local;
 mod many;
 mod memory;
 mod misuse;
+mod nat;
 mod netns;
 mod options;
 mod original_dst;

@@ -13,7 +13,10 @@ use serde_json::Value;
 mod found;
 mod life;
 mod passed;
+mod past;
 mod podman;
+mod proof;
+mod sidecar;
 
 const PORTS: &str = rules::PORTS;
 

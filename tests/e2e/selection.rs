@@ -3,31 +3,24 @@
 use std::path::Path;
 
 mod containers;
+mod executables;
 mod leaving;
+mod podman;
 
-use harness::{Capture, Daemon, World, daemon::Setup, load, process::Running, rules};
+use harness::{
+    Capture, Daemon, World,
+    daemon::Setup,
+    load,
+    process::Running,
+    selected::{OURS, Seen, none_escapes, setups},
+};
 use nix::sys::signal::Signal;
 
 const SECRET: &str = "the-words-of-a-selected-one";
-const OURS: &str = "spiffe://example.org/a";
 
-/// What `select` of host a selects goes out in mutual TLS, and nothing else; b takes plain text
-/// too. `APPS` stands for the path of a's applications.
+/// The daemons of [`setups`].
 fn started(world: &World, select: &str) -> [Daemon; 2] {
     setups(world, select).map(Setup::start)
-}
-
-fn setups(world: &World, select: &str) -> [Setup; 2] {
-    let accept = r#"["tunnel", "mtls", "plain"]"#;
-    let b = Setup::new(world, &world.b)
-        .with(rules::inbound(accept, OURS))
-        .with("detect = \"10s\"");
-    let select = select.replace("APPS", &world.a.apps().name());
-    let a = Setup::new(world, &world.a)
-        .with(format!("[select.one]\n{select}\n"))
-        .with(rules::outbound_mtls("tunnel", "spiffe://example.org/b"))
-        .with("select = \"one\"");
-    [a, b]
 }
 
 /// How a connection of a process that is born in `cgroup` went out, by the far application and
@@ -103,40 +96,14 @@ fn a_loop_of_mkdir_exec_and_connect_under_a_pattern_lets_nothing_escape() {
     let world = World::pair();
     let [mut a, _b] = started(&world, "include = [{ cgroup = \"APPS/*/job-[0-9]*\" }]");
     let mut server = world.b.serve(&[world.b.at(7000)], &[]);
-    let connect = format!("connect={}", world.b.at(7000));
-    let capture = Capture::start(&world.a);
-    let rounds = load(300);
-    for round in 0..rounds {
-        // However fast the daemon is: now and then it sees the cgroups after the connection.
-        let late = round % 5 == 0;
-        if late {
-            a.suspend();
-        }
-        let folder = world.a.apps().child(&format!("folder-{}", round % 3));
+    let apps = world.a.apps();
+    let rounds = (load(300), SECRET);
+    let seen = Seen::NowAndThenLate;
+    none_escapes(&world, &mut a, &mut server, rounds, seen, |round| {
+        let folder = apps.child(&format!("folder-{}", round % 3));
         let job = folder.child(&format!("job-{round}"));
-        let send = format!("send={SECRET}-{round}");
-        let mut command = world.a.command_in(job.path(), harness::peer::binary());
-        command.args(["script", &connect, &send, "line"]);
-        let client = Running::spawn(command);
-        if late {
-            // It has connected, and cannot be answered yet.
-            let mut client = client;
-            client.line("it has sent", |line| line.contains(SECRET).then_some(()));
-            a.signal(Signal::SIGCONT);
-            client.finish().expect_code(0);
-        } else {
-            client.finish().expect_code(0);
-        }
-    }
-    assert_eq!(server.totals(), (rounds, rounds), "each line arrives");
-    capture.stop().expect_encrypted(SECRET);
-    for record in a.wait_records(rounds as usize) {
-        assert_eq!(
-            (record.rule(), record.own_identity(), record.reason()),
-            ("out", OURS, ""),
-            "{record}"
-        );
-    }
+        vec![folder, job]
+    });
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::{
 };
 
 use sidetrack_abi::names::{
-    CGROUP_ENTRIES, DESTINATION_ENTRIES, PORT_ENTRIES, RULE_ENTRIES, STAGE_ENTRIES, map,
+    CGROUP_ENTRIES, DESTINATION_ENTRIES, EXECUTABLE_ENTRIES, PORT_ENTRIES, RULE_ENTRIES,
+    STAGE_ENTRIES, map,
 };
 
 mod foreign;
@@ -76,9 +77,10 @@ pub fn map_of(pid: i32, name: &str) -> ForeignMap {
 
 /// Tables of which each rule set has one: type, sizes of key and value, capacity. They have no names
 /// of their own.
-const OF_SETS: [(&str, u32, u32, u32, usize); 5] = [
+const OF_SETS: [(&str, u32, u32, u32, usize); 6] = [
     (map::CGROUPS, HASH, 8, 8, CGROUP_ENTRIES),
     (map::STAGES, HASH, 16, 4, STAGE_ENTRIES),
+    (map::EXECUTABLES, HASH, 128, 8, EXECUTABLE_ENTRIES),
     (map::DESTINATIONS, LPM_TRIE, 20, 4, DESTINATION_ENTRIES),
     (map::RULES, LPM_TRIE, 16, 8, RULE_ENTRIES),
     (map::PORTS, HASH, 4, 8, PORT_ENTRIES),
@@ -125,7 +127,7 @@ impl ForeignMap {
         let mut key = self.one().expect("it has an entry");
         let mut value = vec![0; self.value_size];
         self.with(MAP_LOOKUP_ELEM, &mut key, &mut value);
-        *key.last_mut().expect("keys have bytes") ^= 1;
+        *key.last_mut().expect("keys have bytes") ^= 0x5a;
         if self.kind == LPM_TRIE {
             let bits = (self.key_size - 4) as u32 * 8;
             key[..4].copy_from_slice(&bits.to_ne_bytes());
@@ -139,6 +141,12 @@ impl ForeignMap {
             // It may have just gone.
             let _ = self.ask(MAP_DELETE_ELEM, &mut key, &mut []);
         }
+    }
+
+    /// How many entries it has.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        entries(&self.map, self.key_size)
     }
 
     /// Writes the value of the key that is all zero.

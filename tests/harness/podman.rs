@@ -22,6 +22,18 @@ use crate::{
 const ALONE: &str = "mount --make-rprivate /sys/fs/cgroup && \
                      mount -t cgroup2 none /sys/fs/cgroup && exec podman \"$@\"";
 
+/// What all containers of an image are of.
+const IMAGE: &str = "localhost/sidetrack-test";
+
+/// A list of containers as long as it is where it can be read; the link to it is removed on drop.
+pub struct Listed(PathBuf);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// A Podman whose containers and files are this test's own.
 pub struct Podman {
     /// A short path: sockets are made below it.
@@ -49,6 +61,21 @@ impl Podman {
         Self { dir }
     }
 
+    fn rootfs(&self) -> PathBuf {
+        self.dir.path().join("rootfs")
+    }
+
+    /// Puts its list of containers where those of this host's Podman are.
+    pub fn list_on_host(&self) -> Listed {
+        let storage = Path::new("/var/lib/containers/storage");
+        fs::create_dir_all(storage).expect("make the folder of Podman");
+        let name = self.dir.path().file_name().expect("it has a name");
+        let link = storage.join(format!("{}-containers", name.display()));
+        let list = self.dir.path().join("root/vfs-containers");
+        symlink(list, &link).expect("make a link");
+        Listed(link)
+    }
+
     fn run(&self, args: &[&str]) -> Finished {
         let mut command = Command::new("unshare");
         command
@@ -70,29 +97,61 @@ impl Podman {
     /// in which nothing but the loopback interface is.
     #[track_caller]
     pub fn start(&self, name: &str, parent: &Cgroup) -> Container<'_> {
-        let rootfs = self.dir.path().join("rootfs");
+        let rootfs = self.rootfs().display().to_string();
+        self.start_from(name, parent, "none", &["--rootfs", &rootfs])
+    }
+
+    /// Starts a container of an image, in the network namespace of `host`. Of these Podman has a list
+    /// beside its images.
+    #[track_caller]
+    pub fn start_image(&self, name: &str, parent: &Cgroup, host: &Host) -> Container<'_> {
+        let archive = self.dir.path().join("image.tar");
+        if !archive.exists() {
+            let mut tar = Command::new("tar");
+            tar.arg("-C").arg(self.rootfs()).arg("-cf").arg(&archive);
+            tar.arg(".");
+            Running::spawn(tar).finish().expect_code(0);
+            let archive = archive.display().to_string();
+            self.run(&["import", "--quiet", &archive, IMAGE])
+                .expect_code(0);
+        }
+        let network = format!("ns:{}", host.netns().path());
+        self.start_from(name, parent, &network, &[IMAGE])
+    }
+
+    #[track_caller]
+    fn start_from(
+        &self,
+        name: &str,
+        parent: &Cgroup,
+        network: &str,
+        from: &[&str],
+    ) -> Container<'_> {
         let peer = binary();
         let peer = peer.parent().expect("it is in a folder").display();
-        self.run(&[
+        let peer = format!("--volume={peer}:{peer}:ro");
+        let (network, parent) = (
+            format!("--network={network}"),
+            format!("--cgroup-parent={}", parent.name()),
+        );
+        let mut words = vec![
             "run",
             "--detach",
             "--name",
             name,
-            "--network=none",
-            &format!("--cgroup-parent={}", parent.name()),
+            &network,
+            &parent,
             // Without these Podman asks for limits that this user may not set everywhere.
             "--privileged",
             "--pids-limit=0",
             "--ulimit=nofile=1024:1024",
             "--ulimit=nproc=1024:1024",
             "--volume=/usr:/usr:ro",
-            &format!("--volume={peer}:{peer}:ro"),
-            "--rootfs",
-            &rootfs.display().to_string(),
-            "sleep",
-            "600",
-        ])
-        .expect_code(0);
+            &peer,
+        ];
+        words.extend(from);
+        words.extend(["sleep", "600"]);
+        self.run(&words).expect_code(0);
         Container {
             podman: self,
             name: name.to_owned(),
@@ -115,6 +174,21 @@ impl Container<'_> {
             .run(&["inspect", "--format={{.State.Pid}}", &self.name])
             .expect_code(0);
         format!("/proc/{}/ns/net", said.stdout.trim()).into()
+    }
+
+    /// The id that Podman gave it.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        let inspect = ["inspect", "--format={{.Id}}", &self.name];
+        let said = self.podman.run(&inspect).expect_code(0);
+        said.stdout.trim().to_owned()
+    }
+
+    /// Stops and starts it.
+    #[track_caller]
+    pub fn restart(&self) {
+        let restarted = self.podman.run(&["restart", "--time=0", &self.name]);
+        restarted.expect_code(0);
     }
 
     /// Wires it to `far`, which has the second address there, and gives it the first.

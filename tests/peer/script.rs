@@ -4,8 +4,9 @@ use std::{
     collections::BTreeMap,
     io::{Error, Read, Result, Write},
     net::{Shutdown, SocketAddr},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::process::CommandExt as _},
     path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -21,7 +22,7 @@ pub(crate) struct Args {
     /// `tcp4`, `tcp6`, `mptcp`, `mptcp6`, `udp4`, `udp6`, `udplite4`, `sendto=ADDR`, `datagram`, `raw`, `packet`, `give=PATH`, `take=PATH`, `slot=N`, `join=CGROUP`, `uid=N`, `gid=N`, `reuse`, `bind=ADDR`, `device=NAME`, `device`,
     /// `tos=BYTE`, `class=BYTE`, `mark=N`, `fastopen`, `nonblocking`, `connect=ADDR`, `start=ADDR`,
     /// `finish`, `fastsend=ADDR`, `acked`, `disconnect`, `names`, `send=TEXT`, `line`, `rest`,
-    /// `shutdown`, `linger0`, `close`, `pause`.
+    /// `shutdown`, `linger0`, `close`, `pause`, `exec=PATH` (which does the steps that are left).
     #[arg(required = true)]
     steps: Vec<String>,
 }
@@ -37,7 +38,15 @@ struct Sockets {
 
 pub(crate) fn run(args: &Args) {
     let mut sockets = Sockets::default();
-    for step in &args.steps {
+    for (turn, step) in args.steps.iter().enumerate() {
+        if let Some(program) = step.strip_prefix("exec=") {
+            // Only an error comes back.
+            let error = Command::new(program)
+                .arg("script")
+                .args(&args.steps[turn + 1..])
+                .exec();
+            panic!("exec {program}: {error}");
+        }
         let mut said = json!({ "step": step });
         match sockets.step(step) {
             Ok(value) => said["ok"] = value,

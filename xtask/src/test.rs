@@ -72,6 +72,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("failed: {name}");
     }
     let total = plain.plus(&privileged);
+    for why in &total.skipped {
+        println!("tested nothing: {why}");
+    }
     println!("{} passed, {} failed", total.passed, total.failed);
     verdict(options, &privileged, &total)?;
     if !left.is_empty() {

@@ -34,7 +34,7 @@ use super::{
 mod listener;
 mod selection;
 
-pub(super) use selection::selection;
+pub(super) use selection::{Selected, selection};
 
 /// The hook's return value for "go on".
 pub(super) const ALLOW: i32 = 1;
@@ -148,15 +148,16 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
         &set,
         &Query {
             destination: asked,
-            selection,
+            selection: selection.class,
             protocol: PROTOCOL_TCP,
         },
     );
     let rule = match verdict {
-        // The daemon's own goes to its own namespace. In another it is somebody else's, whatever
+        // The daemon's own goes to where it has listeners. Elsewhere it is somebody else's, whatever
         // selection that is in.
         Verdict::Redirect(rule)
-            if rule.index == RULE_CANARY && addr.netns_cookie() != settings.netns =>
+            if rule.index == RULE_CANARY
+                && Served::find(addr.netns_cookie(), settings).is_none() =>
         {
             maps::forget_client(sock);
             return Outcome::Pass;
@@ -281,7 +282,7 @@ pub(super) fn describe(
     destination: Endpoint,
     family: u32,
     rule: &Rule,
-    selection: u32,
+    selection: Selected,
     cgroup: u64,
 ) -> Redirected {
     // bind() shows in the address that the socket would receive at. An IPv6 socket that was
@@ -289,7 +290,7 @@ pub(super) fn describe(
     let bound = sock.has_source_v4() || (family == FAMILY_V6 && sock.has_source_v6());
     Redirected {
         destination,
-        selection,
+        selection: selection.class,
         rule: rule.index,
         generation: settings.generation,
         // SAFETY: helpers without arguments.
@@ -300,7 +301,7 @@ pub(super) fn describe(
         pid: (unsafe { helpers::bpf_get_current_pid_tgid() } >> 32) as u32,
         mark: sock.mark(),
         device: sock.bound_device(),
-        zero: 0,
+        executable: selection.executable,
         cgroup,
         flags: if bound { FLAG_BOUND_SOURCE } else { 0 },
         tos: 0,

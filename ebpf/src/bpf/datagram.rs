@@ -13,7 +13,7 @@ use sidetrack_abi::{
 };
 
 use super::{
-    connect::{Outcome, describe},
+    connect::{Outcome, Selected, describe},
     ctx::{IPPROTO_UDP, Sock, SockAddr},
     maps::{self, RuleSet},
     refuse::{errno_that_shows, fail_with, tell},
@@ -25,7 +25,7 @@ pub(super) struct Sender {
     pub(super) sock: Sock,
     pub(super) asked: Endpoint,
     pub(super) family: u32,
-    pub(super) selection: u32,
+    pub(super) selection: Selected,
     pub(super) cgroup: u64,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn outcome(
             &set,
             &Query {
                 destination: sender.asked,
-                selection: sender.selection,
+                selection: sender.selection.class,
                 protocol,
             },
         )

@@ -14,12 +14,13 @@ use sidetrack_abi::{
     counter::{COUNTERS as COUNTER_COUNT, Counter},
     decision::Tables,
     event::{EVENT_BUFFER, Refused, ToldDenials},
+    executable::{ExecutableKey, ExecutableStep},
     flow::proxy_slot,
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{
-        CGROUP_ENTRIES, DESTINATION_ENTRIES, LISTENER_ENTRIES, LISTENING_ENTRIES, LOCAL_ENTRIES,
-        NAMESPACE_ENTRIES, PENDING_ENTRIES, PORT_ENTRIES, PROXY_CGROUP_ENTRIES, RULE_ENTRIES,
-        SOURCE_ENTRIES, STAGE_ENTRIES,
+        CGROUP_ENTRIES, DESTINATION_ENTRIES, EXECUTABLE_ENTRIES, LISTENER_ENTRIES,
+        LISTENING_ENTRIES, LOCAL_ENTRIES, NAMESPACE_ENTRIES, PENDING_ENTRIES, PORT_ENTRIES,
+        PROXY_CGROUP_ENTRIES, RULE_ENTRIES, SOURCE_ENTRIES, STAGE_ENTRIES,
     },
     namespace::{NamespaceFacts, SourceKey},
     rules::{CgroupClass, DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
@@ -81,6 +82,11 @@ static CGROUPS: ArrayOfMaps<HashMap<u64, CgroupClass, CGROUP_ENTRIES, SPARSE>, S
 #[btf_map]
 static STAGES: ArrayOfMaps<HashMap<StageKey, u32, STAGE_ENTRIES, SPARSE>, SETS> =
     ArrayOfMaps::new();
+#[btf_map]
+static EXECUTABLES: ArrayOfMaps<
+    HashMap<ExecutableKey, ExecutableStep, EXECUTABLE_ENTRIES, SPARSE>,
+    SETS,
+> = ArrayOfMaps::new();
 #[btf_map]
 static DESTINATIONS: ArrayOfMaps<LpmTrie<DestinationKey, u32, DESTINATION_ENTRIES>, SETS> =
     ArrayOfMaps::new();
@@ -171,6 +177,14 @@ impl RuleSet {
         let set = STAGES.get(self.index)?;
         // SAFETY: a copy of a word that is only ever replaced whole.
         set.get_ptr(key).map(|class| unsafe { *class })
+    }
+
+    /// Where a name of an executable's path leads.
+    #[inline(always)]
+    pub(super) fn executable_step(self, key: &ExecutableKey) -> Option<ExecutableStep> {
+        let set = EXECUTABLES.get(self.index)?;
+        // SAFETY: the map is filled before it becomes active and not changed after.
+        set.get_ptr(key).map(|step| unsafe { *step })
     }
 
     #[inline(always)]

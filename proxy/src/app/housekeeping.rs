@@ -107,9 +107,21 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
         app.data.pool.sweep();
         stale |= changes.as_mut().map_or(true, Changes::any);
         // Netlink and cgroup look-ups block for as long as the kernel's lists are.
-        match tokio::task::spawn_blocking(move || app.look_again(stale)).await {
+        let looking = Arc::clone(&app);
+        match tokio::task::spawn_blocking(move || looking.look_again(stale)).await {
             Ok(addresses_are_stale) => stale = addresses_are_stale,
             Err(error) => tracing::error!(%error, "looking at the host again"),
+        }
+        match app.follow_executables().await {
+            Ok(None) => {}
+            Ok(Some(generation)) => tracing::info!(
+                generation,
+                "a link that a selection's exe names leads elsewhere: the rules are for that now"
+            ),
+            Err(error) => tracing::warn!(
+                %error,
+                "a link that a selection's exe names leads elsewhere, and the rules are still for where it led"
+            ),
         }
     }
 }

@@ -26,11 +26,13 @@ use crate::{
 mod follow;
 mod known;
 mod places;
+mod proof;
 mod report;
 mod serving;
 
 pub(super) use follow::{spawn, wants_any};
 use known::Known;
+pub(super) use proof::Served;
 pub use report::NamespaceReport;
 
 /// Those that get listeners: whoever may make namespaces is not to fill the registry.

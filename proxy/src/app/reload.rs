@@ -44,13 +44,29 @@ impl App {
         let before = self.data.policy.load_full();
         let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
         same(&before.config, &config)?;
+        self.switch(&before, config).await
+    }
+
+    /// Looks again where the links lead by which selections name executables, and switches to rules for
+    /// that if one has changed; the configuration is otherwise the one that is in force.
+    ///
+    /// # Errors
+    /// [`ReloadError`]
+    pub(super) async fn follow_executables(&self) -> Result<Option<u32>, ReloadError> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let before = self.data.policy.load_full();
+        if !before.tables.asks_for_executables() {
+            return Ok(None);
+        }
+        match before.config.with_executables_as_they_are() {
+            Some(config) => self.switch(&before, config).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn switch(&self, before: &Arc<Policy>, config: Config) -> Result<u32, ReloadError> {
         let generation = self.generations.next();
-        let policy = Arc::new(Policy::build(
-            config,
-            self.scope,
-            generation,
-            Some(&before),
-        )?);
+        let policy = Arc::new(Policy::build(config, self.scope, generation, Some(before))?);
         let prepared = self.serving.prepare(&policy.config)?;
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
@@ -60,7 +76,7 @@ impl App {
         // them here, and those of the old rules are still known to the new policy.
         self.data.policy.store(Arc::clone(&policy));
         if let Err(error) = self.redirector.activate(tables) {
-            self.data.policy.store(before);
+            self.data.policy.store(Arc::clone(before));
             return Err(error.into());
         }
         self.data.pool.retain_generation(u64::from(generation));

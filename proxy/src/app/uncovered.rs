@@ -12,7 +12,7 @@ use super::App;
 use crate::{
     config::Existing,
     kernel::{
-        KernelError, cgroup, process,
+        KernelError, cgroup, executable, process,
         sockdiag::{self, Connected},
     },
     netns::Namespace,
@@ -137,8 +137,12 @@ impl App {
     pub fn past_redirect(&self) -> Result<PastRedirect, KernelError> {
         let proxies = self.redirector.proxies();
         let mut listeners = self.past.listeners.clone();
-        listeners.extend(proxies.iter().map(|proxy| proxy.address));
-        let proxies = proxies.iter().filter_map(|proxy| proxy.cgroup.as_deref());
+        let proxies_in = |netns: Option<u64>| {
+            let there = proxies.iter().filter(move |proxy| proxy.netns == netns);
+            there.map(|proxy| proxy.address)
+        };
+        listeners.extend(proxies_in(None));
+        let cgroups = proxies.iter().filter_map(|proxy| proxy.cgroup.as_deref());
         let top = cgroup::below(&self.mount, &self.governed);
         let policy = self.data.policy.load();
         let none = HashSet::new();
@@ -147,7 +151,7 @@ impl App {
             own: self.redirector.own_cgroup(),
             pid: std::process::id(),
             top: &top,
-            proxies: &proxies
+            proxies: &cgroups
                 .map(|path| cgroup::below(&self.mount, path))
                 .collect(),
             older: self.past.older.get().unwrap_or(&none),
@@ -163,7 +167,8 @@ impl App {
         };
         take(Listed::inside(own, None, listeners)?);
         let mut places = self.namespaces.places(own);
-        for place in places.all {
+        for mut place in places.all {
+            place.listeners.extend(proxies_in(place.namespace.other()));
             match Listed::inside(&place.namespace, Some(place.found), place.listeners) {
                 Ok(listed) => take(listed),
                 Err(error) => places.unseen.push(error.to_string()),
@@ -201,9 +206,12 @@ impl App {
         if inodes.is_empty() {
             return Owners::default();
         }
+        let with_executables = self.data.policy.load().tables.asks_for_executables();
         let mut known: HashMap<u32, Option<Holder>> = HashMap::new();
         let mut who = |pid| {
-            let holder = known.entry(pid).or_insert_with(|| self.holder(pid));
+            let holder = known
+                .entry(pid)
+                .or_insert_with(|| self.holder(pid, with_executables));
             holder.clone()
         };
         Owners {
@@ -215,7 +223,7 @@ impl App {
         }
     }
 
-    fn holder(&self, pid: u32) -> Option<Holder> {
+    fn holder(&self, pid: u32, with_executables: bool) -> Option<Holder> {
         let folder = process::cgroup_of(&self.mount, pid).ok()?;
         Some(Holder {
             pid,
@@ -223,6 +231,10 @@ impl App {
             cgroup: cgroup::below(&self.mount, &folder),
             uid: process::uid(pid)?,
             gid: process::gid(pid)?,
+            exe: match with_executables {
+                true => executable::of_process(pid).ok().flatten(),
+                false => None,
+            },
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The process that connects: it must be neither in the proxy's own cgroup nor the proxy.
 
 use std::{
+    fs::File,
     io::{self, Read as _},
     net::{SocketAddr, TcpStream},
     os::fd::AsFd as _,
@@ -11,10 +12,13 @@ use std::{
 };
 
 use clap::Args;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns},
+};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, CANARY};
+use super::{Answer, CANARY, elsewhere::Elsewhere};
 use crate::{
     cli::{Exit, Failure, print_json},
     kernel::cgroup,
@@ -33,6 +37,9 @@ pub struct CanaryArgs {
     /// Folder of the cgroup to enter.
     #[arg(long, value_name = "DIR")]
     pub cgroup: PathBuf,
+    /// File of another network namespace to connect in too.
+    #[arg(long, value_name = "FILE")]
+    pub netns: Vec<PathBuf>,
 }
 
 /// What became of a connection.
@@ -42,13 +49,22 @@ pub(super) enum Fate {
     Answered { answer: Answer, micros: u64 },
     Silence,
     Failed { errno: i32 },
+    NotEntered { errno: i32 },
+}
+
+/// What became of both in one network namespace.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Fates {
+    pub(super) v4: Fate,
+    pub(super) v6: Fate,
 }
 
 /// What the child tells.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Told {
-    pub(super) v4: Fate,
-    pub(super) v6: Fate,
+    pub(super) own: Fates,
+    /// In the order of the arguments.
+    pub(super) others: Vec<Fates>,
 }
 
 /// Connects and tells what became of it.
@@ -60,13 +76,46 @@ pub fn connect(args: &CanaryArgs) -> Result<Exit, Failure> {
     cgroup::join(&args.cgroup, process::id()).map_err(|error| {
         Failure::new(Exit::Failed, "entering the canary's cgroup").because(&error)
     })?;
-    let [v4, v6] = CANARY.map(|host| thread::spawn(move || fate(host, PATIENCE)));
-    let fate = |way: thread::JoinHandle<Fate>| way.join().unwrap_or(Fate::Silence);
+    let others: Vec<_> = args
+        .netns
+        .iter()
+        .cloned()
+        .map(|file| thread::spawn(move || fates_in(&file)))
+        .collect();
+    let silence = Fates {
+        v4: Fate::Silence,
+        v6: Fate::Silence,
+    };
     print_json(&Told {
-        v4: fate(v4),
-        v6: fate(v6),
+        own: fates(),
+        others: others
+            .into_iter()
+            .map(|other| other.join().unwrap_or(silence))
+            .collect(),
     })?;
     Ok(Exit::Done)
+}
+
+/// In another network namespace, in which this thread stays.
+fn fates_in(file: &Path) -> Fates {
+    let entered = File::open(file).and_then(|file| Ok(setns(file, CloneFlags::CLONE_NEWNET)?));
+    let Err(error) = entered else {
+        return fates();
+    };
+    let fate = Fate::NotEntered {
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    };
+    Fates { v4: fate, v6: fate }
+}
+
+/// In that of this thread, which threads of its making are in too.
+fn fates() -> Fates {
+    let [v4, v6] = CANARY.map(|host| thread::spawn(move || fate(host, PATIENCE)));
+    let fate = |way: thread::JoinHandle<Fate>| way.join().unwrap_or(Fate::Silence);
+    Fates {
+        v4: fate(v4),
+        v6: fate(v6),
+    }
 }
 
 fn fate(host: std::net::IpAddr, patience: Duration) -> Fate {
@@ -93,11 +142,15 @@ fn fate(host: std::net::IpAddr, patience: Duration) -> Fate {
 }
 
 /// Starts the child and waits for what it tells, no longer than it may live.
-pub(super) fn send(cgroup: &Path) -> io::Result<Told> {
+pub(super) fn send(cgroup: &Path, others: &[Elsewhere]) -> io::Result<Told> {
     let mut child = Command::new("/proc/self/exe")
         .arg("canary")
         .arg("--cgroup")
         .arg(cgroup)
+        .args(others.iter().flat_map(|other| {
+            let file = other.namespace.file();
+            ["--netns".into(), file.into_os_string()]
+        }))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -8,14 +8,14 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use sidetrack_abi::{Query, Verdict, rules::RULE_UNCLASSIFIED};
+use sidetrack_abi::{Query, Verdict, executable::NO_EXECUTABLE, rules::RULE_UNCLASSIFIED};
 
 use super::{Exit, Failure, InstanceArgs, print, print_json};
 use crate::{
     config::{Config, Protocol},
     control::Question,
     kernel::{
-        cgroup,
+        cgroup, executable,
         maps::pinned::{Pinned, PinnedError},
         pins::PinName,
         preflight, process as processes,
@@ -31,7 +31,7 @@ mod report;
 #[command(
     after_help = "Examples:\n  sidetrack explain 10.1.2.3:8080 --pid 4711\n  \
                   sidetrack explain api.example.org:443 --cgroup /web.slice --uid 33\n  \
-                  sidetrack explain 10.1.2.3:8080 --config sidetrack.toml\n  \
+                  sidetrack explain 10.1.2.3:8080 --exe /usr/bin/curl --config sidetrack.toml\n  \
                   sidetrack explain --inbound 8080 --from 10.9.0.5"
 )]
 pub struct ExplainArgs {
@@ -50,6 +50,9 @@ pub struct ExplainArgs {
     /// Made by this group.
     #[arg(long)]
     pub gid: Option<u32>,
+    /// Made by this executable, a whole path. Without, by that of the process.
+    #[arg(long, value_name = "PATH")]
+    pub exe: Option<String>,
     /// Made in this cgroup, a path below the cgroup2 root.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<String>,
@@ -155,12 +158,12 @@ fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
             }
         })?
         .collect();
-    let task = connecting(args)?;
     let udp = args.protocol == Which::Udp;
     let said = match &args.config {
         Some(file) => {
             let config = Config::load(file)?;
             let tables = RuleTables::compile(&config, Scope::Selections, 0);
+            let task = connecting(args, tables.asks_for_executables())?;
             let protocol = protocol(args);
             let to = to.iter();
             Said {
@@ -173,6 +176,7 @@ fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
             }
         }
         None => {
+            let task = connecting(args, true)?;
             let mut said: Said = understood(args.of.ask(Question::Explain { to, udp, task })?)?;
             said.kernel = in_kernel(args, &said.explained);
             if let Some(pid) = args.pid {
@@ -208,13 +212,14 @@ fn understood<T: for<'a> Deserialize<'a>>(answer: serde_json::Value) -> Result<T
     })
 }
 
-/// Who would connect: what is said of it, the rest from the process.
-fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
+/// Who would connect: what is said of it, the rest from the process. Not everybody may see what runs
+/// in a process of others: that fails only if it is asked for.
+fn connecting(args: &ExplainArgs, with_executable: bool) -> Result<Connecting, Failure> {
     let pid = args.pid.unwrap_or_else(process::id);
     let gone = |error: &(dyn std::error::Error + 'static)| {
         Failure::new(Exit::Failed, format!("reading /proc/{pid}"))
             .because(error)
-            .fix("name a process that is there, or --cgroup, --uid and --gid")
+            .fix("name a process that is there, or --cgroup, --uid, --gid and --exe")
     };
     let cgroup = match &args.cgroup {
         Some(path) => format!("/{}", path.trim_matches('/')),
@@ -227,10 +232,16 @@ fn connecting(args: &ExplainArgs) -> Result<Connecting, Failure> {
     let ids = processes::uid(pid).zip(processes::gid(pid));
     let (uid, gid) =
         ids.ok_or_else(|| gone(&std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+    let exe = match &args.exe {
+        Some(path) => Some(path.clone()),
+        None if with_executable => executable::of_process(pid).map_err(|error| gone(&error))?,
+        None => None,
+    };
     Ok(Connecting {
         cgroup,
         uid: args.uid.unwrap_or(uid),
         gid: args.gid.unwrap_or(gid),
+        exe,
     })
 }
 
@@ -244,13 +255,21 @@ fn in_kernel(args: &ExplainArgs, explained: &[Explanation]) -> Vec<InKernel> {
             pinned => pinned?,
         };
         let mount = preflight::cgroup2_mount()?;
-        let Connecting { cgroup, uid, gid } = &explanation.task;
+        let Connecting {
+            cgroup,
+            uid,
+            gid,
+            exe,
+        } = &explanation.task;
         let selection = pinned.selection(
             &mount,
             &Task {
                 cgroup,
                 uid: *uid,
                 gid: Some(*gid),
+                executable: exe
+                    .as_deref()
+                    .map_or(NO_EXECUTABLE, |path| pinned.executable(path)),
             },
         )?;
         let verdict = pinned.decide(&Query {

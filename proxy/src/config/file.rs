@@ -172,6 +172,9 @@ pub struct Selector {
     pub gid: Option<i64>,
     /// Group name, resolved when the file is read.
     pub group: Option<String>,
+    /// Executable that the connecting task runs, by its whole path; a symbolic link stands for where
+    /// it leads too.
+    pub exe: Option<String>,
 }
 
 /// `[intercept]`
@@ -206,6 +209,9 @@ pub struct Proxy {
     /// The user who makes its listening sockets, beside root, whose are always taken. Default:
     /// root's alone.
     pub user: Option<String>,
+    /// The cgroup that it must be in or below, like "/pods/*/sidecar". With it, a proxy in another
+    /// network namespace that is served is taken too, for the connections that are made there.
+    pub cgroup: Option<String>,
 }
 
 /// `[[outbound]]`
@@ -317,6 +323,9 @@ pub struct Egress {
     /// What happens.
     #[schemars(required, extend("enum" = ["allow", "deny"]))]
     pub action: Option<String>,
+    /// With "allow": source prefixes that an identity may claim, as from behind NAT, and that then
+    /// stand in the record. Default: the address that the gateway sees.
+    pub may_claim: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// A port (`"8080"` or `8080`) or a range of ports (`"9000-9100"`).

@@ -99,6 +99,13 @@ pub enum ProxyHeader {
     V2Tls,
 }
 
+impl Upstream {
+    /// Whom each endpoint must prove to be; nobody in plain text.
+    pub fn expect(&self) -> &[Expected] {
+        self.tls.as_ref().map_or(&[], |tls| &tls.expect)
+    }
+}
+
 impl Address {
     /// The address, if it is one and no name.
     pub fn socket(&self) -> Option<SocketAddr> {

@@ -11,6 +11,7 @@ use super::{
 use crate::identity::TrustDomain;
 
 mod cgroups;
+mod claims;
 mod daemon;
 mod gateway;
 mod inbound;

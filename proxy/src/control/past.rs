@@ -17,15 +17,17 @@ pub struct Past {
     pub not_seen: Vec<String>,
 }
 
-const NOT_SEEN: [&str; 3] = [
+const NOT_SEEN: [&str; 2] = [
     "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
      udp_unruled counts those to destinations of which rules speak for TCP alone",
     "connections that come to applications in other network namespaces than the daemon's",
-    "redirect to proxies of others from other network namespaces than the daemon's",
 ];
 
 const PAST_THERE: &str = "connections past a rule, and raw, packet, SCTP and UDP-Lite sockets, in namespaces where it \
      could not be looked";
+
+/// More would say the same.
+const UNSEEN: usize = 4;
 
 impl Past {
     /// Asks the kernel. What it does not tell is the log's.
@@ -35,7 +37,7 @@ impl Past {
             .inspect_err(|error| tracing::warn!(%error, "looking for what goes past the redirect"))
             .ok();
         let mut not_seen: Vec<String> = NOT_SEEN.map(Into::into).into();
-        let unseen = past.iter().flat_map(|past| &past.unseen);
+        let unseen = past.iter().flat_map(|past| &past.unseen).take(UNSEEN);
         not_seen.extend(unseen.map(|what| format!("{PAST_THERE}: {what}")));
         Self {
             uncovered: past.as_ref().map(|past| past.uncovered.len()),

@@ -64,13 +64,7 @@ fn prepare(
     permit: &InboundPermit,
     to: UpstreamAddr,
 ) -> Result<TcpSocket, Refusal> {
-    let socket =
-        socket::socket_towards(to.get(), Faces::Application, &data.limits).map_err(|error| {
-            Refusal::new(
-                Reason::ConnectFailed,
-                format!("making a socket for {to}: {error}"),
-            )
-        })?;
+    let socket = socket::socket_towards(to, Faces::Application, &data.limits)?;
     // Either note also exempts it from redirection.
     let noted = match route.source {
         SourceMode::Api => data.flows.forward(&socket, permit.client().get()),

@@ -160,7 +160,7 @@ impl Peer {
             &self.proven.identity,
             (self.local, self.from),
             (open.source, open.destination),
-            self.own_addresses(),
+            self.is_own(),
         )?;
         record.source = permit.client();
         self.data.owners.check(&policy, &route, self.local).await?;
@@ -182,8 +182,8 @@ impl Peer {
                 destination,
             };
             match self.door {
-                Door::Application => policy.lease_again(&lease, self.own_addresses()),
-                Door::Gateway => policy.egress_again(&lease, self.own_addresses()),
+                Door::Application => policy.lease_again(&lease, self.is_own()),
+                Door::Gateway => policy.egress_again(&lease, self.is_own()),
             }
         };
         let refusal = reloads.refused(judge).await;
@@ -206,10 +206,15 @@ impl Peer {
         (&self.proven.identity, self.from)
     }
 
-    /// Whether an address is this host's.
-    pub(crate) fn own_addresses(&self) -> impl Fn(IpAddr) -> bool {
+    /// Whether an address is this host's. The kernel is asked, whose routes hold more than the list;
+    /// but not of the tunnel's far end, which nearly all claims name: it came from outside.
+    pub(crate) fn is_own(&self) -> impl Fn(IpAddr) -> bool {
         let own = self.data.own_addresses.load();
-        move |ip| own.contains(&ip) || hop::is_source(ip)
+        let far = self.from.ip().to_canonical();
+        move |ip| {
+            let may_be = ip != far;
+            own.contains(&ip) || hop::is_source(ip) || may_be && self.data.routes.is_own(ip)
+        }
     }
 }
 

@@ -7,6 +7,10 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 /// `RTMGRP_*`, include/uapi/linux/rtnetlink.h: links, addresses and routes of both families.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 
+/// How many messages are taken at once. They can come as fast as they are read, from whoever changes
+/// routes in a loop.
+const AT_ONCE: usize = 4_096;
+
 /// Tells whether anything has changed since it was asked last.
 pub struct Changes {
     socket: Socket,
@@ -30,14 +34,18 @@ impl Changes {
 
     /// Whether there were changes. What they were is not read: everything is looked at again.
     pub fn any(&mut self) -> bool {
-        let mut any = false;
-        loop {
+        for taken in 0..AT_ONCE {
             match self.socket.recv(&mut &mut self.buffer[..], 0) {
-                Ok(_) => any = true,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return any,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken > 0,
                 // More changes than the socket holds (ENOBUFS) are changes too.
                 Err(_) => return true,
             }
         }
+        tracing::debug!(
+            messages = AT_ONCE,
+            "addresses and routes change faster than they are looked at; the rest is for the next look"
+        );
+        true
     }
 }

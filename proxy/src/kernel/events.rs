@@ -112,7 +112,8 @@ pub fn refusal(refused: &Refused) -> Refusal {
             Reason::NoListener,
             format!(
                 "connect() failed with {errno}: the proxy that the rule names is not there; \
-                 `sidetrack status` says why"
+                 `sidetrack status` says why, and in another network namespace than the daemon's it \
+                 takes the proxy's `cgroup`"
             ),
         ),
         _ => (Reason::Internal, format!("connect() failed with {errno}")),

@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 use sidetrack_abi::inbound::{HOP_V4, HOP_V6};
 
@@ -56,6 +57,12 @@ fn source(family: Family, number: u8) -> IpAddr {
             Ipv6Addr::from(prefix << 32 | u128::from(number)).into()
         }
     }
+}
+
+/// The prefixes of those addresses.
+pub fn prefixes() -> impl Iterator<Item = IpNet> {
+    let each = [Family::V4, Family::V6].into_iter();
+    each.filter_map(|family| IpNet::new(source(family, 0), route::length(family)).ok())
 }
 
 /// The routes of one instance.

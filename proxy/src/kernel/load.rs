@@ -9,10 +9,13 @@ use aya::{
     },
     sys::{BpfHelper, is_helper_supported},
 };
-use sidetrack_abi::names::{global, map, program};
+use sidetrack_abi::{
+    executable::ExecutableLayout,
+    names::{global, map, program},
+};
 
 use super::{
-    btf::SocketLayout,
+    btf::{self, SocketLayout},
     maps::Maps,
     object,
     pins::{PinError, Pins},
@@ -63,6 +66,8 @@ pub enum LoadError {
 /// The loaded programs.
 pub(super) struct Programs {
     pub(super) bpf: Ebpf,
+    /// Why they cannot tell executables apart, if they cannot.
+    pub(super) no_executables: Option<String>,
 }
 
 /// Maps that are pinned already are used as they are; what is not is made, and pinned.
@@ -71,6 +76,11 @@ pub(super) fn load(netns: u64, pins: Option<&Pins>) -> Result<(Programs, Maps), 
     // Where the question fails, loading will too, and says more.
     let set_retval = u32::from(has_set_retval().unwrap_or(true));
     let sockets = kernel_sockets();
+    let (executables, no_executables) = match knows_executables() {
+        Ok(layout) => (layout, None),
+        // Only rules that ask for them need it, and are refused without.
+        Err(why) => (ExecutableLayout::default(), Some(why)),
+    };
     let mut loader = EbpfLoader::new();
     // No relocation is needed, and a kernel without its BTF is served as well.
     loader
@@ -79,6 +89,7 @@ pub(super) fn load(netns: u64, pins: Option<&Pins>) -> Result<(Programs, Maps), 
         .override_global(global::HAS_SET_RETVAL, &set_retval, true)
         .override_global(global::KERN_SOCK_BYTE, &sockets.kern_sock_byte, true)
         .override_global(global::KERN_SOCK_BIT, &sockets.kern_sock_bit, true)
+        .override_global(global::EXECUTABLE_LAYOUT, &executables, true)
         .override_global(global::IS_MPTCP_BYTE, &sockets.is_mptcp_byte, true);
     if let Some(pins) = pins {
         pins.make_maps()?;
@@ -111,7 +122,13 @@ pub(super) fn load(netns: u64, pins: Option<&Pins>) -> Result<(Programs, Maps), 
         bytes = object.len(),
         "BPF object loaded"
     );
-    Ok((Programs { bpf }, maps))
+    Ok((
+        Programs {
+            bpf,
+            no_executables,
+        },
+        maps,
+    ))
 }
 
 /// Whether a program may choose the errno of a connect() that it fails (Linux 5.18).
@@ -134,17 +151,40 @@ fn kernel_sockets() -> SocketLayout {
 /// Whether programs can tell the kernel's own sockets from those of applications, and where; else
 /// why not.
 pub(super) fn knows_kernel_sockets() -> Result<SocketLayout, String> {
-    let helpers = [
+    have(&[
         BpfHelper::BPF_FUNC_skc_to_tcp_sock,
         BpfHelper::BPF_FUNC_probe_read_kernel,
-    ];
+    ])?;
+    SocketLayout::of_kernel().map_err(|error| no_btf(&error))
+}
+
+/// Whether programs can tell which executable a task runs, and how; else why not.
+pub(super) fn knows_executables() -> Result<ExecutableLayout, String> {
+    have(&[
+        BpfHelper::BPF_FUNC_get_current_task,
+        BpfHelper::BPF_FUNC_probe_read_kernel,
+        BpfHelper::BPF_FUNC_probe_read_kernel_str,
+    ])?;
+    btf::executable_layout().map_err(|error| no_btf(&error))
+}
+
+fn have(helpers: &[BpfHelper]) -> Result<(), String> {
     for helper in helpers {
-        match is_helper_supported(ProgramType::CgroupSockAddr, helper) {
+        match is_helper_supported(ProgramType::CgroupSockAddr, *helper) {
             Ok(true) => {}
-            _ => return Err(format!("for want of CAP_PERFMON or of {helper:?}")),
+            _ => {
+                return Err(format!(
+                    "for want of CAP_PERFMON or of {helper:?}, which lockdown=confidentiality takes \
+                     away too"
+                ));
+            }
         }
     }
-    SocketLayout::of_kernel().map_err(|error| format!("for want of the kernel's BTF: {error}"))
+    Ok(())
+}
+
+fn no_btf(error: &io::Error) -> String {
+    format!("for want of the kernel's BTF: {error}")
 }
 
 fn cgroup2_mount() -> Result<PathBuf, LoadError> {

@@ -19,8 +19,9 @@ use ipnet::IpNet;
 use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, Redirected,
     counter::Counter,
+    executable::{ExecutableKey, ExecutableStep},
     inbound::{InboundPort, ListeningKey, LocalKey},
-    names::{DESTINATION_ENTRIES, PORT_ENTRIES, map},
+    names::{DESTINATION_ENTRIES, EXECUTABLE_ENTRIES, PORT_ENTRIES, map},
     namespace::{NamespaceFacts, SourceKey},
     rules::{DestinationKey, RULE_SETS, Rule, RuleKey, StageKey},
     settings::Settings,
@@ -69,6 +70,7 @@ type Sets<M> = ArrayOfMaps<MapData, M>;
 
 /// The tables of a rule set that stay as they were filled.
 struct Filled {
+    executables: HashMap<MapData, ExecutableKey, ExecutableStep>,
     destinations: LpmTrie<MapData, DestinationKey, u32>,
     ports: HashMap<MapData, u32, InboundPort>,
 }
@@ -101,6 +103,7 @@ pub(super) struct Maps {
     proxy_cgroups: HashMap<MapData, u64, u32>,
     cgroups: Cgroups,
     stages: Sets<HashMap<MapData, StageKey, u32>>,
+    executables: Sets<HashMap<MapData, ExecutableKey, ExecutableStep>>,
     destinations: Sets<LpmTrie<MapData, DestinationKey, u32>>,
     rules: Sets<LpmTrie<MapData, RuleKey, Rule>>,
     ports: Sets<HashMap<MapData, u32, InboundPort>>,
@@ -158,6 +161,7 @@ impl Maps {
             proxy_cgroups: taken(bpf, map::PROXY_CGROUPS)?,
             cgroups: Cgroups::take(bpf, mount)?,
             stages: taken(bpf, map::STAGES)?,
+            executables: taken(bpf, map::EXECUTABLES)?,
             destinations: taken(bpf, map::DESTINATIONS)?,
             rules: taken(bpf, map::RULES)?,
             ports: taken(bpf, map::PORTS)?,
@@ -235,6 +239,15 @@ impl Maps {
             .set(next, &destinations, 0)
             .map_err(filling)?;
 
+        let mut executables =
+            HashMap::create(EXECUTABLE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
+        for (key, step) in tables.executable_steps() {
+            executables.insert(key, step, 0).map_err(filling)?;
+        }
+        self.executables
+            .set(next, &executables, 0)
+            .map_err(filling)?;
+
         let mut classes = Classes::create().map_err(filling)?;
         let cgroups = self.cgroups.fill(next, tables, &mut classes)?;
         self.stages
@@ -263,6 +276,7 @@ impl Maps {
         self.active_settings = settings;
         self.cgroups.activated(cgroups, classes);
         self.filled = Some(Filled {
+            executables,
             destinations,
             ports,
         });

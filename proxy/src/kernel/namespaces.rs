@@ -5,6 +5,7 @@ use std::{collections::HashSet, os::fd::AsRawFd};
 use sidetrack_abi::namespace::NamespaceFacts;
 
 use super::{Family, KernelError, Redirector, listener_key, local};
+use crate::netns::Namespace;
 
 impl Redirector {
     /// Registers the listener of a family in another namespace, where there is one of each.
@@ -20,17 +21,23 @@ impl Redirector {
 
     /// Tells the kernel what holds in another namespace, whose listeners are registered: from here
     /// on its connections are redirected.
-    pub fn serve_namespace(&self, netns: u64, local: &local::Facts) -> Result<(), KernelError> {
+    pub fn serve_namespace(
+        &self,
+        namespace: &Namespace,
+        local: &local::Facts,
+    ) -> Result<(), KernelError> {
+        self.proxies.lock().serve(namespace);
         let facts = NamespaceFacts {
             slots: 1,
             flags: local.flags(),
         };
         let mut maps = self.maps.lock();
-        maps.set_namespace(netns, facts, &local.sources)
+        maps.set_namespace(namespace.cookie(), facts, &local.sources)
     }
 
     /// Redirects no connection of another namespace any more.
     pub fn forget_namespace(&self, netns: u64) -> Result<(), KernelError> {
+        self.proxies.lock().forget(netns);
         let mut maps = self.maps.lock();
         for family in [Family::V4, Family::V6] {
             maps.unregister_outbound(&listener_key(netns, family, 0));

@@ -42,7 +42,7 @@ pub use error::PinError;
 pub use generation::next_generation;
 pub(super) use generation::{pinned_heartbeat, pinned_settings};
 pub use leftover::sweep_dead_execs;
-pub use reading::{are_in_force, holder, is_in_force};
+pub use reading::{are_in_force, folder, holder, is_in_force};
 pub(super) use reading::{link_path, map_path, pinned_link};
 
 /// Version of this arrangement of files.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::{Exit, Failure};
 
+mod capabilities;
 mod features;
 mod host;
 
@@ -66,7 +67,8 @@ impl Preflight {
         let status = read("/proc/self/status");
         let in_first_userns = host::is_first_user_namespace(&read("/proc/self/uid_map"));
         let cgroup2_at = cgroup2_mount();
-        let capabilities = capabilities(host::effective_capabilities(&status), in_first_userns);
+        let capabilities =
+            capabilities::checks(host::effective_capabilities(&status), in_first_userns);
         let capable = !capabilities
             .iter()
             .any(|check| check.verdict == Verdict::Missing);
@@ -189,65 +191,6 @@ fn cgroup2(mount: Result<PathBuf, NoCgroup2>) -> Check {
             "mount it: mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2",
         ),
     }
-}
-
-fn capabilities(effective: Option<u64>, in_first_userns: bool) -> Vec<Check> {
-    const NET_ADMIN: u32 = 12;
-    const SYS_ADMIN: u32 = 21;
-    const PERFMON: u32 = 38;
-    const BPF: u32 = 39;
-    let effective = effective.unwrap_or(0);
-    let has = |bit: u32| effective & (1 << bit) != 0;
-    // The kernel takes CAP_SYS_ADMIN for either of these (capabilities(7)).
-    let needed = [
-        (
-            "CAP_BPF",
-            has(BPF) || has(SYS_ADMIN),
-            Verdict::Missing,
-            "loads programs and maps",
-        ),
-        (
-            "CAP_NET_ADMIN",
-            has(NET_ADMIN),
-            Verdict::Missing,
-            "attaches network programs",
-        ),
-        (
-            "CAP_PERFMON",
-            has(PERFMON) || has(SYS_ADMIN),
-            Verdict::Warning,
-            "lets programs read kernel structures",
-        ),
-        (
-            "CAP_SYS_ADMIN",
-            has(SYS_ADMIN),
-            Verdict::Warning,
-            "enters containers' network namespaces, and finds programs by id for status and detach",
-        ),
-    ];
-    needed
-        .into_iter()
-        .map(|(name, has, otherwise, what_for)| {
-            if has && !in_first_userns && otherwise == Verdict::Missing {
-                return check(
-                    name,
-                    Verdict::Missing,
-                    "effective only in this user namespace, which the kernel does not take for BPF",
-                    "run outside the rootless container or user namespace",
-                );
-            }
-            let (verdict, seen) = match has {
-                true => (Verdict::Ok, "effective".to_owned()),
-                false => (otherwise, format!("not effective; it {what_for}")),
-            };
-            check(
-                name,
-                verdict,
-                seen,
-                "run as root, or give the unit AmbientCapabilities=",
-            )
-        })
-        .collect()
 }
 
 const BPFFS: &str = "bpffs";

@@ -18,9 +18,10 @@ use parking_lot::RwLock;
 use sidetrack_abi::{
     Address, Query, Verdict,
     decision::Tables,
+    executable::{ExecutableKey, ExecutableStep, NO_EXECUTABLE},
     inbound::InboundPort,
     rules::{ANY_VALUE, CGROUP_DEPTH, CgroupClass, Rule, RuleKey, SELECTION_ALL, SELECTION_NONE},
-    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL},
+    settings::{SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_SELECT_ALL},
 };
 
 use crate::{
@@ -33,6 +34,7 @@ mod asked;
 mod chains;
 mod classes;
 mod compile;
+mod executables;
 mod order;
 mod places;
 mod ports;
@@ -43,6 +45,7 @@ use asked::{Asked, Kind, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
+pub use order::{Ahead, Rank, listed};
 pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
 
@@ -99,6 +102,8 @@ pub struct Task<'a> {
     pub uid: u32,
     /// Its group, the primary one. Where it is not known, it is none that a selection names.
     pub gid: Option<u32>,
+    /// Number of its executable, see [`RuleTables::executable`].
+    pub executable: u32,
 }
 
 /// Whom the rules are for.
@@ -162,10 +167,56 @@ impl RuleTables {
         self.flags & SETTING_CGROUPS != 0
     }
 
+    /// Whether it matters which executable a task runs.
+    pub fn asks_for_executables(&self) -> bool {
+        self.flags & SETTING_EXECUTABLES != 0
+    }
+
+    /// The number of the executable with this path; 0 if no selection names it. It is the same in
+    /// whatever tables name it.
+    pub fn executable(&self, path: &str) -> u32 {
+        self.asked.executables.number(path)
+    }
+
+    /// Whether it matters for a destination which executable a task runs.
+    pub fn depends_on_executable(
+        &self,
+        protocol: Protocol,
+        destination: OriginalDst,
+        task: &Task<'_>,
+    ) -> bool {
+        let decided = |executable| {
+            let selection = self.selection(&Task {
+                executable,
+                ..*task
+            });
+            self.decide(protocol, destination, selection)
+        };
+        let without = decided(NO_EXECUTABLE);
+        let mut numbers = self.asked.executables.numbers();
+        numbers.any(|number| decided(number) != without)
+    }
+
+    /// Whether all executables that are named here are named in `others` too.
+    pub fn names_no_more_executables(&self, others: &Self) -> bool {
+        self.asked.executables.are_all_in(&others.asked.executables)
+    }
+
+    /// By which the kernel finds that number.
+    pub fn executable_steps(&self) -> impl Iterator<Item = (&ExecutableKey, &ExecutableStep)> {
+        self.asked.executables.steps()
+    }
+
     /// What classes were made of since there were `before` of it, for the kernel to be told in
     /// this order.
     pub fn made_since(&self, before: usize) -> Vec<Made> {
         self.classes.read().made_since(before).to_vec()
+    }
+
+    /// The kinds of the stages (`STAGE_*`) that come after the cgroup, in their order.
+    pub fn stages(&self) -> Vec<u32> {
+        let stages = self.asked.stages.iter();
+        stages.map(|stage| stage.kind.number()).collect()
     }
 
     /// The name of a rule.
@@ -230,6 +281,7 @@ impl RuleTables {
         let value = match kind {
             Kind::User => Some(task.uid),
             Kind::Group => task.gid,
+            Kind::Executable => Some(task.executable),
         };
         value.map_or(ANY_VALUE, u64::from)
     }

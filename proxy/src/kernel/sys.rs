@@ -6,7 +6,7 @@ use std::{
     io,
     mem::{size_of, size_of_val},
     os::{
-        fd::{AsRawFd, BorrowedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd as _},
         unix::net::UnixDatagram,
     },
     sync::Arc,
@@ -229,4 +229,20 @@ pub fn watch_mounts(mountinfo: File) -> io::Result<AsyncFd<File>> {
     // SAFETY: a file owns its descriptor, never replaces it, and closes it only when it is dropped,
     // which AsyncFd does after it has deregistered it.
     unsafe { AsyncFd::register_with_interest(mountinfo, Interest::PRIORITY) }.map_err(Into::into)
+}
+
+/// The user namespace that owns another namespace: in it are those who may change that.
+///
+/// # Errors
+/// EPERM if it is outside this process's own.
+pub fn owner_of_namespace(namespace: &File) -> io::Result<File> {
+    /// `NS_GET_USERNS`, include/uapi/linux/nsfs.h.
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the ioctl takes no argument.
+    let result = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has made this descriptor for us, and nobody else has it.
+    Ok(unsafe { File::from_raw_fd(result) })
 }

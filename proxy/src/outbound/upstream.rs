@@ -50,9 +50,8 @@ pub(super) async fn connect(
         Refusal::new(Reason::ConnectFailed, format!("{doing} for {to}: {error}"))
     };
     let socket = namespace
-        .enter(|| socket::socket_towards(to.get(), Faces::Wire, &data.limits))
-        .and_then(|made| made)
-        .map_err(|error| failed("making a socket", error))?;
+        .enter(|| socket::socket_towards(to, Faces::Wire, &data.limits))
+        .map_err(|error| failed("entering the application's namespace", error))??;
     if permit.mark != 0 {
         SockRef::from(&socket)
             .set_mark(permit.mark)
@@ -77,11 +76,7 @@ pub(super) async fn connect(
         socket::bind_source(&socket, SocketAddr::new(source, 0))
             .map_err(|error| failed("binding the application's source address", error))?;
     }
-    if data.exempt_by_socket {
-        data.flows
-            .exempt(&socket)
-            .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-    }
+    data.exempt(&socket)?;
     let stream = socket::connect(socket, to, &data.limits).await?;
     let local = stream
         .local_addr()

@@ -1,6 +1,7 @@
 //! Permits for connections that peers make through this host as their gateway.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
     sync::Arc,
@@ -12,7 +13,7 @@ use super::{PolicyError, claim};
 use crate::{
     addr::{ClientAddr, OriginalDst},
     config::{Gateway, Wire},
-    identity::{Expected, PeerIdentity},
+    identity::{Expected, PeerIdentity, SpiffeId},
     refusal::{Reason, Refusal},
     tls::{material::Material, server::Terminator},
 };
@@ -36,6 +37,7 @@ struct EgressRule {
     to: Vec<IpNet>,
     ports: Vec<RangeInclusive<u16>>,
     allow: bool,
+    may_claim: BTreeMap<SpiffeId, Vec<IpNet>>,
 }
 
 /// A connection that policy lets out. Only this module makes one.
@@ -89,6 +91,7 @@ impl EgressPolicy {
             to: rule.to.clone(),
             ports: rule.ports.clone(),
             allow: rule.allow,
+            may_claim: rule.may_claim.clone(),
         });
         Ok(Self {
             terminator,
@@ -102,17 +105,17 @@ impl EgressRules {
     /// Judges what a peer's OPEN asks for. `from` is the far end of its tunnel.
     ///
     /// This host itself and what only it can reach are not behind a gateway, whatever a rule says:
-    /// services there trust that nobody from outside connects.
+    /// services there trust that nobody from outside connects. `is_own` asks the kernel, and only for
+    /// what a rule allows.
     pub fn judge(
         &self,
         peer: &PeerIdentity,
         from: SocketAddr,
         (source, destination): (ClientAddr, OriginalDst),
-        own_addresses: impl Fn(IpAddr) -> bool,
+        is_own: impl Fn(IpAddr) -> bool,
     ) -> Judged {
         let to = destination.get();
-        let is_own =
-            |ip: IpAddr| is_near(ip) || own_addresses(ip) || behind_nat64(ip).is_some_and(is_near);
+        let stays = |ip: IpAddr| is_near(ip) || is_own(ip);
         let decides = |rule: &&EgressRule| {
             rule.to.iter().any(|prefix| prefix.contains(&to.ip()))
                 && rule.ports.iter().any(|ports| ports.contains(&to.port()))
@@ -131,13 +134,17 @@ impl EgressRules {
         let outcome = match rule {
             None => refused("no rule is for it"),
             Some(rule) if !rule.allow => refused("the rule says deny"),
-            Some(_) if is_own(to.ip()) || to.port() == 0 => {
+            Some(_)
+                if to.port() == 0 || stays(to.ip()) || behind_nat64(to.ip()).is_some_and(stays) =>
+            {
                 refused("this is of the gateway's own host or link")
             }
-            Some(_) => {
+            Some(rule) => {
                 // The client is for the record alone: a claim that is not believed, as from behind
-                // NAT, takes nothing from what the peer may reach.
-                let believed = claim::believe(peer, from, source, &[], own_addresses);
+                // NAT without a grant, takes nothing from what the peer may reach.
+                let granted = peer.spiffe.as_ref().and_then(|id| rule.may_claim.get(id));
+                let granted = granted.map(Vec::as_slice).unwrap_or_default();
+                let believed = claim::believe(peer, from, source, granted, is_own);
                 Ok(EgressPermit {
                     client: believed.map_or_else(|_| ClientAddr::new(from), |()| source),
                     destination,

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use sidetrack_abi::{
     Verdict,
+    executable::NO_EXECUTABLE,
     rules::{FAIL_BLOCK, RULE_CANARY, Rule},
 };
 
@@ -31,6 +32,9 @@ pub struct Connecting {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// The path of its executable; absent if it has none that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
 }
 
 /// Which rule decides, and why no other does.
@@ -95,6 +99,10 @@ pub fn explain(
         cgroup: &task.cgroup,
         uid: task.uid,
         gid: Some(task.gid),
+        executable: task
+            .exe
+            .as_deref()
+            .map_or(NO_EXECUTABLE, |path| tables.executable(path)),
     };
     let to = OriginalDst::new(destination);
     let selections = tables.selections(&who);

@@ -25,18 +25,31 @@ pub struct Judged {
     pub outcome: Result<OutboundPermit, Refusal>,
 }
 
+/// Who made a connection, from the cgroup `path`.
+fn task<'a>(redirected: &Redirected, path: &'a str) -> Task<'a> {
+    Task {
+        cgroup: path,
+        uid: redirected.uid,
+        gid: Some(redirected.gid),
+        executable: redirected.executable,
+    }
+}
+
 impl Policy {
+    /// Whether it matters which executable made a connection.
+    pub fn depends_on_executable(&self, redirected: &Redirected, path: &str) -> bool {
+        let destination = OriginalDst::new(redirected.destination.into());
+        self.tables
+            .depends_on_executable(Protocol::Tcp, destination, &task(redirected, path))
+    }
+
     /// Judges a connection that was redirected from the cgroup `path` before the kernel knew that,
     /// or these rules.
     ///
     /// By this policy, whichever generation redirected it: none of them has decided yet.
     pub fn unclassified(&self, redirected: &Redirected, path: &str) -> Judged {
         let destination = OriginalDst::new(redirected.destination.into());
-        let selection = self.tables.selection(&Task {
-            cgroup: path,
-            uid: redirected.uid,
-            gid: Some(redirected.gid),
-        });
+        let selection = self.tables.selection(&task(redirected, path));
         let by = |rule: u32| Redirected {
             selection,
             rule,

@@ -34,6 +34,7 @@ fn owners(holder: &str) -> Owners {
         (OUTSIDE, "/apps2"),
     ];
     let holder = Holder {
+        exe: None,
         pid: 1,
         command: "peer".into(),
         cgroup: holder.into(),

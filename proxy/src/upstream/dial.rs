@@ -57,20 +57,13 @@ impl Upstream {
     ) -> Result<Connected, Refusal> {
         let under_way = endpoint.begin();
         let to = endpoint.at;
-        let failed = |doing: &str, error: std::io::Error| {
-            Refusal::new(Reason::ConnectFailed, format!("{doing} for {to}: {error}"))
-        };
-        let socket = socket::socket_towards(to.get(), Faces::Wire, &data.limits)
-            .map_err(|error| failed("making a socket", error))?;
-        if data.exempt_by_socket {
-            data.flows
-                .exempt(&socket)
-                .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-        }
+        let socket = socket::socket_towards(to, Faces::Wire, &data.limits)?;
+        data.exempt(&socket)?;
         let stream = socket::connect(socket, to, &data.limits).await?;
-        let local = stream
-            .local_addr()
-            .map_err(|error| failed("reading the own address", error))?;
+        let local = stream.local_addr().map_err(|error| {
+            let detail = format!("reading the own address of a connection to {to}: {error}");
+            Refusal::new(Reason::ConnectFailed, detail)
+        })?;
         let stream = match &self.originator {
             None => Stream::Plain(stream),
             Some(originator) => {

@@ -2,7 +2,7 @@
 
 use std::{io::Read as _, net::TcpListener};
 
-use harness::{Daemon, holds, load, netns::NetNs, peer::binary, process::Running};
+use harness::{Daemon, bpf, holds, load, netns::NetNs, peer::binary, pins, process::Running};
 use nix::sys::signal::Signal;
 
 use super::{Stage, namespaces, spiffe, wait_state};
@@ -133,7 +133,7 @@ fn after_a_daemon_was_killed_connects_in_namespaces_are_blocked_until_the_next_o
     daemon.wait_end();
     assert_eq!(blue.hello("third"), Err("EHOSTDOWN".to_owned()));
     // What was said by the one that was killed is in the same file.
-    let daemon = stage.setup().start();
+    let mut daemon = stage.setup().start();
     blue.hello("fourth").expect("is served at once");
     let record = daemon
         .wait_for_records("the last one", |records| {
@@ -144,5 +144,20 @@ fn after_a_daemon_was_killed_connects_in_namespaces_are_blocked_until_the_next_o
         .pop()
         .expect("a record");
     assert_eq!(record.peer_identity(), spiffe('b'), "{record}");
-    assert!(daemon.detach().stdout.contains("detach"));
+    let instance = daemon.instance().to_owned();
+    daemon.detach().expect_code(0);
+    assert_eq!(daemon.wait_end(), 0);
+    assert_eq!(
+        bpf::attached_to(stage.home.a.apps().path()),
+        Vec::<&str>::new()
+    );
+    assert!(!pins::folder(&instance).exists());
+    let listening = blue.world.a.run("ss", &["-Hltn"]).expect_code(0);
+    assert_eq!(listening.stdout, "", "nothing of ours is left in it");
+    // Nobody blocks it any more: the far end, which takes TLS alone, refuses it.
+    let refused = blue.hello("fifth");
+    assert!(
+        refused.as_ref().is_err_and(|errno| errno != "EHOSTDOWN"),
+        "{refused:?}"
+    );
 }

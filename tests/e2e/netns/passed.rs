@@ -15,6 +15,12 @@ fn the_first_connection_from_a_namespace_gets_its_rules_fail_mode_and_the_next_i
     assert_eq!(refused.reason(), "other-namespace", "{refused}");
     let served = wait_state(&daemon, "selected", "serving");
     assert_eq!(refused.netns(), served["netns"].as_u64(), "{served}");
+    let counted = || {
+        let status = daemon.ask("status");
+        let refused = &status["refused"]["other-namespace"];
+        [refused, &status["counters"]["other_namespace_blocked"]].map(serde_json::Value::as_u64)
+    };
+    assert_eq!(counted(), [Some(1), Some(1)], "it is counted, and shown");
 
     let connect = format!("connect={}", blue.world.b.at(7000));
     let said = blue.script(&[&connect, "names", "send=second", "line"]);
@@ -32,6 +38,7 @@ fn the_first_connection_from_a_namespace_gets_its_rules_fail_mode_and_the_next_i
     assert_eq!(said[3]["errno"], serde_json::Value::Null, "{said:?}");
     let own = said[1]["ok"]["getsockname"].as_str().expect("an address");
     assert!(own.starts_with("[fd88::1]:"), "its own address, not {own}");
+    assert_eq!(counted(), [Some(1), Some(1)], "none after the first");
 }
 
 #[test]
@@ -63,7 +70,7 @@ fn a_rule_that_passes_lets_the_first_connection_go_direct_and_has_the_next_one()
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
-fn the_canarys_address_is_nothing_special_in_another_namespace() {
+fn the_canarys_address_is_nothing_special_in_a_namespace_that_is_not_served() {
     let stage = Stage::set();
     let daemon = stage.setup().start();
     let said = stage

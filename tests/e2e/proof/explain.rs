@@ -84,8 +84,9 @@ fn what_is_explained_is_what_happens_and_what_the_kernels_tables_say() {
         (Some("wide"), apps, 1233, 7002),
         (Some("user"), apps, 1234, 7002),
         (Some("narrow"), apps, 0, 7005),
-        (Some("narrow"), &web, 0, 7005),
+        // Not the last one: its record, if it had one, would be before the next one's.
         (None, &web, 0, 9100),
+        (Some("narrow"), &web, 0, 7005),
     ];
     let mut recorded = 0;
     for (rule, cgroup, uid, port) in cases {

@@ -1,6 +1,6 @@
 //! What a start would do, and what it does.
 
-use harness::bpf::Foreign;
+use harness::{bpf::Foreign, netns::NetNs, until};
 use serde_json::Value;
 
 use super::*;
@@ -94,4 +94,57 @@ fn a_program_above_that_lets_nobody_beside_it_is_named_by_start_and_simulation()
     assert_eq!(bpf::attached_to(apps), Vec::<&str>::new());
     drop(other);
     setup.start().status().expect_green();
+}
+
+/// Listening TCP sockets of a namespace, as ss(8) counts them.
+#[track_caller]
+fn listening(world: &World, netns: &NetNs) -> u64 {
+    let inside = format!("--net={}", netns.path());
+    let said = world.a.run("nsenter", &[&inside, "ss", "-Hltn"]);
+    said.expect_code(0).stdout.lines().count() as u64
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_simulation_shows_what_is_then_listened_on_in_which_namespace_and_what_is_said_of_datagrams() {
+    let world = World::pair();
+    let container = NetNs::create(format!("{}-c", world.a.unique()));
+    let nowhere = format!("/run/netns/{}-nowhere", world.a.unique());
+    let gateway = "[gateway]\nlisten = \"[::]:15443\"\nidentity = \"own\"\n\
+                   [[egress]]\nname = \"api\"\nidentity = [\"any\"]\nports = [\"7000\"]\n\
+                   action = \"allow\"\n";
+    let quic = "[[outbound]]\nname = \"quic\"\nto = [\"0.0.0.0/0\"]\nports = [\"443\"]\n\
+                protocol = \"udp\"\naction = \"deny\"\n";
+    let entries = ["host".to_owned(), container.path(), nowhere.clone()];
+    let setup = everything(&world).with(gateway).with(quic).netns(entries);
+    let simulated = simulate(&world, &setup, 0);
+    assert_eq!(simulated["udp"]["quic"], "deny");
+    assert_eq!(simulated["inbound"]["in"], "7000-7999");
+    assert_eq!(simulated["egress"][0], "api");
+    let routes = simulated["routes"].to_string();
+    assert!(routes.contains("local 254.77.77.0/24"), "{routes}");
+    let pinned = pins::folder(setup.instance_name()).display().to_string();
+    assert_eq!(simulated["pins"], pinned);
+    let namespaces = simulated["namespaces"].as_array().unwrap();
+    let absent = namespaces.iter().find(|one| one["entry"] == nowhere);
+    let why = absent.unwrap()["otherwise"].as_str().unwrap();
+    assert!(why.contains("No such file"), "{why}");
+    let listeners = simulated["listeners"].as_array().unwrap().clone();
+    let daemon = setup.start();
+    for (entry, netns) in [
+        ("host".to_owned(), world.a.netns()),
+        (container.path(), &container),
+    ] {
+        let of_it = namespaces.iter().find(|one| one["entry"] == entry);
+        let namespace = &of_it.unwrap()["found"][0];
+        let meant: u64 = listeners
+            .iter()
+            .filter(|one| one["namespace"] == *namespace && one["takes"] != "control")
+            .map(|one| one["count"].as_u64().unwrap())
+            .sum();
+        until(&format!("{meant} listeners at {entry}"), || {
+            (listening(&world, netns) == meant).then_some(())
+        });
+    }
+    daemon.status().expect_green();
 }

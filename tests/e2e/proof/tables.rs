@@ -19,6 +19,9 @@ fn status_goes_red_for_each_entry_that_somebody_changed_removed_or_added_until_a
     let _web = world.a.apps().child("web");
     let users = "[select.users]\ninclude = [{ uid = 4711 }]\n\
                  [[outbound]]\nname = \"users\"\nselect = \"users\"\nto = [\"192.0.2.0/24\"]\n\
+                 action = \"deny\"\n\
+                 [select.tool]\ninclude = [{ exe = \"/opt/tool\" }]\n\
+                 [[outbound]]\nname = \"tool\"\nselect = \"tool\"\nto = [\"192.0.2.0/24\"]\n\
                  action = \"deny\"\n";
     let mut daemon = everything(&world).with(users).start();
     daemon.status().expect_green();
@@ -26,6 +29,7 @@ fn status_goes_red_for_each_entry_that_somebody_changed_removed_or_added_until_a
     for (table, what) in [
         ("CGROUPS", "table of cgroups"),
         ("STAGES", "table of users"),
+        ("EXECUTABLES", "table of executables"),
         ("DESTINATIONS", "table of destinations"),
         ("RULES", "table of rules"),
         ("PORTS", "table of inbound ports"),

@@ -11,27 +11,20 @@ fn a_unit_that_is_restarted_a_thousand_times_is_never_plain_in_whatever_slice_it
     let slice = Cgroup::create(&format!("{}.slice", world.a.unique()));
     let inner = slice.child("shop.slice");
     let [a, b] = setups(&world, "include = [{ unit = \"web@*.service\" }]");
-    let (_b, a) = (b.start(), a.intercept(&slice).start());
+    let (_b, mut a) = (b.start(), a.intercept(&slice).start());
     let mut server = world.b.serve(&[world.b.at(7000)], &[]);
-    let connect = format!("connect={}", world.b.at(7000));
-    let capture = Capture::start(&world.a);
-    let rounds = load(1000);
-    for round in 0..rounds {
-        let parent = if round % 2 == 0 { &slice } else { &inner };
-        let web = parent.child("web@1.service");
-        let send = format!("send={SECRET}-{round}");
-        let steps = [connect.as_str(), &send, "line"];
-        world.a.script_in(web.path(), &steps).all_ok();
-    }
-    assert_eq!(server.totals(), (rounds, rounds), "each line arrives");
-    capture.stop().expect_encrypted(SECRET);
-    for record in a.wait_records(rounds as usize) {
-        assert_eq!(
-            (record.rule(), record.own_identity(), record.reason()),
-            ("out", OURS, ""),
-            "{record}"
-        );
-    }
+    let rounds = (load(1000), SECRET);
+    none_escapes(
+        &world,
+        &mut a,
+        &mut server,
+        rounds,
+        Seen::NowAndThenLate,
+        |round| {
+            let parent = if round % 2 == 0 { &slice } else { &inner };
+            vec![parent.child("web@1.service")]
+        },
+    );
 }
 
 #[test]

@@ -30,7 +30,7 @@ const PACKAGES: [Package; 16] = [
     Package { name: "python3", program: "python3", why: "the unmodified server", used_by: BOTH },
     Package { name: "tcpdump", program: "tcpdump", why: "captures the wire", used_by: BOTH },
     Package { name: "nftables", program: "nft", why: "proves that no rule exists", used_by: BOTH },
-    Package { name: "iptables", program: "iptables-save", why: "proves that no rule exists", used_by: BOTH },
+    Package { name: "iptables", program: "iptables-save", why: "masquerades; proves that no rule exists", used_by: BOTH },
     Package { name: "openssl", program: "openssl", why: "makes and judges certificates", used_by: TEST },
     Package { name: "haproxy", program: "haproxy", why: "a peer of other make", used_by: TEST },
     Package { name: "nginx-light", program: "nginx", why: "a peer of other make", used_by: TEST },

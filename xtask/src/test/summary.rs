@@ -7,6 +7,8 @@ pub(crate) struct Summary {
     pub(crate) failed: u64,
     /// Names of the failed ones.
     pub(crate) failures: Vec<String>,
+    /// What tests said that this kernel lacks, so that they tested nothing.
+    pub(crate) skipped: Vec<String>,
     /// Whether cargo called it a success: a test binary that dies prints no summary at all.
     pub(crate) success: bool,
 }
@@ -27,6 +29,8 @@ impl Summary {
             .and_then(|test| test.strip_suffix(" ... FAILED"))
         {
             self.failures.push(name.to_owned());
+        } else if let Some(why) = line.strip_prefix("skipped: ") {
+            self.skipped.push(why.to_owned());
         }
     }
 
@@ -39,6 +43,7 @@ impl Summary {
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             failures: [self.failures.as_slice(), other.failures.as_slice()].concat(),
+            skipped: [self.skipped.as_slice(), other.skipped.as_slice()].concat(),
             success: self.success && other.success,
         }
     }
@@ -49,12 +54,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn summaries_of_several_binaries_add_up_and_name_the_failed() {
+    fn summaries_of_several_binaries_add_up_and_name_the_failed_and_the_skipped() {
         let mut summary = Summary::default();
         for line in [
             "running 3 tests",
             "test rules::longest_prefix_wins ... ok",
             "test rules::deny_wins ... FAILED",
+            "test rules::mptcp ... ",
+            "skipped: rules.rs: this kernel has no MPTCP",
+            "ok",
             "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 1.20s",
         ] {
@@ -62,5 +70,6 @@ mod tests {
         }
         assert_eq!((summary.passed, summary.failed), (41, 1));
         assert_eq!(summary.failures, ["rules::deny_wins"]);
+        assert_eq!(summary.skipped, ["rules.rs: this kernel has no MPTCP"]);
     }
 }

@@ -2,20 +2,38 @@
 
 use aya_ebpf::helpers::generated as helpers;
 use sidetrack_abi::{
+    executable::NO_EXECUTABLE,
     rules::{
-        ANY_VALUE, CGROUP_DEPTH, SELECTION_ALL, SELECTION_NONE, STAGE_GROUP, STAGE_USER, StageKey,
+        ANY_VALUE, CGROUP_DEPTH, SELECTION_ALL, SELECTION_NONE, STAGE_EXECUTABLE, STAGE_GROUP,
+        STAGE_USER, StageKey,
     },
-    settings::{SETTING_CGROUPS, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS, Settings},
+    settings::{
+        SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS,
+        Settings,
+    },
 };
 
 use crate::bpf::maps::RuleSet;
 
+/// What is known of the connecting task.
+#[derive(Clone, Copy)]
+pub(in crate::bpf) struct Selected {
+    /// The class of the selections that it is in.
+    pub(in crate::bpf) class: u32,
+    /// Number of its executable, if some selection asks for it.
+    pub(in crate::bpf) executable: u32,
+}
+
 /// The selections that the connecting task is in: the deepest cgroup that is known, then what some
 /// selection asks for.
 #[inline(always)]
-pub(in crate::bpf) fn selection(settings: &Settings, set: RuleSet, own: u64) -> u32 {
+pub(in crate::bpf) fn selection(settings: &Settings, set: RuleSet, own: u64) -> Selected {
+    let mut executable = NO_EXECUTABLE;
     if settings.flags & SETTING_SELECT_ALL != 0 {
-        return SELECTION_ALL;
+        return Selected {
+            class: SELECTION_ALL,
+            executable,
+        };
     }
     let mut class = SELECTION_NONE;
     if settings.flags & SETTING_CGROUPS != 0 {
@@ -44,7 +62,11 @@ pub(in crate::bpf) fn selection(settings: &Settings, set: RuleSet, own: u64) -> 
     if settings.flags & SETTING_GROUPS != 0 {
         class = staged(set, class, STAGE_GROUP, ids >> 32);
     }
-    class
+    if settings.flags & SETTING_EXECUTABLES != 0 {
+        executable = crate::bpf::executable::number(set);
+        class = staged(set, class, STAGE_EXECUTABLE, u64::from(executable));
+    }
+    Selected { class, executable }
 }
 
 /// The class that a stage gives, by what the task has or by what all others have.

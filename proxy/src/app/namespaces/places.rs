@@ -24,6 +24,7 @@ pub(in crate::app) struct Places {
     pub(in crate::app) all: Vec<Place>,
     /// What is not known of the rest.
     pub(in crate::app) unseen: Vec<String>,
+    forbidden: Option<String>,
 }
 
 impl Namespaces {
@@ -31,7 +32,7 @@ impl Namespaces {
     pub(in crate::app) fn places(&self, own: &Namespace) -> Places {
         let mut places = Places {
             all: self.known(),
-            unseen: Vec::new(),
+            ..Places::default()
         };
         let used = users::all();
         if used.hidden {
@@ -57,6 +58,7 @@ impl Namespaces {
             }
             places.add(&witness, own);
         }
+        places.unseen.extend(places.forbidden.take());
         places
     }
 
@@ -66,7 +68,7 @@ impl Namespaces {
             namespace: known.namespace.clone(),
             found: known.found.clone(),
             listeners: match &known.state {
-                State::Serving(serving) => serving.listeners.iter().copied().collect(),
+                State::Serving(serving) => serving.listeners.iter().map(|(at, _)| *at).collect(),
                 State::Failing(_) => HashSet::new(),
             },
         });
@@ -82,7 +84,11 @@ impl Places {
                 found: format!("at {}", witness.path().display()),
                 listeners: HashSet::new(),
             }),
-            Err(error) if error.is_forbidden() => self.unseen.push(error.to_string()),
+            // The first says why.
+            Err(error) if error.is_forbidden() => {
+                let why = error.to_string();
+                self.forbidden.get_or_insert(why);
+            }
             // It has gone meanwhile.
             Err(_) => {}
         }

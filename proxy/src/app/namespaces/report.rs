@@ -41,7 +41,7 @@ impl Namespaces {
         let state = self.state.lock();
         let known = state.known.iter().map(|(netns, known)| {
             let (state, listeners, why) = match &known.state {
-                State::Serving(serving) => ("serving", serving.listeners.clone(), None),
+                State::Serving(serving) => ("serving", serving.addresses(), None),
                 State::Failing(failing) => ("not-served", Vec::new(), Some(failing.why.clone())),
             };
             NamespaceReport {

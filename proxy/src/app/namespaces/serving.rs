@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use socket2::SockRef;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::Means;
@@ -33,7 +34,8 @@ pub(super) enum ServeError {
 /// A namespace that has listeners: one of each family, since each costs a task that has its turn
 /// several times a second. It carries as many connections of a container as there are local ports.
 pub(super) struct Serving {
-    pub(super) listeners: Vec<SocketAddr>,
+    /// With their cookies.
+    pub(super) listeners: Vec<(SocketAddr, u64)>,
     /// Families that the namespace did not have when it was looked at last.
     missing: Vec<Family>,
     stop: watch::Sender<bool>,
@@ -99,7 +101,9 @@ impl Serving {
             let redirector = means.redirector;
             redirector.register_in(netns, &listener, family)?;
             self.missing.retain(|missing| *missing != family);
-            self.listeners.extend(listener.local_addr());
+            let cookie = SockRef::from(&listener).cookie();
+            let known = listener.local_addr().and_then(|at| Ok((at, cookie?)));
+            self.listeners.push(known.map_err(ServeError::Listen)?);
             let turn = means.heartbeat.turn();
             self.turns.push(turn.clone());
             self.loops.spawn(outbound::accept(
@@ -111,9 +115,14 @@ impl Serving {
             ));
         }
         // Connections are redirected from here on.
-        means.redirector.serve_namespace(netns, &inside.facts)?;
+        means.redirector.serve_namespace(namespace, &inside.facts)?;
         self.stale = false;
         Ok(())
+    }
+
+    /// Where they listen.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|(at, _)| *at).collect()
     }
 
     /// Ends the accept loops, which first take what is queued.

@@ -35,8 +35,10 @@ fn of_connection(one: &Explanation) -> String {
         (Some(rule), _) => format!("decided by {rule:?}"),
         (None, _) => "decided by no rule of the file".to_owned(),
     };
+    let executable = one.task.exe.as_deref();
+    let executable = executable.unwrap_or("no executable that counts");
     let mut out = format!(
-        "{} {} from {} (user {}, group {})\n  {}; {decided}\n",
+        "{} {} from {} (user {}, group {}, {executable})\n  {}; {decided}\n",
         one.protocol,
         one.destination,
         one.task.cgroup,

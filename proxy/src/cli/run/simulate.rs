@@ -1,25 +1,29 @@
 //! `sidetrack run --simulate`: what a start would do, without any of it.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::Exit;
 use crate::{
     app,
-    cli::{Failure, print, print_json, table},
+    cli::{Failure, print, print_json},
     config::Config,
     kernel::{
-        attach::{
-            Points,
-            planned::{Planned, Turn},
-        },
-        cgroup, object,
+        attach::{Points, planned::Planned},
+        cgroup, hop, object,
         pins::{self, PinName},
         preflight::{self, Preflight},
     },
     tls::material::Material,
 };
+
+mod listening;
+mod ruled;
+mod text;
+
+use listening::{Listeners, Namespaces};
+use ruled::Ruled;
 
 /// What a start would do.
 #[derive(Serialize)]
@@ -31,23 +35,19 @@ struct Simulated {
     /// Whether rules of this instance are in force already.
     in_force: bool,
     cgroup: String,
-    namespaces: Vec<String>,
-    listeners: Listeners,
+    namespaces: Vec<Namespaces>,
+    listeners: Vec<Listeners>,
     programs: Vec<Planned>,
-    /// Names of outbound rules by the selection that they are for, in the order of the file.
-    rules: BTreeMap<String, Vec<String>>,
-    inbound: Vec<String>,
+    /// Where links and maps would be pinned.
+    pins: Option<String>,
+    /// Routes that would be made in the daemon's own namespace.
+    routes: Vec<String>,
+    #[serde(flatten)]
+    rules: Ruled,
     /// Why a start would fail.
     refused: Vec<String>,
     /// What this user may not look at.
     not_looked_at: Vec<String>,
-}
-
-/// Listeners for each family and direction, on the loopback address.
-#[derive(Serialize)]
-struct Listeners {
-    ipv4: u32,
-    ipv6: u32,
 }
 
 /// Prints it. The kernel is asked and told nothing.
@@ -56,7 +56,7 @@ pub(super) fn run(config: &Config, json: bool) -> Result<Exit, Failure> {
     if json {
         print_json(&simulated)?;
     } else {
-        print(&report(&simulated))?;
+        print(&text::of(&simulated))?;
     }
     Ok(match simulated.refused.is_empty() {
         true => Exit::Done,
@@ -84,6 +84,7 @@ fn simulate(config: &Config) -> Simulated {
     }
     let mut governed = Path::new("/").to_path_buf();
     let mut programs = Vec::new();
+    let mut found = None;
     match preflight::cgroup2_mount() {
         Err(error) => refused.push(format!("finding the cgroup2 hierarchy: {error}")),
         Ok(mount) => {
@@ -103,6 +104,7 @@ fn simulate(config: &Config) -> Simulated {
                 inbound: true,
             };
             programs = points.planned(&name);
+            found = Some(mount);
         }
     }
     for planned in &programs {
@@ -112,96 +114,28 @@ fn simulate(config: &Config) -> Simulated {
         let unseen = planned.unseen.as_ref();
         not_looked_at.extend(unseen.map(|why| format!("programs of others, {at}: {why}")));
     }
-    let mut rules: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for rule in &config.outbound {
-        let select = rule.select.clone().unwrap_or_else(|| "everything".into());
-        rules.entry(select).or_default().push(rule.name.clone());
-    }
+    let namespaces = listening::namespaces(config, found.as_deref());
+    let listeners = listening::listeners(config, &namespaces);
+    let routed = config.inbound.iter().take(1).flat_map(|_| hop::prefixes());
+    let routes = routed.flat_map(|net| {
+        [
+            format!("unreachable {net}, table main"),
+            format!("local {net} dev lo, table local"),
+        ]
+    });
     Simulated {
         instance: name.to_string(),
         config: config.path.display().to_string(),
         changed: false,
         in_force,
         cgroup: governed.display().to_string(),
-        namespaces: namespace().into_iter().collect(),
-        listeners: Listeners {
-            ipv4: config.intercept.listeners,
-            ipv6: match fs::exists("/proc/net/if_inet6") {
-                Ok(true) => config.intercept.listeners,
-                _ => 0,
-            },
-        },
+        namespaces,
+        listeners,
         programs,
-        rules,
-        inbound: config
-            .inbound
-            .iter()
-            .map(|rule| rule.name.clone())
-            .collect(),
+        pins: pins::folder(&name).map(|folder| folder.display().to_string()),
+        routes: routes.collect(),
+        rules: Ruled::by(config),
         refused,
         not_looked_at,
     }
-}
-
-fn namespace() -> io::Result<String> {
-    fs::read_link("/proc/self/ns/net").map(|link| link.display().to_string())
-}
-
-fn report(simulated: &Simulated) -> String {
-    let mut out = format!(
-        "a start with {} as instance {} would do this; nothing has been changed\n",
-        simulated.config, simulated.instance
-    );
-    if simulated.in_force {
-        out += "rules of this instance are in force already: it would take them over\n";
-    }
-    out += &format!(
-        "attach point {}, network namespaces {}\nlisteners on the loopback address, for each \
-         direction: {} for IPv4, {} for IPv6\n",
-        simulated.cgroup,
-        simulated.namespaces.join(", "),
-        simulated.listeners.ipv4,
-        simulated.listeners.ipv6,
-    );
-    for (select, rules) in &simulated.rules {
-        out += &format!("outbound rules for {select}: {}\n", rules.join(", "));
-    }
-    if !simulated.inbound.is_empty() {
-        out += &format!("inbound rules: {}\n", simulated.inbound.join(", "));
-    }
-    let rows: Vec<Vec<String>> = simulated.programs.iter().map(row).collect();
-    let headings = ["PROGRAM", "HOOK", "LASTS", "ORDER THEN", "PLACE"];
-    out += &format!("\nattached, in this order:\n{}", table(&headings, &rows));
-    for (heading, lines) in [
-        ("it would fail", &simulated.refused),
-        ("not looked at", &simulated.not_looked_at),
-    ] {
-        if !lines.is_empty() {
-            out += &format!("\n{heading}:\n");
-            for line in lines {
-                out += &format!("  {}\n", line.replace('\n', "\n  "));
-            }
-        }
-    }
-    out
-}
-
-fn row(planned: &Planned) -> Vec<String> {
-    let turn = |turn: &Turn| match (turn.ours, turn.id) {
-        (false, Some(id)) if turn.name.is_empty() => id.to_string(),
-        (false, Some(id)) => format!("{} ({id})", turn.name),
-        _ => "ours".to_owned(),
-    };
-    let order: Vec<String> = planned.order.iter().map(turn).collect();
-    vec![
-        planned.program.to_owned(),
-        planned.hook.to_owned(),
-        if planned.pinned {
-            "pinned".into()
-        } else {
-            "with the daemon".into()
-        },
-        order.join(", "),
-        planned.place.clone(),
-    ]
 }

@@ -98,7 +98,23 @@ fn canary(status: &Value) -> String {
     if ways.is_empty() {
         return String::new();
     }
-    format!("canary through the redirect: {}\n", ways.join(", "))
+    let mut out = format!("canary through the redirect: {}\n", ways.join(", "));
+    let others: Vec<&Value> = at(status, "/canary/namespaces")
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
+    let lost = |one: &&&Value| {
+        ["/ipv4/ok", "/ipv6/ok"]
+            .iter()
+            .any(|ok| at(one, ok) == false)
+    };
+    if !others.is_empty() {
+        let came_back = others.len() - others.iter().filter(lost).count();
+        let all = others.len();
+        out += &format!("canary in other network namespaces: came back in {came_back} of {all}\n");
+    }
+    out
 }
 
 /// What a daemon knows of itself.
@@ -156,8 +172,10 @@ fn of_daemon(status: &Value) -> String {
             ),
             why => text(why),
         };
+        let netns = at(proxy, "/netns").as_u64();
+        let inside = netns.map_or_else(String::new, |netns| format!(" in netns {netns}"));
         out += &format!(
-            "proxy {} at {}: {}, {more}\n",
+            "proxy {} at {}{inside}: {}, {more}\n",
             text(at(proxy, "/proxy")),
             text(at(proxy, "/address")),
             text(at(proxy, "/state")),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{references, upstream, values};
+use super::{claims, references, upstream, values};
 use crate::config::{EgressRule, Gateway, InboundRule, errors::Problems, file, shape::rule_key};
 
 /// This host as a gateway, with what may be reached through it.
@@ -103,12 +103,22 @@ fn egress(problems: &mut Problems, file: &[file::Egress]) -> Vec<EgressRule> {
             return None;
         };
         let allow = values::word(problems, &action_key, action, &ACTIONS)?;
+        let claims = written.may_claim.as_ref();
+        if claims.is_some() && !allow {
+            problems.missing(
+                &format!("{key}.may_claim"),
+                "what the rule refuses is recorded with the address that the gateway sees",
+                "leave it out, or say it in a rule with action = \"allow\"",
+            );
+        }
+        let may_claim = claims::granted(problems, &key, claims, ("identity", &identity));
         Some(EgressRule {
             name: name?,
             identity,
             to,
             ports,
             allow,
+            may_claim,
         })
     });
     rules.collect()

@@ -8,13 +8,13 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{references, values};
+use super::{claims, references, values};
 use crate::{
     config::{
         Accept, InboundRule, Select, SourceMode, display_ports,
         errors::Problems,
         file::{self, Port},
-        shape::{join, rule_key},
+        shape::rule_key,
     },
     identity::{Expected, SpiffeId},
 };
@@ -51,7 +51,7 @@ pub(super) fn selects(
         let named = rule.select.as_ref().and_then(|name| selects.get(name));
         let selectors = named.into_iter().flat_map(|select| {
             let all = select.include.iter().chain(&select.exclude);
-            all.filter(|selector| selector.gid.is_some())
+            all.filter(|selector| selector.gid.is_some() || selector.executable.is_some())
         });
         if selectors.count() != 0 {
             problems.bad(
@@ -60,8 +60,8 @@ pub(super) fn selects(
                     rule_key("inbound", index, rule.name.as_deref())
                 ),
                 rule.select.as_deref().unwrap_or_default(),
-                "the selection asks for a group, and the kernel does not tell that of a listening \
-                 socket",
+                "the selection asks for a group or an executable, and the kernel does not tell that of \
+                 a listening socket",
                 "name a selection by cgroup, unit, uid or user",
             );
         }
@@ -231,49 +231,14 @@ fn may_claim(
     accept: Accept,
     allow: &[Expected],
 ) -> BTreeMap<SpiffeId, Vec<IpNet>> {
-    let key = format!("{key}.may_claim");
-    let mut granted = BTreeMap::new();
-    let Some(written) = written else {
-        return granted;
-    };
-    if !accept.tunnel {
+    if written.is_some() && !accept.tunnel {
         problems.missing(
-            &key,
+            &format!("{key}.may_claim"),
             "sources are claimed only in tunnels, which the rule does not accept",
             "leave it out, or add \"tunnel\" to accept",
         );
     }
-    for (text, prefixes) in written {
-        let key = join(&key, text);
-        let id = match text.parse::<SpiffeId>() {
-            Ok(id) => id,
-            Err(error) => {
-                problems.missing(&key, error.to_string(), "write the peer's SPIFFE ID");
-                continue;
-            }
-        };
-        values::trusted(problems, &key, text, id.trust_domain());
-        let spiffe = Expected::Spiffe(id.clone());
-        if !allow.contains(&spiffe) && !allow.contains(&Expected::Any) {
-            problems.warn(
-                &key,
-                "this identity is not in allow, so it can claim nothing",
-            );
-        }
-        let prefixes = values::prefixes(problems, &key, prefixes);
-        for net in &prefixes {
-            if let Some(what) = values::never_remote(net) {
-                problems.bad(
-                    &key,
-                    net.to_string(),
-                    format!("this holds {what}, which no remote client has as its address"),
-                    "grant only the networks whose clients this peer forwards",
-                );
-            }
-        }
-        granted.insert(id, prefixes);
-    }
-    granted
+    claims::granted(problems, key, written, ("allow", allow))
 }
 
 fn source(problems: &mut Problems, key: &str, written: Option<&str>) -> Option<SourceMode> {

@@ -7,7 +7,7 @@ use std::{
 
 use sidetrack_abi::flow::PROXIES;
 
-use super::{join, selection, values};
+use super::{cgroups, join, selection, values};
 use crate::config::{Proxy, errors::Problems, file};
 
 /// All proxies, without those that cannot be used.
@@ -46,6 +46,10 @@ fn proxy(problems: &mut Problems, key: &str, file: &file::Proxy) -> Option<Proxy
         Some(user) => selection::resolved_uid(problems, &format!("{key}.user"), user),
         None => Some(0),
     };
+    let cgroup = match &file.cgroup {
+        Some(text) => cgroups::pattern(problems, &format!("{key}.cgroup"), text).map(Some),
+        None => Some(None),
+    };
     if file.listen.is_empty() {
         problems.missing(
             &listen_key,
@@ -82,6 +86,7 @@ fn proxy(problems: &mut Problems, key: &str, file: &file::Proxy) -> Option<Proxy
         v4: v4.or(both),
         v6,
         user: user?,
+        cgroup: cgroup?,
     })
 }
 

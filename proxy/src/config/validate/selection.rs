@@ -4,7 +4,7 @@ use nix::unistd::{Group, User};
 
 use super::cgroups;
 use crate::config::{
-    Intercept, Select, Selector,
+    Executable, Intercept, Select, Selector,
     cgroup::{Below, CgroupPattern, NoNames},
     errors::Problems,
     file,
@@ -93,14 +93,23 @@ fn selector(problems: &mut Problems, key: &str, file: &file::Selector) -> Option
         (None, Some(group)) => Some(resolved_gid(problems, &format!("{key}.group"), group)?),
         (None, None) => None,
     };
-    let selector = Selector { cgroup, uid, gid };
+    let executable = match &file.exe {
+        Some(path) => Some(executable(problems, &format!("{key}.exe"), path)?),
+        None => None,
+    };
+    let selector = Selector {
+        cgroup,
+        uid,
+        gid,
+        executable,
+    };
     if selector == Selector::default() {
         // What stood there may be a mistyped key, and is reported then.
         if !problems.ignored_within(key) {
             problems.missing(
                 key,
                 "an empty selector would match every task",
-                "name cgroup, unit, container, user or group; for everything, leave select out of the rule",
+                "name cgroup, unit, container, user, group or exe; for everything, leave select out of the rule",
             );
         }
         return None;
@@ -143,6 +152,29 @@ pub(super) fn resolved_uid(problems: &mut Problems, key: &str, user: &str) -> Op
     };
     problems.bad(key, user, reason, "compare `getent passwd`, or write uid");
     None
+}
+
+fn executable(problems: &mut Problems, key: &str, path: &str) -> Option<Executable> {
+    match Executable::parse(path) {
+        Ok(found) => {
+            if !found.exists() {
+                problems.warnings.push(format!(
+                    "{key} = {path:?}: there is no such file now; it is selected once there is"
+                ));
+            }
+            Some(found)
+        }
+        Err(error) => {
+            problems.bad(
+                key,
+                path,
+                error.to_string(),
+                "write the whole path, like \"/usr/bin/curl\"; `readlink /proc/PID/exe` shows that of a \
+                 process",
+            );
+            None
+        }
+    }
 }
 
 fn resolved_gid(problems: &mut Problems, key: &str, group: &str) -> Option<u32> {

@@ -14,6 +14,10 @@ use sidetrack_abi::{
     rules::CgroupClass,
 };
 
+mod left_out;
+
+use left_out::{LeftOut, Why};
+
 use super::{NO_PREALLOC, classes::Classes, filling, taken};
 use crate::kernel::{
     KernelError,
@@ -21,6 +25,7 @@ use crate::kernel::{
         known::{Change, Known, View},
         watch::{Changed, Watch},
     },
+    effective::Fault,
     rules::RuleTables,
 };
 
@@ -42,10 +47,69 @@ pub(super) struct Active {
 pub(super) struct Classified {
     pub(super) inner: Inner,
     pub(super) known: Known,
-    /// Cgroups for which there is no room: their connections are decided by the proxy.
-    left_out: usize,
-    /// Why the rules of a class that was met are not in the kernel.
-    do_not_fit: Option<KernelError>,
+    left_out: LeftOut,
+}
+
+impl Classified {
+    fn create(room: usize) -> Result<Self, MapError> {
+        Ok(Self {
+            inner: HashMap::create(room as u32, NO_PREALLOC)?,
+            known: Known::default(),
+            left_out: LeftOut::default(),
+        })
+    }
+
+    fn look(
+        &mut self,
+        view: &View<'_>,
+        classes: &mut Classes,
+        changed: &Changed,
+    ) -> Result<(), KernelError> {
+        let Self {
+            inner,
+            known,
+            left_out,
+        } = self;
+        if let Changed::Anywhere = changed {
+            left_out.look_again();
+        }
+        let mut tell = |change| match change {
+            Change::Appeared(id, class) => {
+                // What the class leads to first, so that nobody finds it without.
+                classes.tell(view.tables);
+                let why = if !classes.fit(class) {
+                    Some(Why::Rules)
+                } else {
+                    inner.insert(id, class, 0).err().map(|_| Why::Cgroups)
+                };
+                left_out.tried(id, why);
+                why.is_none()
+            }
+            Change::Gone(id) => inner.remove(&id).is_ok(),
+        };
+        let looked = match changed {
+            Changed::Anywhere => known.look(view, &mut tell),
+            Changed::In(folders) => folders
+                .iter()
+                .try_for_each(|folder| known.look_at(view, folder, &mut tell)),
+        };
+        left_out.warn(view.mount, classes.why());
+        looked.map_err(|error| {
+            KernelError::new(
+                "looking for cgroups",
+                "the cgroup2 hierarchy must be readable",
+                error,
+            )
+        })
+    }
+}
+
+impl Active {
+    /// Cgroups that are not in the kernel's table, each cause by itself.
+    pub(super) fn left_out(&self, mount: &Path) -> Vec<Fault> {
+        let left_out = &self.classified.left_out;
+        left_out.faults(mount, self.classes.why())
+    }
 }
 
 impl Cgroups {
@@ -76,17 +140,15 @@ impl Cgroups {
         classes: &mut Classes,
     ) -> Result<Classified, KernelError> {
         // Those that are met without a look at any cgroup.
-        classes.tell(tables)?;
-        let mut classified = Classified {
-            inner: HashMap::create(CGROUP_ENTRIES as u32, NO_PREALLOC).map_err(filling)?,
-            known: Known::default(),
-            left_out: 0,
-            do_not_fit: None,
-        };
-        self.look(&mut classified, classes, tables, &Changed::Anywhere)?;
-        if let Some(error) = classified.do_not_fit {
-            return Err(error);
+        classes.tell(tables);
+        classes.all_fit()?;
+        let mut classified = Classified::create(CGROUP_ENTRIES).map_err(filling)?;
+        let looked = classified.look(&self.view(tables), classes, &Changed::Anywhere);
+        if looked.is_err() {
+            // More telling than that the cgroup above all others could not be told of.
+            classes.all_fit()?;
         }
+        looked?;
         self.sets
             .set(index, &classified.inner, 0)
             .map_err(filling)?;
@@ -117,67 +179,20 @@ impl Cgroups {
             classified,
             classes,
         } = &mut active;
-        let result = self.look(classified, classes, tables, changed);
+        let result = classified.look(&self.view(tables), classes, changed);
         self.active = Some(active);
         result
     }
 
-    fn look(
-        &self,
-        classified: &mut Classified,
-        classes: &mut Classes,
-        tables: &RuleTables,
-        changed: &Changed,
-    ) -> Result<(), KernelError> {
-        let view = View {
+    fn view<'a>(&'a self, tables: &'a RuleTables) -> View<'a> {
+        View {
             mount: &self.mount,
             top: &tables.top,
             tables,
             watch: self.watch.as_deref(),
-        };
-        let Classified {
-            inner,
-            known,
-            left_out,
-            do_not_fit,
-        } = classified;
-        let (before, mut refused) = (*left_out, 0);
-        let mut tell = |change| match change {
-            Change::Appeared(id, class) => {
-                // What the class leads to first, so that nobody finds it without.
-                let taken = match classes.tell(tables) {
-                    Ok(()) => inner.insert(id, class, 0).is_ok(),
-                    Err(error) => {
-                        do_not_fit.get_or_insert(error);
-                        false
-                    }
-                };
-                refused += usize::from(!taken);
-                taken
-            }
-            Change::Gone(id) => inner.remove(&id).is_ok(),
-        };
-        let looked = match changed {
-            Changed::Anywhere => known.look(&view, &mut tell),
-            Changed::In(folders) => folders
-                .iter()
-                .try_for_each(|folder| known.look_at(&view, folder, &mut tell)),
-        };
-        if refused != 0 && before == 0 {
-            tracing::warn!(
-                cgroups = refused,
-                room = CGROUP_ENTRIES,
-                "more cgroups or rules than the kernel's tables hold: connections of the rest are \
-                 decided by the proxy; a narrower intercept.cgroup makes room",
-            );
         }
-        *left_out = refused;
-        looked.map_err(|error| {
-            KernelError::new(
-                "looking for cgroups",
-                "the cgroup2 hierarchy must be readable",
-                error,
-            )
-        })
     }
 }
+
+#[cfg(test)]
+mod tests;

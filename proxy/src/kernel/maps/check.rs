@@ -33,6 +33,12 @@ impl Maps {
         faults.extend(self.wrong_namespaces());
         faults.extend(self.missing_listeners());
         faults.extend(self.stale_heartbeat(now));
+        let active = self.cgroups.active.as_ref();
+        faults.extend(
+            active
+                .into_iter()
+                .flat_map(|active| active.left_out(self.mount())),
+        );
         faults
     }
 

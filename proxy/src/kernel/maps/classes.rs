@@ -1,10 +1,12 @@
 //! The tables that cgroups' classes lead to. They grow while their rule set is active, as classes
 //! are met: what nothing refers to yet changes no decision.
 
+use std::collections::HashSet;
+
 use aya::maps::{HashMap, LpmTrie, MapData, MapError};
 use sidetrack_abi::{
     names::{RULE_ENTRIES, STAGE_ENTRIES},
-    rules::{Rule, RuleKey, StageKey},
+    rules::{CgroupClass, Rule, RuleKey, StageKey},
 };
 
 use super::{
@@ -17,24 +19,41 @@ use crate::kernel::{
     rules::{Made, RuleTables},
 };
 
+/// A class by the number of stages that come before it, none for that of a cgroup.
+type Class = (usize, u32);
+
 /// The tables of one rule set.
 pub(super) struct Classes {
     stages: HashMap<MapData, StageKey, u32>,
     rules: LpmTrie<MapData, RuleKey, Rule>,
-    /// How much of what was made the kernel has.
-    told: usize,
+    /// Entries that the rule trie has room for.
+    room: usize,
     /// Entries of the rule trie.
     entries: usize,
+    /// How much of what was made has been looked at.
+    told: usize,
+    /// Those of which the kernel has nothing, for want of room.
+    lacking: HashSet<Class>,
+    /// Why the first of them did not fit.
+    why: Option<KernelError>,
 }
 
 impl Classes {
     /// New ones, of no rule set yet.
     pub(super) fn create() -> Result<Self, MapError> {
+        Self::with_room(RULE_ENTRIES)
+    }
+
+    /// With room for so many entries of the rule trie.
+    pub(super) fn with_room(room: usize) -> Result<Self, MapError> {
         Ok(Self {
             stages: HashMap::create(STAGE_ENTRIES as u32, NO_PREALLOC)?,
-            rules: LpmTrie::create(RULE_ENTRIES as u32, NO_PREALLOC)?,
-            told: 0,
+            rules: LpmTrie::create(room as u32, NO_PREALLOC)?,
+            room,
             entries: 0,
+            told: 0,
+            lacking: HashSet::new(),
+            why: None,
         })
     }
 
@@ -48,30 +67,114 @@ impl Classes {
 
     /// All that the kernel was told, in that order.
     pub(super) fn told(&self, tables: &RuleTables) -> impl Iterator<Item = Made> {
-        tables.made_since(0).into_iter().take(self.told)
+        let kinds = tables.stages();
+        let made = tables.made_since(0).into_iter().take(self.told);
+        made.filter(move |made| {
+            let class = class_of(made, &kinds);
+            class.is_some_and(|class| !self.lacking.contains(&class))
+        })
     }
 
-    /// Tells the kernel all that classes were made of. Before it succeeds, no class that was met
-    /// since it last did may be named to the kernel.
-    pub(super) fn tell(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
-        for made in tables.made_since(self.told) {
-            match made {
+    /// Tells the kernel all that classes were made of. What does not fit is left out as a whole, so
+    /// that it takes no room from others.
+    pub(super) fn tell(&mut self, tables: &RuleTables) {
+        let made = tables.made_since(self.told);
+        self.told += made.len();
+        let kinds = tables.stages();
+        for part in made.chunk_by(Made::is_of_one_class) {
+            let Some(first) = part.first() else { continue };
+            let Some(class) = class_of(first, &kinds) else {
+                continue;
+            };
+            match first {
+                Made::Rules { .. } => {
+                    if let Err(error) = self.tell_rules(tables, part) {
+                        self.lacks(class, error);
+                    }
+                }
+                Made::Stage(..) if self.lacking.contains(&class) => {}
+                Made::Stage(key, next) => {
+                    if self.lacking.contains(&(class.0 + 1, *next)) {
+                        self.lacking.insert(class);
+                    } else if let Err(error) = self.stages.insert(key, next, 0) {
+                        self.lacks(class, filling(error));
+                    }
+                    if self.lacking.contains(&class) {
+                        self.take_back(&made, key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All rules of one selection class, or none.
+    fn tell_rules(&mut self, tables: &RuleTables, part: &[Made]) -> Result<(), KernelError> {
+        let entries: Vec<_> = part
+            .iter()
+            .flat_map(|made| match made {
                 Made::Rules {
                     destination,
                     selection,
                     ranges,
-                } => {
-                    let entries = rule_entries(destination, selection, &ranges);
-                    rules_fit(tables, self.entries + entries.len())?;
-                    for (key, rule) in &entries {
-                        self.rules.insert(key, rule, 0).map_err(filling)?;
-                    }
-                    self.entries += entries.len();
+                } => rule_entries(*destination, *selection, ranges),
+                Made::Stage(..) => Vec::new(),
+            })
+            .collect();
+        rules_fit(tables, self.entries + entries.len(), self.room)?;
+        for (done, (key, rule)) in entries.iter().enumerate() {
+            if let Err(error) = self.rules.insert(key, rule, 0) {
+                for (key, _) in entries.iter().take(done) {
+                    // Nothing leads to it, so that what stays costs room alone.
+                    let _ = self.rules.remove(key);
                 }
-                Made::Stage(key, class) => self.stages.insert(key, class, 0).map_err(filling)?,
+                return Err(filling(error));
             }
-            self.told += 1;
         }
+        self.entries += entries.len();
         Ok(())
     }
+
+    fn lacks(&mut self, class: Class, error: KernelError) {
+        self.lacking.insert(class);
+        self.why.get_or_insert(error);
+    }
+
+    /// Removes what was told of a class with this key. A class is made in one go.
+    fn take_back(&mut self, made: &[Made], class: &StageKey) {
+        for one in made {
+            if let Made::Stage(key, _) = one
+                && (key.class, key.kind) == (class.class, class.kind)
+            {
+                // Absent if it comes after what did not fit.
+                let _ = self.stages.remove(key);
+            }
+        }
+    }
+
+    /// Whether the kernel has all that these lead to, and may be told of a cgroup that has them.
+    pub(super) fn fit(&self, class: CgroupClass) -> bool {
+        let mut classes = [class.own, class.below].into_iter();
+        classes.all(|class| !self.lacking.contains(&(0, class)))
+    }
+
+    /// Why something did not fit.
+    pub(super) fn why(&self) -> Option<&KernelError> {
+        self.why.as_ref()
+    }
+
+    /// Fails if anything did not fit.
+    pub(super) fn all_fit(&mut self) -> Result<(), KernelError> {
+        self.why.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Of which class it is.
+fn class_of(made: &Made, kinds: &[u32]) -> Option<Class> {
+    Some(match made {
+        Made::Rules { selection, .. } => (kinds.len(), *selection),
+        Made::Stage(key, _) => {
+            let stage = kinds.iter().position(|kind| *kind == key.kind)?;
+            (stage, key.class)
+        }
+    })
 }

@@ -2,7 +2,7 @@
 
 use aya::maps::lpm_trie::Key;
 use sidetrack_abi::{
-    names::{DESTINATION_ENTRIES, RULE_ENTRIES},
+    names::DESTINATION_ENTRIES,
     rules::{Rule, RuleKey},
 };
 
@@ -31,14 +31,18 @@ pub(super) fn rule_entries(
     entries
 }
 
-/// Whether the rule trie has room for `entries`.
-pub(super) fn rules_fit(tables: &RuleTables, entries: usize) -> Result<(), KernelError> {
-    if entries <= RULE_ENTRIES {
+/// Whether the rule trie, which has this `room`, has it for `entries`.
+pub(super) fn rules_fit(
+    tables: &RuleTables,
+    entries: usize,
+    room: usize,
+) -> Result<(), KernelError> {
+    if entries <= room {
         return Ok(());
     }
     let what = format!(
         "their ports need at least {entries} entries for the selections that occur, the kernel's \
-         table holds {RULE_ENTRIES}"
+         table holds {room}"
     );
     Err(too_many(tables, what))
 }
@@ -69,6 +73,7 @@ mod tests {
     use std::{net::Ipv4Addr, path::Path};
 
     use ipnet::{IpNet, Ipv4Net};
+    use sidetrack_abi::names::RULE_ENTRIES;
 
     use super::*;
     use crate::{
@@ -114,13 +119,13 @@ mod tests {
             } => rule_entries(destination, selection, &ranges).len(),
             Made::Stage(..) => 0,
         });
-        rules_fit(&tables, entries.sum()).unwrap();
+        rules_fit(&tables, entries.sum(), RULE_ENTRIES).unwrap();
     }
 
     #[test]
     fn rules_that_do_not_fit_are_refused_with_how_many_there_are_and_what_to_do() {
         let mut tables = compiled(0);
-        let error = rules_fit(&tables, RULE_ENTRIES + 1);
+        let error = rules_fit(&tables, RULE_ENTRIES + 1, RULE_ENTRIES);
         let error = error.err().unwrap().to_string();
         assert!(
             error.contains("rule set 1") && error.contains("1048576"),

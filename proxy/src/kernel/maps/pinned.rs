@@ -7,12 +7,16 @@ use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, lp
 use sidetrack_abi::{
     Address, Query, Verdict, decide,
     decision::Tables,
+    executable::{self, ExecutableKey, ExecutableStep},
     names::map,
     rules::{
         ANY_VALUE, CgroupClass, DestinationKey, Rule, RuleKey, SELECTION_ALL, SELECTION_NONE,
-        STAGE_GROUP, STAGE_USER, StageKey,
+        STAGE_EXECUTABLE, STAGE_GROUP, STAGE_USER, StageKey,
     },
-    settings::{SETTING_CGROUPS, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS, Settings},
+    settings::{
+        SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS,
+        Settings,
+    },
 };
 
 use crate::kernel::{
@@ -25,6 +29,7 @@ pub struct Pinned {
     settings: Settings,
     cgroups: HashMap<MapData, u64, CgroupClass>,
     stages: HashMap<MapData, StageKey, u32>,
+    executables: HashMap<MapData, ExecutableKey, ExecutableStep>,
     destinations: LpmTrie<MapData, DestinationKey, u32>,
     rules: LpmTrie<MapData, RuleKey, Rule>,
 }
@@ -69,12 +74,14 @@ impl Pinned {
         }
         let cgroups = ArrayOfMaps::try_from(sets(map::CGROUPS)?)?;
         let stages = ArrayOfMaps::try_from(sets(map::STAGES)?)?;
+        let executables = ArrayOfMaps::try_from(sets(map::EXECUTABLES)?)?;
         let destinations = ArrayOfMaps::try_from(sets(map::DESTINATIONS)?)?;
         let rules = ArrayOfMaps::try_from(sets(map::RULES)?)?;
         Ok(Self {
             settings,
             cgroups: cgroups.get(&set, 0)?,
             stages: stages.get(&set, 0)?,
+            executables: executables.get(&set, 0)?,
             destinations: destinations.get(&set, 0)?,
             rules: rules.get(&set, 0)?,
         })
@@ -83,6 +90,11 @@ impl Pinned {
     /// Generation of the rules.
     pub fn generation(&self) -> u32 {
         self.settings.generation
+    }
+
+    /// The number that the programs find for an executable.
+    pub fn executable(&self, path: &str) -> u32 {
+        executable::number(path, |key| self.executables.get(key, 0).ok())
     }
 
     /// The selection class that the programs find for a task, whose cgroup is below `mount`.
@@ -115,6 +127,7 @@ impl Pinned {
         for (setting, kind, value) in [
             (SETTING_USERS, STAGE_USER, Some(task.uid)),
             (SETTING_GROUPS, STAGE_GROUP, task.gid),
+            (SETTING_EXECUTABLES, STAGE_EXECUTABLE, Some(task.executable)),
         ] {
             if flags & setting != 0 {
                 let of = |value| self.stages.get(&StageKey { class, kind, value }, 0);

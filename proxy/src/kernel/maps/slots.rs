@@ -15,9 +15,10 @@ use sidetrack_abi::names::map;
 use crate::kernel::sys::contents;
 
 /// Kinds of tables of which each rule set has one.
-const OF_SETS: [&str; 5] = [
+const OF_SETS: [&str; 6] = [
     map::CGROUPS,
     map::STAGES,
+    map::EXECUTABLES,
     map::DESTINATIONS,
     map::RULES,
     map::PORTS,

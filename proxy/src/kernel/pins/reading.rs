@@ -38,16 +38,19 @@ pub fn holder(name: &PinName) -> Option<Holder> {
     }
 }
 
+/// Where everything of an instance is pinned, if there is a bpf file system.
+pub fn folder(name: &PinName) -> Option<PathBuf> {
+    Some(instances().ok()?.join(name.to_string()))
+}
+
 /// Where a map of this binary's object is pinned, if it is.
 pub(in crate::kernel) fn map_path(name: &PinName, map: &str) -> Option<PathBuf> {
-    let folder = instances().ok()?.join(name.to_string());
-    Some(maps_of(&folder).join(map))
+    Some(maps_of(&folder(name)?).join(map))
 }
 
 /// Where the link of a program is pinned, if it is.
 pub(in crate::kernel) fn link_path(name: &PinName, program: &str) -> Option<PathBuf> {
-    let folder = instances().ok()?.join(name.to_string());
-    Some(folder.join(LINKS).join(program))
+    Some(folder(name)?.join(LINKS).join(program))
 }
 
 /// The link of a program, if it is pinned, whoever has the pins.

@@ -66,6 +66,7 @@ pub(super) fn probe(cgroup2: Option<&Path>, capable: bool) -> Vec<Check> {
         if let (true, Ok(has)) = (capable, load::has_set_retval()) {
             checks.push(deny_errno(has));
             checks.push(kernel_clients(load::knows_kernel_sockets().err()));
+            checks.push(executables(load::knows_executables().err()));
         }
     }
     checks.insert(0, self::bpf(&bpf, capable));
@@ -193,6 +194,26 @@ pub(super) fn kernel_clients(unknown: Option<String>) -> Check {
         seen,
         "run a kernel with CONFIG_DEBUG_INFO_BTF=y and give CAP_PERFMON, or exclude the servers by \
          intercept.exclude_to",
+    )
+}
+
+pub(super) fn executables(unknown: Option<String>) -> Check {
+    let (verdict, seen) = match unknown {
+        None => (
+            Verdict::Ok,
+            "selections can ask for executables (exe)".into(),
+        ),
+        Some(why) => (
+            Verdict::Warning,
+            format!("a configuration whose selections ask for exe is refused, {why}"),
+        ),
+    };
+    check(
+        "executables",
+        verdict,
+        seen,
+        "run a kernel with CONFIG_DEBUG_INFO_BTF=y, not locked down to confidentiality, and give \
+         CAP_PERFMON, or select by cgroup or user",
     )
 }
 

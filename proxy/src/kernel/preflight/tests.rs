@@ -33,7 +33,7 @@ fn kernels_below_the_floor_are_refused_and_below_the_recommended_warned_of() {
 }
 
 fn verdicts(mask: u64, first: bool) -> Vec<Verdict> {
-    let checks = capabilities(Some(mask), first);
+    let checks = capabilities::checks(Some(mask), first);
     checks.iter().map(|check| check.verdict).collect()
 }
 

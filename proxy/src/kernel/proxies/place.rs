@@ -17,7 +17,14 @@ use super::{
     owner::{self, Hierarchy, Owner},
     process,
 };
-use crate::kernel::{Family, sockdiag::Listening};
+use crate::{
+    config::{
+        CgroupPattern,
+        cgroup::{NoNames, Selects},
+    },
+    kernel::{Family, cgroup, rules::NamedProxy, sockdiag::Listening},
+    netns::Namespace,
+};
 
 /// How long a socket that was refused is not looked at again: to find who has it open, the
 /// descriptors of all processes are read.
@@ -30,6 +37,10 @@ pub struct ProxyListener {
     pub proxy: String,
     /// Where connections are sent.
     pub address: SocketAddr,
+    /// Cookie of the network namespace that it is in and whose connections it gets; absent in the
+    /// daemon's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u64>,
     /// `serving`, `absent`, `stopped` or `refused`.
     pub state: &'static str,
     /// Why it does not serve, and what to do.
@@ -50,10 +61,13 @@ pub struct ProxyListener {
 #[derive(Clone)]
 pub(super) struct Place {
     proxy: String,
-    number: u16,
+    pub(super) number: u16,
     family: Family,
     port: u16,
     user: u32,
+    cgroup: Option<CgroupPattern>,
+    /// The namespace, if that is not the daemon's own.
+    pub(super) inside: Option<Namespace>,
     /// The socket that was seen last.
     cookie: u64,
     /// What was found of it; nothing before the first look.
@@ -64,13 +78,20 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(proxy: &str, number: u16, family: Family, port: u16, user: u32) -> Self {
+    pub(super) fn new(
+        named: &NamedProxy,
+        number: u16,
+        (family, port): (Family, u16),
+        inside: Option<&Namespace>,
+    ) -> Self {
         Self {
-            proxy: proxy.to_owned(),
+            proxy: named.name.clone(),
             number,
             family,
             port,
-            user,
+            user: named.proxy.user,
+            cgroup: named.proxy.cgroup.clone(),
+            inside: inside.cloned(),
             cookie: 0,
             found: None,
             looked: Instant::now(),
@@ -80,10 +101,22 @@ impl Place {
 
     /// Whether the configuration says the same of both.
     pub(super) fn is_as(&self, other: &Self) -> bool {
-        self.proxy == other.proxy
+        self.netns() == other.netns()
             && self.family == other.family
             && self.port == other.port
             && self.user == other.user
+            && self.cgroup == other.cgroup
+            && self.proxy == other.proxy
+    }
+
+    /// The cookie of its namespace, if that is not the daemon's own.
+    pub(super) fn netns(&self) -> Option<u64> {
+        self.inside.as_ref().map(Namespace::cookie)
+    }
+
+    /// Whether it is of interest to people: not each namespace has a proxy of its own.
+    pub(super) fn is_worth_telling(&self) -> bool {
+        self.inside.is_none() || !matches!(self.found, None | Some(Err(Unfit::Absent(_))))
     }
 
     /// The same for another rule set, in which nothing is registered yet.
@@ -102,9 +135,9 @@ impl Place {
         }
     }
 
-    pub(super) fn key(&self, netns: u64, set: u32) -> ListenerKey {
+    pub(super) fn key(&self, own: u64, set: u32) -> ListenerKey {
         ListenerKey {
-            netns,
+            netns: self.netns().unwrap_or(own),
             family: match self.family {
                 Family::V4 => FAMILY_V4,
                 Family::V6 => FAMILY_V6,
@@ -113,12 +146,13 @@ impl Place {
         }
     }
 
-    /// Whether it may be there any moment.
+    /// Whether it may be there any moment. In another namespace it may never be.
     pub(super) fn is_awaited(&self) -> bool {
-        matches!(
+        let absent = matches!(
             self.found,
             Some(Err(Unfit::Absent(_) | Unfit::Replaced { .. }))
-        )
+        );
+        absent && self.inside.is_none()
     }
 
     /// Whether the socket that was seen last is the one that is registered.
@@ -149,9 +183,13 @@ impl Place {
     }
 
     pub(super) fn log(&self) {
+        if !self.is_worth_telling() {
+            return;
+        }
         let ProxyListener {
             proxy,
             address,
+            netns,
             state,
             why,
             pid,
@@ -160,11 +198,11 @@ impl Place {
         } = self.report();
         match why {
             None => tracing::info!(
-                %proxy, %address, pid, executable, cgroup = cgroup.map(|path| path.display().to_string()),
+                %proxy, %address, netns, pid, executable, cgroup = cgroup.map(|path| path.display().to_string()),
                 "the proxy is there: connections are redirected to it"
             ),
             Some(why) => tracing::warn!(
-                %proxy, %address, state,
+                %proxy, %address, netns, state,
                 "no connections are sent to the proxy, and its rules do as their `fail` says: {why}"
             ),
         }
@@ -181,6 +219,7 @@ impl Place {
         ProxyListener {
             proxy: self.proxy.clone(),
             address: self.address(),
+            netns: self.netns(),
             state: unfit.as_ref().map_or("serving", Unfit::state),
             why: unfit.map(|unfit| unfit.to_string()),
             pid: owner.map(Owner::pid),
@@ -217,8 +256,24 @@ impl Place {
             .and_then(Result::ok)
             .and_then(|owner| owner.again(socket, hierarchy));
         let found = again.unwrap_or_else(|| owner::find(socket, &process::all(), hierarchy));
-        self.found = Some(found);
+        self.found = Some(found.and_then(|owner| self.in_its_cgroup(owner, hierarchy)));
         Some(socket)
+    }
+
+    /// Whoever is root in a container could listen there, and would be exempt from the rules that
+    /// redirect to a proxy: what the proxy is in another namespace, its cgroup says.
+    fn in_its_cgroup(&self, owner: Owner, hierarchy: &Hierarchy) -> Result<Owner, Unfit> {
+        let Some(pattern) = &self.cgroup else {
+            return Ok(owner);
+        };
+        let path = cgroup::below(&hierarchy.mount, &owner.cgroup);
+        match pattern.selects(pattern.path(&path, &NoNames)) {
+            Selects::Yes => Ok(owner),
+            Selects::No | Selects::Perhaps => Err(Unfit::Elsewhere {
+                pid: owner.pid(),
+                cgroup: owner.cgroup,
+            }),
+        }
     }
 
     fn is_not<'s>(&mut self, cookie: u64, unfit: Unfit) -> Option<&'s Listening> {

@@ -20,6 +20,18 @@ pub enum Unfit {
         /// Who made it.
         uid: u32,
     },
+    /// Not where the configuration says.
+    #[error(
+        "its process {pid} is in {}, which is not in `cgroup` of the proxy; if that is the proxy's, \
+         name it there, else end that process",
+        cgroup.display()
+    )]
+    Elsewhere {
+        /// Its process.
+        pid: u32,
+        /// Where that is.
+        cgroup: PathBuf,
+    },
     /// Sockets of several cgroups share the port.
     #[error(
         "sockets of several cgroups listen there (SO_REUSEPORT), and the kernel would spread \

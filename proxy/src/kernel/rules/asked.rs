@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sidetrack_abi::{
-    rules::{STAGE_GROUP, STAGE_USER},
-    settings::{SETTING_GROUPS, SETTING_USERS},
+    rules::{STAGE_EXECUTABLE, STAGE_GROUP, STAGE_USER},
+    settings::{SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_USERS},
 };
 
-use crate::config::{CgroupPattern, Config, Selector, cgroup::Selects};
+use super::executables::Executables;
+use crate::config::{CgroupPattern, Config, Executable, Selector, cgroup::Selects};
 
 /// Selections of tasks: all that rules for connections of this host's applications name.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Asked {
     pub(super) patterns: Vec<CgroupPattern>,
     /// What they ask for beside cgroups, in the order in which it is looked at.
     pub(super) stages: Vec<Stage>,
+    /// The executables among that.
+    pub(super) executables: Executables,
 }
 
 /// One look at a task.
@@ -34,6 +37,7 @@ pub(super) struct Stage {
 pub(super) enum Kind {
     User,
     Group,
+    Executable,
 }
 
 /// The selections of a task, by name.
@@ -53,7 +57,8 @@ struct Question {
     selection: usize,
     excludes: bool,
     pattern: Option<usize>,
-    wants: Vec<(Kind, u64)>,
+    /// Of each kind one of these values.
+    wants: Vec<(Kind, Vec<u64>)>,
 }
 
 /// Whether something holds of a task.
@@ -92,13 +97,14 @@ impl From<Selects> for Truth {
 }
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::User, Self::Group];
+    const ALL: [Self; 3] = [Self::User, Self::Group, Self::Executable];
 
     /// As the programs know it: `STAGE_*`.
     pub(super) fn number(self) -> u32 {
         match self {
             Self::User => STAGE_USER,
             Self::Group => STAGE_GROUP,
+            Self::Executable => STAGE_EXECUTABLE,
         }
     }
 
@@ -107,13 +113,21 @@ impl Kind {
         match self {
             Self::User => SETTING_USERS,
             Self::Group => SETTING_GROUPS,
+            Self::Executable => SETTING_EXECUTABLES,
         }
     }
 
-    fn wanted(self, selector: &Selector) -> Option<u64> {
+    /// Any of these values; `None` if it does not matter.
+    fn wanted(self, selector: &Selector, executables: &Executables) -> Option<Vec<u64>> {
+        let id = |id: Option<u32>| Some(vec![u64::from(id?)]);
         match self {
-            Self::User => selector.uid.map(u64::from),
-            Self::Group => selector.gid.map(u64::from),
+            Self::User => id(selector.uid),
+            Self::Group => id(selector.gid),
+            Self::Executable => {
+                let paths = selector.executable.as_ref()?.paths();
+                let numbers = paths.filter_map(|path| executables.named(path));
+                Some(numbers.map(u64::from).collect())
+            }
         }
     }
 }
@@ -123,6 +137,12 @@ impl Asked {
         let ruled = config.outbound.iter();
         let names: BTreeSet<&String> = ruled.filter_map(|rule| rule.select.as_ref()).collect();
         let mut asked = Self::default();
+        let selects = names.iter().filter_map(|name| config.selects.get(*name));
+        let selectors = selects.flat_map(|select| select.include.iter().chain(&select.exclude));
+        let paths = selectors
+            .filter_map(|selector| selector.executable.as_ref())
+            .flat_map(Executable::paths);
+        asked.executables = Executables::new(paths.map(str::to_owned).collect());
         let mut known = HashMap::new();
         for name in names {
             let Some(select) = config.selects.get(name) else {
@@ -140,7 +160,8 @@ impl Asked {
                     })
                 });
                 let wants = Kind::ALL.into_iter();
-                let wants = wants.filter_map(|kind| Some((kind, kind.wanted(selector)?)));
+                let wants = wants
+                    .filter_map(|kind| Some((kind, kind.wanted(selector, &asked.executables)?)));
                 asked.selectors.push(Question {
                     selection,
                     excludes,
@@ -152,7 +173,7 @@ impl Asked {
         for kind in Kind::ALL {
             let wants = asked.selectors.iter().flat_map(|one| &one.wants);
             let values = wants.filter(|(wanted, _)| *wanted == kind);
-            let values: BTreeSet<u64> = values.map(|(_, value)| *value).collect();
+            let values: BTreeSet<u64> = values.flat_map(|(_, any)| any).copied().collect();
             if !values.is_empty() {
                 asked.stages.push(Stage { kind, values });
             }
@@ -186,7 +207,8 @@ impl Asked {
         let each = self.selectors.iter().zip(&known.0);
         let holds = |(one, so_far): (&Question, &Truth)| {
             let mut wants = one.wants.iter();
-            match wants.any(|(wanted, this)| *wanted == kind && value != Some(*this)) {
+            let is_one = |any: &[u64]| value.is_some_and(|value| any.contains(&value));
+            match wants.any(|(wanted, any)| *wanted == kind && !is_one(any)) {
                 true => Truth::No,
                 false => *so_far,
             }

@@ -46,6 +46,16 @@ pub enum Made {
     Stage(StageKey, u32),
 }
 
+impl Made {
+    /// Whether both are rules of one selection class: those are made one after another.
+    pub fn is_of_one_class(&self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Rules { selection, .. }, Self::Rules { selection: of, .. }) => selection == of,
+            _ => false,
+        }
+    }
+}
+
 /// Of what classes are made.
 pub(super) struct Source<'a> {
     pub(super) asked: &'a Asked,

@@ -83,6 +83,7 @@ fn a_rule_names_its_proxy_by_the_place_of_that_among_all() {
         v4: Some(port),
         v6: None,
         user: 0,
+        cgroup: None,
     };
     let mut to_z = rule(None, &["10.0.0.0/8"], &[1..=u16::MAX]);
     to_z.action = OutboundAction::Redirect { proxy: "z".into() };
@@ -121,6 +122,7 @@ fn task(cgroup: &str, uid: u32, gid: u32) -> Task<'_> {
         cgroup,
         uid,
         gid: Some(gid),
+        executable: 0,
     }
 }
 

@@ -18,6 +18,7 @@ fn rule(
         to: vec![to.parse().unwrap()],
         ports: vec![ports],
         allow,
+        may_claim: BTreeMap::new(),
     }
 }
 
@@ -33,7 +34,10 @@ fn judged(id: &str, source: &str, to: &str) -> (Option<String>, Result<(), Reaso
 fn judge(id: &str, source: &str, to: &str) -> Judged {
     let rules = EgressRules(vec![
         rule("not-this-one", "any", "203.0.113.9/32", 1..=65535, false),
-        rule("web", API, "203.0.113.0/24", 443..=443, true),
+        EgressRule {
+            may_claim: [(API.parse().unwrap(), vec!["10.2.0.0/16".parse().unwrap()])].into(),
+            ..rule("web", API, "203.0.113.0/24", 443..=443, true)
+        },
         // More than anybody should write: what is never reached is not either way.
         rule("all", API, "0.0.0.0/0", 8000..=9000, true),
         rule("all-v6", API, "::/0", 8000..=9000, true),
@@ -50,7 +54,7 @@ fn judge(id: &str, source: &str, to: &str) -> Judged {
         OriginalDst::new(to.parse().unwrap()),
     );
     let from = "10.0.0.1:40000".parse().unwrap();
-    let own = |ip: IpAddr| ip == "10.0.0.9".parse::<IpAddr>().unwrap();
+    let own = |ip: IpAddr| ["10.0.0.9", "10.2.0.9"].contains(&&*ip.to_string());
     rules.judge(&peer, from, open, own)
 }
 
@@ -102,9 +106,11 @@ fn the_gateways_own_host_is_not_behind_it() {
 }
 
 #[test]
-fn a_claim_that_is_not_believed_stands_in_no_permit() {
+fn a_claim_that_is_not_granted_or_is_of_the_gateway_stands_in_no_permit() {
     for (source, client) in [
         ("10.0.0.1:5", "10.0.0.1:5"),
+        ("10.2.0.2:5", "10.2.0.2:5"),
+        ("10.2.0.9:5", "10.0.0.1:40000"),
         ("10.0.0.2:5", "10.0.0.1:40000"),
         ("127.0.0.1:5", "10.0.0.1:40000"),
         ("10.0.0.9:5", "10.0.0.1:40000"),

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::Lost;
 use crate::{
     config::{Config, OutboundRule, Protocol, display_ports, left_alone},
-    kernel::rules::Selections,
+    kernel::rules::{Ahead, Rank, Selections},
 };
 
 /// One connection.
@@ -71,25 +71,23 @@ impl Reading<'_> {
             );
         }
         let winner = self.winner.and_then(|winner| {
-            let rule = self.config.outbound.get(winner as usize)?;
-            Some((winner, rule, self.prefix(rule)?))
+            let other = self.config.outbound.get(winner as usize)?;
+            let longest = self.prefix(other)?;
+            let rank = Rank::of(winner, other, &longest);
+            let why = rank.ahead_of(&Rank::of(index, rule, &prefix))?;
+            Some((&other.name, longest, why))
         });
-        match winner {
-            Some((_, other, longer)) if longer.prefix_len() > prefix.prefix_len() => format!(
-                "a shorter prefix: {prefix}, against {longer} of {:?}",
-                other.name
-            ),
-            Some((_, other, _)) if rule.select.is_none() && other.select.is_some() => format!(
-                "it has no selection, and {:?} is for one that the task is in",
-                other.name
-            ),
-            Some((_, other, _)) if rule.protocols.tcp && !other.protocols.tcp => {
-                format!("{:?} is about UDP alone", other.name)
+        let Some((other, longer, why)) = winner else {
+            return "the tables decide otherwise than the rules read: please report this"
+                .to_owned();
+        };
+        match why {
+            Ahead::Prefix => format!("a shorter prefix: {prefix}, against {longer} of {other:?}"),
+            Ahead::Selection => {
+                format!("it has no selection, and {other:?} is for one that the task is in")
             }
-            Some((winner, other, _)) if winner < index => {
-                format!("{:?} stands before it in the file", other.name)
-            }
-            _ => "the tables decide otherwise than the rules read: please report this".to_owned(),
+            Ahead::UdpAlone => format!("{other:?} is about UDP alone"),
+            Ahead::File => format!("{other:?} stands before it in the file"),
         }
     }
 

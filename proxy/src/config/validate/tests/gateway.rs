@@ -43,6 +43,13 @@ fn a_rule_names_its_gateway_and_a_gateway_says_who_may_reach_what() {
     assert_eq!(gateway.egress[0].name, "egress-1");
     assert_eq!(gateway.egress[0].to.len(), 2, "both families");
     assert!(gateway.egress[0].allow);
+    let claim = "may_claim = { \"spiffe://example.org/api\" = [\"10.2.0.0/16\"] }\n";
+    let config = parse(&file(&[GATEWAY, EGRESS, claim])).unwrap();
+    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.gateway.unwrap().egress[0].may_claim.len(), 1);
+    let of_another = claim.replace("/api", "/other");
+    let config = parse(&file(&[GATEWAY, EGRESS, &of_another])).unwrap();
+    assert!(config.warnings[0].contains("not in identity"));
 }
 
 #[test]
@@ -103,6 +110,24 @@ fn gateways_that_cannot_be_used() {
             vec![GATEWAY, &without(EGRESS, "action = \"allow\"\n")],
             "egress[0].action",
             "does not say what happens",
+        ),
+        (
+            vec![
+                GATEWAY,
+                &EGRESS.replace("allow", "deny"),
+                "may_claim = { \"spiffe://example.org/api\" = [\"10.2.0.0/16\"] }\n",
+            ],
+            "egress[0].may_claim",
+            "with the address that the gateway sees",
+        ),
+        (
+            vec![
+                GATEWAY,
+                EGRESS,
+                "may_claim = { \"spiffe://example.org/api\" = [\"127.0.0.0/8\"] }\n",
+            ],
+            "egress[0].may_claim",
+            "no remote client has",
         ),
         (
             vec![GATEWAY, EGRESS, "names = [\"www.example\"]\n"],

@@ -38,6 +38,15 @@ fn roots_listener_alone_is_taken_unless_a_user_is_named() {
 }
 
 #[test]
+fn a_proxys_cgroup_is_a_pattern() {
+    let text = with_proxy("listen = [\"127.0.0.1:1\"]\ncgroup = \"/pods/*/sidecar\"");
+    let config = parse(&text).unwrap();
+    assert!(config.proxies.get("p").unwrap().cgroup.is_some());
+    let errors = parse(&text.replace("/pods", "pods")).unwrap_err();
+    assert!(errors.to_string().contains("proxy.p.cgroup"), "{errors}");
+}
+
+#[test]
 fn a_rule_that_redirects_blocks_unless_it_says_otherwise() {
     let text = with_proxy("listen = [\"127.0.0.1:1\"]");
     let fail = |text: &str| parse(text).unwrap().outbound.first().unwrap().fail;

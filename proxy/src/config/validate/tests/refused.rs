@@ -130,6 +130,8 @@ fn selectors_that_cannot_be_used() {
         ),
         ("{ container = \"a/b\" }", ".container", "no container"),
         ("{ uid = -1 }", ".uid", "no user has this id"),
+        ("{ exe = \"java\" }", ".exe", "does not begin at the root"),
+        ("{ exe = \"/usr/../java\" }", ".exe", "is no name of a file"),
         ("{ gid = 4294967295 }", ".gid", "no group has this id"),
         ("{ gid = 1, group = \"root\" }", "", "keep one of them"),
         (

@@ -82,9 +82,17 @@ impl Maps {
         };
         let stages = Told {
             name: map::STAGES,
-            what: "users and groups",
+            what: "users, groups and executables' numbers",
             table: active.classes.stages(),
             told: stages.into_iter(),
+            plain: |key| key,
+        };
+        let named = tables.executable_steps();
+        let executables = Told {
+            name: map::EXECUTABLES,
+            what: "executables",
+            table: &filled.executables,
+            told: named.map(|(key, step)| (*key, *step)),
             plain: |key| key,
         };
         let named = tables.destinations.iter();
@@ -113,7 +121,10 @@ impl Maps {
         let faults = [
             self.wrong(cgroups, |(id, _)| format!("the cgroup with the id {id}")),
             self.wrong(stages, |(key, _)| {
-                format!("the id {} in class {}", key.value, key.class)
+                format!("the value {} in class {}", key.value, key.class)
+            }),
+            self.wrong(executables, |(key, _)| {
+                format!("{:?} in state {}", key.text(), key.state)
             }),
             self.wrong(destinations, |((length, key), _)| {
                 let address = IpAddr::from(key.address);

@@ -45,6 +45,7 @@ fn the_documented_examples_are_decided_as_documented() {
             .find(|protocol| protocol.label() == *over)
             .unwrap();
         let selection = tables.selection(&Task {
+            executable: 0,
             cgroup: &format!("/system.slice/{unit}"),
             uid: 1000,
             gid: Some(0),

@@ -1,6 +1,7 @@
 //! Which rule comes first.
 
 use super::*;
+use crate::policy::explain::{Connecting, explain};
 
 fn whose(rules: Vec<OutboundRule>, exclude: &[&str], protocol: Protocol, to: &str) -> Option<u32> {
     let config = config(rules, &[], exclude);
@@ -60,4 +61,52 @@ fn a_rule_about_udp_alone_comes_before_what_others_say_beside_their_action() {
     assert_eq!(of(Protocol::Udp, 53), Some(1));
     assert_eq!(of(Protocol::Udp, 54), Some(0));
     assert_eq!(of(Protocol::Tcp, 53), Some(0));
+}
+
+proptest! {
+    #[test]
+    fn the_list_of_check_the_winner_of_explain_and_the_tables_decision_agree(
+        rules in prop::collection::vec(any_rule(), 1..8),
+        probes in prop::collection::vec((0_u8..4, 0_u8..4, 0_u8..2, 1_u16..60), 20),
+    ) {
+        let mut config = config(
+            rules,
+            &[("a", Select { include: vec![cgroup("/a")], exclude: vec![] }),
+              ("b", Select { include: vec![cgroup("/a/b")], exclude: vec![] })],
+            &[],
+        );
+        for (index, rule) in config.outbound.iter_mut().enumerate() {
+            rule.name = index.to_string();
+            // A list has each rule once, and so is exact where each has one prefix.
+            rule.to.truncate(1);
+        }
+        let tables = RuleTables::compile(&config, Scope::Selections, 1);
+        for (cgroup, selected) in [("/", vec![]), ("/a", vec!["a"]), ("/a/b", vec!["a", "b"])] {
+            let task = Connecting { cgroup: cgroup.into(), uid: 0, gid: 0, exe: None };
+            for (a, b, c, port) in &probes {
+                let to = SocketAddr::from(([first_byte(*a), *b, 0, *c], *port));
+                for protocol in Protocol::ALL {
+                    let explained = explain(&config, &tables, protocol, to, &task);
+                    let class = tables.selection(&super::task(cgroup, 0, 0));
+                    let decided = decides_of(&tables, protocol, to, class);
+                    prop_assert_eq!(explained.decision.index, decided);
+                    for lost in explained.lost {
+                        prop_assert!(!lost.why.contains("please report"), "{lost:?}");
+                    }
+                    // What is left alone stands in no list.
+                    if to.ip().is_loopback() {
+                        continue;
+                    }
+                    let first = listed(&config).into_iter().find(|rule| {
+                        rule.protocols.decide(protocol)
+                            && rule.to.iter().any(|net| net.contains(&to.ip()))
+                            && rule.ports.iter().any(|range| range.contains(port))
+                            && rule.select.as_deref().is_none_or(|one| selected.contains(&one))
+                    });
+                    let decided = decided.map(|index| index.to_string());
+                    prop_assert_eq!(first.map(|rule| rule.name.clone()), decided);
+                }
+            }
+        }
+    }
 }

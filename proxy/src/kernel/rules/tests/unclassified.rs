@@ -5,7 +5,10 @@ use sidetrack_abi::rules::{
 };
 
 use super::*;
-use crate::config::cgroup::{NoNames, Selects};
+use crate::config::{
+    Executable,
+    cgroup::{NoNames, Selects},
+};
 
 /// What the programs find: the deepest cgroup that is in the table decides.
 fn kernel_selection(tables: &RuleTables, is_known: impl Fn(&str) -> bool, task: &Task<'_>) -> u32 {
@@ -34,13 +37,17 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The selections of a task, read slowly.
-fn selected(config: &Config, task: &Task<'_>) -> BTreeSet<String> {
+fn selected(config: &Config, task: &Task<'_>, runs: &str) -> BTreeSet<String> {
     let matches = |selector: &Selector| {
+        let executable = selector.executable.as_ref();
+        let mut paths = executable.into_iter().flat_map(Executable::paths);
+        let runs_it = executable.is_none() || paths.any(|path| path == runs);
         let cgroup = selector.cgroup.as_ref();
         cgroup.is_none_or(|pattern| {
             pattern.selects(pattern.path(task.cgroup, &NoNames)) == Selects::Yes
         }) && selector.uid.is_none_or(|wanted| task.uid == wanted)
             && selector.gid.is_none_or(|wanted| task.gid == Some(wanted))
+            && runs_it
     };
     let selects = config.selects.iter().filter(|(_, select)| {
         select.include.iter().any(matches) && !select.exclude.iter().any(matches)
@@ -138,6 +145,9 @@ fn any_action() -> impl Strategy<Value = (OutboundAction, FailMode)> {
     ])
 }
 
+/// What selections name, where the second leads, and what they do not.
+const EXECUTABLES: [&str; 4] = ["/bin/a", "/bin/b", "/opt/b", "/opt/a"];
+
 /// Paths of few names, so that they nest.
 fn any_path() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["a", "b", "c"]);
@@ -154,11 +164,16 @@ fn any_pattern() -> impl Strategy<Value = CgroupPattern> {
 fn any_selector() -> impl Strategy<Value = Selector> {
     let cgroup = prop::option::weighted(0.9, any_pattern());
     let id = || prop::option::weighted(0.3, 0_u32..2);
-    (cgroup, id(), id()).prop_map(|(cgroup, uid, gid)| Selector {
+    let executable = prop::option::weighted(0.3, 0_usize..2);
+    (cgroup, id(), id(), executable).prop_map(|(cgroup, uid, gid, executable)| Selector {
         // An empty one is refused.
         uid: uid.or((cgroup.is_none() && gid.is_none()).then_some(1)),
         cgroup,
         gid,
+        executable: executable.map(|which| Executable {
+            path: EXECUTABLES[which].into(),
+            target: (which == 1).then(|| EXECUTABLES[2].into()),
+        }),
     })
 }
 
@@ -177,7 +192,7 @@ proptest! {
         selects in (any_select(), any_select()),
         top in prop::sample::select(vec!["/", "/a"]),
         known in prop::collection::btree_set(any_path(), 0..12),
-        probes in prop::collection::vec((any_path(), (0_u32..3, 0_u32..3), 0_u8..4, 0_u8..4, 1_u16..60), 30),
+        probes in prop::collection::vec((any_path(), (0_u32..3, 0_u32..3, 0_usize..4), 0_u8..4, 0_u8..4, 1_u16..60), 30),
     ) {
         let rules = rules.into_iter().map(|(rule, (action, fail))| OutboundRule {
             action,
@@ -197,12 +212,15 @@ proptest! {
                 .take_while(|above| *above != top)
                 .all(|above| known.contains(above))
         };
-        for (path, (uid, gid), a, b, port) in probes {
+        for (path, (uid, gid, runs), a, b, port) in probes {
             // Nothing else is intercepted.
             if !ancestors(&path).any(|above| above == top) {
                 continue;
             }
-            let task = task(&path, uid, gid);
+            let task = Task {
+                executable: tables.executable(EXECUTABLES[runs]),
+                ..task(&path, uid, gid)
+            };
             let to = SocketAddr::from(([first_byte(a), b, 0, 1], port));
             let selection = kernel_selection(&tables, is_known, &task);
             let known_class = tables.selection(&task);
@@ -211,7 +229,7 @@ proptest! {
             if let Verdict::Deny(_) = datagrams(known_class) {
                 prop_assert!(matches!(datagrams(selection), Verdict::Deny(_)));
             }
-            let truth = naive(&config, Protocol::Tcp, to, &selected(&config, &task));
+            let truth = naive(&config, Protocol::Tcp, to, &selected(&config, &task, EXECUTABLES[runs]));
             let truth = truth.map(|(index, _)| index);
             let to = OriginalDst::new(to);
             let found_out = verdict_rule(tables.decide(Protocol::Tcp, to, known_class));

@@ -1,0 +1,132 @@
+//! Where a start would listen: in which network namespaces, found now, and at which addresses.
+
+use std::{fs, path::Path};
+
+use serde::Serialize;
+
+use crate::{
+    config::{Config, NetnsSource},
+    control,
+    netns::{Id, source::Source},
+};
+
+/// An entry of `intercept.netns`.
+#[derive(Serialize)]
+pub(super) struct Namespaces {
+    /// As the configuration has it.
+    pub(super) entry: String,
+    /// Those that it names now, as `readlink` and `lsns` show them.
+    pub(super) found: Vec<String>,
+    /// Why there are none, or when there will be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) otherwise: Option<String>,
+}
+
+/// Listening sockets of one kind.
+#[derive(Serialize)]
+pub(super) struct Listeners {
+    /// `outbound`, `inbound`, `gateway`, `control`.
+    pub(super) takes: &'static str,
+    /// An address whose ports the kernel chooses, an address with its port, or a file.
+    pub(super) at: String,
+    /// How many there are.
+    pub(super) count: u32,
+    /// In which network namespace.
+    pub(super) namespace: String,
+}
+
+/// The daemon's own comes first.
+pub(super) fn namespaces(config: &Config, mount: Option<&Path>) -> Vec<Namespaces> {
+    let own = Id::at(Path::new("/proc/self/ns/net")).ok();
+    let host = Namespaces {
+        entry: "host".into(),
+        found: own.iter().map(name).collect(),
+        otherwise: None,
+    };
+    let others = config.intercept.netns.iter();
+    let others = others.map(|entry| look(entry, own, mount));
+    std::iter::once(host).chain(others).collect()
+}
+
+fn look(entry: &NetnsSource, own: Option<Id>, mount: Option<&Path>) -> Namespaces {
+    let (mut found, mut otherwise) = (Vec::new(), None);
+    match (entry, mount) {
+        (NetnsSource::Selected, _) => {
+            otherwise = Some(
+                "each in which a process connects that a rule is for, from its first connection on"
+                    .to_owned(),
+            );
+        }
+        (_, None) => otherwise = Some("the cgroup2 hierarchy was not found".to_owned()),
+        (_, Some(mount)) => match Source::new(entry.clone()).look(mount) {
+            Err(error) => otherwise = Some(error.to_string()),
+            Ok(paths) => {
+                for path in paths {
+                    match Id::at(&path) {
+                        Ok(id) if own == Some(id) => {
+                            otherwise = Some(format!("{} is the daemon's own", path.display()));
+                        }
+                        Ok(id) => found.push(name(&id)),
+                        Err(error) => otherwise = Some(format!("{}: {error}", path.display())),
+                    }
+                }
+                if found.is_empty() && otherwise.is_none() {
+                    otherwise = Some("nobody is there yet".to_owned());
+                }
+            }
+        },
+    }
+    found.sort_unstable();
+    found.dedup();
+    Namespaces {
+        entry: entry.to_string(),
+        found,
+        otherwise,
+    }
+}
+
+fn name(id: &Id) -> String {
+    format!("net:[{}]", id.inode)
+}
+
+/// Every listener, in the daemon's own namespace and in those that are there.
+pub(super) fn listeners(config: &Config, namespaces: &[Namespaces]) -> Vec<Listeners> {
+    let has_v6 = matches!(fs::exists("/proc/net/if_inet6"), Ok(true));
+    let families = ["127.0.0.1", "::1"].into_iter();
+    let families: Vec<&str> = families.take(if has_v6 { 2 } else { 1 }).collect();
+    let mut all = Vec::new();
+    let mut listen = |takes, at: String, count, namespace: &str| {
+        all.push(Listeners {
+            takes,
+            at,
+            count,
+            namespace: namespace.to_owned(),
+        });
+    };
+    let mut known: Vec<&String> = Vec::new();
+    for (index, entry) in namespaces.iter().enumerate() {
+        for namespace in &entry.found {
+            if known.contains(&namespace) {
+                continue;
+            }
+            known.push(namespace);
+            // Elsewhere there is one of each family, and only for what goes out.
+            let (kinds, count): (&[&str], u32) = match index {
+                0 => (&["outbound", "inbound"], config.intercept.listeners),
+                _ => (&["outbound"], 1),
+            };
+            for takes in kinds {
+                for family in &families {
+                    listen(takes, (*family).to_owned(), count, namespace);
+                }
+            }
+        }
+    }
+    let own = known.first().map_or("", |own| own.as_str());
+    if let Some(gateway) = &config.gateway {
+        listen("gateway", gateway.listen.to_string(), 1, own);
+    }
+    let path = control::socket_path(&config.daemon.runtime_dir, &config.daemon.instance);
+    listen("control", path.display().to_string(), 1, own);
+    all
+}
