@@ -1,14 +1,12 @@
 //! Sidecars without interception: applications that are pointed at a local port.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use harness::{
     Capture, Daemon, Flaw, World,
     daemon::Setup,
-    holds, load,
     webserver::{curl, haproxy, haproxy_tls},
 };
-use nix::sys::signal::Signal;
 
 /// Where the client's side listens, and the server's, and the application of `b`.
 const NEAR: u16 = 8080;

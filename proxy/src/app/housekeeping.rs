@@ -45,6 +45,7 @@ pub(super) fn spawn(
     tasks.spawn(watch_proxies(Arc::downgrade(app), stopped.clone()));
     tasks.spawn(periodic(Arc::downgrade(app), stopped.clone()));
     if app.scope == Scope::Selections {
+        tasks.spawn(follow_executables(Arc::downgrade(app), stopped.clone()));
         let finder = app.data.cgroups.clone();
         tasks.spawn(follow_cgroups(
             Arc::downgrade(app),
@@ -107,11 +108,23 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
         app.data.pool.sweep();
         stale |= changes.as_mut().map_or(true, Changes::any);
         // Netlink and cgroup look-ups block for as long as the kernel's lists are.
-        let looking = Arc::clone(&app);
-        match tokio::task::spawn_blocking(move || looking.look_again(stale)).await {
+        match tokio::task::spawn_blocking(move || app.look_again(stale)).await {
             Ok(addresses_are_stale) => stale = addresses_are_stale,
             Err(error) => tracing::error!(%error, "looking at the host again"),
         }
+    }
+}
+
+/// By itself, since a path may lead to where the kernel waits for another host.
+async fn follow_executables(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+        let Some(app) = app.upgrade() else {
+            return;
+        };
         match app.follow_executables().await {
             Ok(None) => {}
             Ok(Some(generation)) => tracing::info!(
@@ -120,7 +133,8 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
             ),
             Err(error) => tracing::warn!(
                 %error,
-                "a link that a selection's exe names leads elsewhere, and the rules are still for where it led"
+                "a link that a selection's exe names leads elsewhere, and the rules are still for \
+                 where it led"
             ),
         }
     }

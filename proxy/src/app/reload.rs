@@ -53,15 +53,21 @@ impl App {
     /// # Errors
     /// [`ReloadError`]
     pub(super) async fn follow_executables(&self) -> Result<Option<u32>, ReloadError> {
-        let _one_at_a_time = self.reloading.lock().await;
         let before = self.data.policy.load_full();
         if !before.tables.asks_for_executables() {
             return Ok(None);
         }
-        match before.config.with_executables_as_they_are() {
-            Some(config) => self.switch(&before, config).await.map(Some),
-            None => Ok(None),
+        let looking = Arc::clone(&before);
+        let look = move || looking.config.with_executables_as_they_are();
+        let Ok(Some(config)) = tokio::task::spawn_blocking(look).await else {
+            return Ok(None);
+        };
+        let _one_at_a_time = self.reloading.lock().await;
+        // Of a reload meanwhile it is not known, and looked at again soon.
+        if self.data.policy.load().generation != before.generation {
+            return Ok(None);
         }
+        self.switch(&before, config).await.map(Some)
     }
 
     async fn switch(&self, before: &Arc<Policy>, config: Config) -> Result<u32, ReloadError> {

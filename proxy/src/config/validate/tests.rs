@@ -251,6 +251,18 @@ fn names_of_users_and_groups_are_resolved_and_joined_with_the_cgroup() {
 }
 
 #[test]
+fn an_executable_that_is_not_there_is_accepted_and_mentioned() {
+    let with = |exe: &str| config(&format!("[select.x]\ninclude = [{{ exe = \"{exe}\" }}]\n"));
+    let warned = with("/opt/no/such/file").warnings;
+    assert!(
+        warned
+            .iter()
+            .any(|warning| warning.contains("no such file"))
+    );
+    assert_eq!(with("/proc/self/exe").warnings, [""; 0]);
+}
+
+#[test]
 fn any_is_accepted_and_mentioned() {
     let config = config(&OUTBOUND.replace("spiffe://example.org/api", "any"));
     assert!(

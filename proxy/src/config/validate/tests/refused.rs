@@ -178,12 +178,13 @@ fn selectors_that_cannot_be_used() {
         "intercept.cgroup",
         "one cgroup",
     );
-    check(
-        "version = 1\nselect.x.include = [{ gid = 1 }]\n\
-         [[inbound]]\nname = \"in\"\nselect = \"x\"\nports = [80]\naccept = [\"plain\"]\n",
-        "inbound[0] \"in\".select",
-        "asks for a group",
-    );
+    for asks in ["gid = 1", "exe = \"/bin/sh\""] {
+        let text = format!(
+            "version = 1\nselect.x.include = [{{ {asks} }}]\n\
+             [[inbound]]\nname = \"in\"\nselect = \"x\"\nports = [80]\naccept = [\"plain\"]\n"
+        );
+        check(&text, "inbound[0] \"in\".select", "asks for a group");
+    }
     check(
         "version = 1\n[select.x]\n",
         "select.x.include",
