@@ -39,36 +39,36 @@ use crate::{
     record::RecordSink,
 };
 
+mod daemon;
+mod drain;
 pub mod explain;
 mod heartbeat;
 mod housekeeping;
 mod listeners;
 mod listening;
 mod namespaces;
+mod plain;
 pub mod reload;
 mod serving;
 pub mod uncovered;
 
+pub use daemon::Daemon;
+use drain::{GOODBYE, LAST_RECORDS};
 use heartbeat::Heartbeat;
 use listeners::Listeners;
 pub use namespaces::NamespaceReport;
 use namespaces::Namespaces;
+pub use plain::{Plain, PlainStartError};
 use serving::Serving;
+pub use serving::ServingReport;
 use uncovered::Past;
 
 /// How long connects that were redirected just before a drain may take to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(50);
 
-/// How long a drain waits for peers to read the CLOSE of their tunnels, and for strangers to say
-/// who they are: as long as a tunnel waits for its peer after CLOSE.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 /// How long accept loops and the watches beside them may take to end once they are told to, if the
 /// drain does not give them more: each has a bounded queue to take, or a look at the host to finish.
 const LOOPS_END: Duration = Duration::from_secs(2);
-
-/// How long records of what a drain ended may take to be written.
-const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// What a daemon is started with.
 pub struct Plan {
@@ -321,35 +321,7 @@ impl App {
             accepting.abort_all();
         }
         self.serving.end().await;
-        // Those that are leased now are closed as they come back.
-        self.data.pool.retain_generation(u64::MAX);
-        let live = &self.data.live;
-        live.begin_drain();
-        // Apart from `within`, so that a stranger who stalls delays no stop and fails none.
-        let soon = within.min(GOODBYE).saturating_sub(begun.elapsed());
-        let known = timeout(soon, live.strangers_gone()).await.is_ok();
-        let left = within.saturating_sub(begun.elapsed());
-        let mut drained = timeout(left, live.connections_ended()).await.is_ok();
-        // Each sends CLOSE as soon as it has no lease, and waits for its peer to read it.
-        let left = within.saturating_sub(begun.elapsed()).min(GOODBYE);
-        let closed = timeout(left, live.tunnels_ended()).await.is_ok();
-        if !drained {
-            tracing::warn!(
-                connections = live.count(),
-                "the drain deadline passed; resetting what is left"
-            );
-        }
-        if !(known && drained && closed) {
-            // A stranger may have turned out to be a connection since.
-            drained &= live.count() == 0;
-            live.cut();
-            // Each task ends at its next poll; their records are written as they do.
-            let ended = async {
-                live.strangers_gone().await;
-                live.connections_ended().await;
-            };
-            let _ = timeout(LAST_RECORDS, ended).await;
-        }
+        let drained = drain::live(&self.data, begun, within).await;
         self.redirector.end();
         self.detached.send_replace(true);
         // Closed when the reader of the kernel's refusals has ended: it holds the receiver.
@@ -360,6 +332,11 @@ impl App {
     /// The cgroup at which programs are attached.
     pub fn governed(&self) -> &Path {
         &self.governed
+    }
+
+    /// Its listeners, and what is behind them.
+    pub fn serving(&self) -> ServingReport {
+        self.serving.report(&self.data.policy.load())
     }
 
     fn refresh_addresses(&self) -> Result<(), KernelError> {

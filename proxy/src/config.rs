@@ -4,7 +4,11 @@
 //! error at once.
 
 use std::{
-    collections::BTreeMap, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf,
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::NonZeroU32,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -54,6 +58,8 @@ pub struct Config {
     pub trust: BTreeMap<TrustDomain, TrustFiles>,
     /// Selections of workloads by name.
     pub selects: BTreeMap<String, Select>,
+    /// Whether anything is: not where the file has listeners and nothing that is about interception.
+    pub intercepts: bool,
     /// What is intercepted at all.
     pub intercept: Intercept,
     /// Proxies of others by name.
@@ -297,6 +303,16 @@ pub enum SourceMode {
     Api,
     /// A PROXY protocol v2 header precedes the bytes; the application must expect it.
     ProxyProtocol,
+}
+
+/// Where control sockets are if nobody says otherwise.
+pub fn default_runtime_dir() -> PathBuf {
+    let user = nix::unistd::geteuid();
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        _ if user.is_root() => "/run/sidetrack".into(),
+        Some(folder) if Path::new(&folder).is_absolute() => Path::new(&folder).join("sidetrack"),
+        _ => format!("/tmp/sidetrack-{user}").into(),
+    }
 }
 
 impl Config {

@@ -20,7 +20,7 @@ impl Generations {
     }
 
     /// The next one. Never 0, which is none.
-    fn next(&self) -> u32 {
+    pub(super) fn next(&self) -> u32 {
         loop {
             let next = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
             if next != 0 {
@@ -42,8 +42,7 @@ impl App {
     pub async fn reload(&self) -> Result<u32, ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let before = self.data.policy.load_full();
-        let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
-        same(&before.config, &config)?;
+        let config = read_again(&before)?;
         self.switch(&before, config).await
     }
 
@@ -85,17 +84,20 @@ impl App {
             self.data.policy.store(Arc::clone(before));
             return Err(error.into());
         }
-        self.data.pool.retain_generation(u64::from(generation));
-        self.data.reloaded.send_replace(generation);
+        self.data.switched_to(generation);
         let serving = &self.serving;
         serving
             .begin(prepared, &policy, &self.data, &self.heartbeat)
             .await;
-        if let Err(error) = self.data.sink.reopen() {
-            tracing::warn!(%error, "opening the access record's file again; the old one is used on");
-        }
         Ok(generation)
     }
+}
+
+/// Reads the configuration that `before` is of, which may not change what a daemon is built around.
+pub(super) fn read_again(before: &Policy) -> Result<Config, ReloadError> {
+    let config = Config::load(&before.config.path).map_err(ReloadError::Config)?;
+    same(&before.config, &config)?;
+    Ok(config)
 }
 
 /// What a running daemon is built around.
@@ -133,6 +135,10 @@ fn same(before: &Config, after: &Config) -> Result<(), ReloadError> {
         (
             "intercept.netns",
             before.intercept.netns == after.intercept.netns,
+        ),
+        (
+            "whether anything is intercepted",
+            before.intercepts == after.intercepts,
         ),
         ("[limits]", before.limits == after.limits),
         ("[log]", before.log == after.log),

@@ -8,10 +8,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{BindError, heartbeat::Heartbeat};
 use crate::{
+    addr::UpstreamAddr,
     config::Config,
     data::DataPath,
     listener,
@@ -25,6 +27,47 @@ use crate::{
 pub(super) struct Serving {
     bound: Mutex<HashMap<SocketAddr, Bound>>,
     watched: Mutex<JoinSet<()>>,
+}
+
+/// What is served, for `status`.
+#[derive(Debug, Serialize)]
+pub struct ServingReport {
+    /// `[[listener]]`
+    pub listeners: Vec<ListenerReport>,
+    /// The upstreams behind them.
+    pub upstreams: Vec<UpstreamReport>,
+}
+
+/// One listener.
+#[derive(Debug, Serialize)]
+pub struct ListenerReport {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub at: SocketAddr,
+}
+
+/// One upstream.
+#[derive(Debug, Serialize)]
+pub struct UpstreamReport {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its addresses.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Serialize)]
+pub struct EndpointReport {
+    /// Where it is.
+    pub at: UpstreamAddr,
+    /// Whether it gets connections.
+    pub up: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Connections and requests that are under way to it.
+    pub under_way: usize,
 }
 
 struct Bound {
@@ -112,6 +155,36 @@ impl Serving {
         for bound in bound {
             bound.stop.send_replace(true);
             let _ = bound.accepting.await;
+        }
+    }
+
+    /// What is served, by `policy`, which is in force.
+    pub(super) fn report(&self, policy: &Policy) -> ServingReport {
+        let bound = self.bound.lock();
+        let mut listeners: Vec<_> = bound
+            .iter()
+            .map(|(at, bound)| ListenerReport {
+                name: Arc::clone(&bound.name.borrow()),
+                at: *at,
+            })
+            .collect();
+        listeners.sort_by(|a, b| (&a.name, a.at).cmp(&(&b.name, b.at)));
+        let upstreams = policy.upstreams().map(|upstream| UpstreamReport {
+            name: Arc::clone(&upstream.name),
+            endpoints: upstream
+                .endpoints()
+                .iter()
+                .map(|endpoint| EndpointReport {
+                    at: endpoint.at,
+                    up: endpoint.is_up(),
+                    why: endpoint.cause(),
+                    under_way: endpoint.under_way(),
+                })
+                .collect(),
+        });
+        ServingReport {
+            listeners,
+            upstreams: upstreams.collect(),
         }
     }
 }

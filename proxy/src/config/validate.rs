@@ -140,6 +140,7 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
     let inbound = inbound::rules(problems, &file.inbound);
     Config {
         path: path.into(),
+        intercepts: file.listener.is_empty() || concerns_interception(problems),
         daemon: daemon::daemon(problems, &file.daemon),
         limits: daemon::limits(problems, &file.limits),
         log: daemon::log(problems, path, &file.log),
@@ -155,6 +156,19 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         intercept,
         warnings: Vec::new(),
     }
+}
+
+/// Whether the file has anything that only a daemon with its programs in the kernel can do.
+fn concerns_interception(problems: &Problems) -> bool {
+    let tables = [
+        "intercept",
+        "outbound",
+        "inbound",
+        "gateway",
+        "select",
+        "proxy",
+    ];
+    tables.into_iter().any(|table| problems.has(table))
 }
 
 /// The key of a trust bundle's table.

@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod past;
+mod serving;
 
 fn text(value: &Value) -> String {
     value
@@ -18,11 +19,15 @@ fn text(value: &Value) -> String {
 
 /// All of it, for people.
 pub(super) fn of(status: &Value) -> String {
+    if at(status, "/intercepts") == false {
+        return serving::of_plain(status);
+    }
     let mut out = head(status);
     out += &verdict(status);
     if at(status, "/pid").is_number() {
         out += &of_daemon(status);
     }
+    out += &serving::report(status);
     out += &programs(status);
     out += &others(status);
     out += &counters(status);
@@ -39,15 +44,7 @@ fn head(status: &Value) -> String {
     if !at(status, "/pid").is_number() {
         return format!("instance {instance}: {state}\n{attached}");
     }
-    let mut out = format!(
-        "instance {} ({}), process {}, up {}\n",
-        instance,
-        state,
-        at(status, "/pid"),
-        humantime::format_duration(std::time::Duration::from_secs(
-            at(status, "/uptime").as_u64().unwrap_or_default()
-        )),
-    );
+    let mut out = process(status);
     let names = |direction: &str| {
         let names = at(status, &format!("/rules/{direction}"))
             .as_array()
@@ -63,6 +60,18 @@ fn head(status: &Value) -> String {
         names("inbound"),
     );
     out
+}
+
+/// Which process it is.
+fn process(status: &Value) -> String {
+    let uptime = at(status, "/uptime").as_u64().unwrap_or_default();
+    format!(
+        "instance {} ({}), process {}, up {}\n",
+        text(at(status, "/instance")),
+        text(at(status, "/state")),
+        at(status, "/pid"),
+        humantime::format_duration(std::time::Duration::from_secs(uptime)),
+    )
 }
 
 /// Whether it is as it was meant, and what is not.
@@ -181,10 +190,14 @@ fn of_daemon(status: &Value) -> String {
             text(at(proxy, "/state")),
         );
     }
-    for (reason, count) in at(status, "/refused").as_object().into_iter().flatten() {
-        out += &format!("refused as {reason}: {count}\n");
-    }
-    out
+    out + &refused(status)
+}
+
+fn refused(status: &Value) -> String {
+    let counts = at(status, "/refused").as_object().into_iter().flatten();
+    counts
+        .map(|(reason, count)| format!("refused as {reason}: {count}\n"))
+        .collect()
 }
 
 /// Programs of ours.
