@@ -3,8 +3,9 @@
 //! User space compiles the rules into three tables, so that a decision costs the same with ten
 //! rules and with ten thousand:
 //!
-//! 1. the task's cgroup, user, group and executable give a *selection class*: the set of selections it is in, or,
-//!    while its cgroup is not known yet, the sets that it could be in;
+//! 1. the task's cgroup, user, group and executable and its socket's network namespace give a *selection
+//!    class*: the set of selections it is in, or, while its cgroup or namespace is not known yet, the sets
+//!    that it could be in;
 //! 2. the destination's longest configured prefix gives a *destination class*;
 //! 3. (destination class, selection class, protocol, port) gives the rule, by a trie whose ports
 //!    are prefixes of 16 bits, so that a range is a handful of entries.
@@ -32,6 +33,12 @@ pub const STAGE_USER: u32 = 1;
 pub const STAGE_GROUP: u32 = 2;
 /// The value is the number of the task's executable, see [`crate::executable`].
 pub const STAGE_EXECUTABLE: u32 = 3;
+/// The class is 0 and the value the cookie of a network namespace; what the table gives is no class
+/// but the number of what selections call it. Without an entry nobody has looked yet.
+pub const STAGE_NETNS_NAMES: u32 = 5;
+/// The value is that number. [`ANY_VALUE`] is a namespace that nobody has looked at yet: a class that
+/// stands for all that it could turn out to be.
+pub const STAGE_NETNS: u32 = 6;
 
 /// Depth of cgroups below the root that the programs look through, deepest first.
 pub const CGROUP_DEPTH: u32 = 12;

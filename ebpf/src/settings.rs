@@ -37,6 +37,8 @@ pub const SETTING_NO_V4: u32 = 8;
 pub const SETTING_NO_V6: u32 = 16;
 /// Some selection depends on the group id.
 pub const SETTING_GROUPS: u32 = 64;
+/// Some selection depends on the network namespace.
+pub const SETTING_NETNS: u32 = 256;
 /// MPTCP is enabled in the namespace that is served.
 pub const SETTING_MPTCP: u32 = 32;
 /// Some selection depends on the executable.

@@ -39,13 +39,13 @@ use crate::{
     record::RecordSink,
 };
 
+mod applications;
 mod daemon;
 mod drain;
 pub mod explain;
 mod heartbeat;
 mod housekeeping;
 mod listeners;
-mod listening;
 mod namespaces;
 mod plain;
 pub mod reload;
@@ -229,6 +229,8 @@ impl App {
         // Rules before listeners: where programs are attached already, the first connection that
         // finds a listener must be redirected by rules that are known here.
         let cgroups = housekeeping::watch_cgroups(plan.scope, &redirector);
+        let namespaces = Namespaces::new(&config.intercept.netns, plan.mount.clone());
+        namespaces.prepare(&data.namespace, &policy.tables);
         redirector.activate(Arc::clone(&policy.tables))?;
         listeners.register(&redirector)?;
         let (stop, stopped) = watch::channel(false);
@@ -249,7 +251,7 @@ impl App {
             cgroup::canary_name(&config.daemon.instance),
         );
         let app = Arc::new(Self {
-            namespaces: Namespaces::new(&config.intercept.netns, plan.mount.clone()),
+            namespaces,
             hop,
             canaries,
             serving,
@@ -283,7 +285,8 @@ impl App {
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
         })?;
         app.look_twice_at_listeners()?;
-        if namespaces::wants_any(&config) {
+        if app.scope == Scope::Selections || namespaces::wants_any(&config) {
+            // A reload may add selections that ask for namespaces.
             namespaces::spawn(&app, stopped.clone());
         }
         housekeeping::spawn(&app, cgroups, stopped);

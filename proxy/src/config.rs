@@ -35,7 +35,7 @@ pub use errors::{ConfigError, ConfigErrors};
 pub use executable::Executable;
 pub use left_alone::left_alone;
 pub use listener::{Listener, ListenerTls, Serves, TlsMode};
-pub use netns::NetnsSource;
+pub use netns::{NetnsSelector, NetnsSource};
 pub use outbound::{FailMode, Mtls, OutboundAction, OutboundRule, Wire};
 pub use ports::display_ports;
 pub use protocol::{Datagrams, Protocol, Protocols};
@@ -188,6 +188,8 @@ pub struct Selector {
     pub gid: Option<u32>,
     /// The executable that the connecting task runs.
     pub executable: Option<Executable>,
+    /// The network namespace of the connecting socket, any of these; without any, each.
+    pub netns: Vec<NetnsSelector>,
 }
 
 /// `[intercept]`

@@ -17,6 +17,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     sched::{CloneFlags, setns},
     sys::statfs::{NSFS_MAGIC, fstatfs},
 };
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub mod asked;
+pub mod named;
 pub mod source;
 pub mod users;
 
@@ -69,6 +71,18 @@ fn advice(source: &io::Error) -> &'static str {
 }
 
 impl NamespaceError {
+    /// Whether there is none, or no process any more whose it was.
+    pub fn is_absent(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => matches!(
+                source.raw_os_error().map(Errno::from_raw),
+                Some(Errno::ENOENT | Errno::ESRCH)
+            ),
+            Self::NotOne(_) => true,
+            Self::Enter { .. } => false,
+        }
+    }
+
     /// Whether this process lacks a capability for it.
     pub fn is_forbidden(&self) -> bool {
         match self {
@@ -172,12 +186,29 @@ impl Namespace {
         }
         let id = Id::of(&file.metadata().map_err(failed)?);
         let home = Arc::clone(&own.inner.file);
-        let cookie = within(&file, &home, sys::netns_cookie).and_then(|cookie| cookie);
-        let cookie = cookie.map_err(|source| NamespaceError::Enter {
+        // A file that was opened at a mount keeps that busy, and one of the thread's own does not.
+        let inside = || Ok((sys::netns_cookie()?, File::open(OWN)?));
+        let found = within(&file, &home, inside).and_then(|found: io::Result<_>| found);
+        let (cookie, file) = found.map_err(|source| NamespaceError::Enter {
             path: path.into(),
             source,
         })?;
         Ok(Self::new(cookie, id, file, Some(home)))
+    }
+
+    /// The one at `path`, which may be `own`.
+    ///
+    /// # Errors
+    /// [`NamespaceError`]
+    pub fn at(path: &Path, own: &Self) -> Result<Self, NamespaceError> {
+        match Id::at(path) {
+            Ok(id) if id == own.id() => Ok(own.clone()),
+            Ok(_) => Self::open(path, own),
+            Err(source) => Err(NamespaceError::Open {
+                path: path.into(),
+                source,
+            }),
+        }
     }
 
     fn new(cookie: u64, id: Id, file: File, home: Option<Arc<File>>) -> Self {

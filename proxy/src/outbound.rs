@@ -13,7 +13,7 @@ use sidetrack_abi::{
     Redirected,
     event::{EVENT_DATAGRAM_DENIED, EVENT_NAMESPACE_PASSED, EVENT_OTHER_NAMESPACE, Refused},
     executable::NO_EXECUTABLE,
-    rules::RULE_CANARY,
+    rules::{RULE_CANARY, RULE_UNCLASSIFIED},
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -99,7 +99,8 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
         (Ok(_), Err(refusal)) => Err(refusal.clone()),
         (Ok(resolved), Ok(place)) => {
             let mut deadline = place.deadline();
-            let refused = refused_by_reload(&data, resolved.redirected, place);
+            let netns = namespace.cookie();
+            let refused = refused_by_reload(&data, resolved.redirected, netns, place);
             // The deadline comes first: what it cuts off is its doing, whatever else happens.
             tokio::select! {
                 biased;
@@ -120,6 +121,7 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
 fn refused_by_reload<'a>(
     data: &'a DataPath,
     redirected: Redirected,
+    netns: u64,
     place: &'a Place,
 ) -> impl Future<Output = Refusal> + Send + 'a {
     // By no younger policy than this one is it permitted.
@@ -132,12 +134,12 @@ fn refused_by_reload<'a>(
                 _ => Poll::Ready(()),
             })
             .await;
-            let found = policy_and_task(data, &redirected).await;
+            let found = policy_and_task(data, &redirected, netns).await;
             let carried = place.carried();
             let judged = match found {
                 // It may make classes, and read files for the names of containers.
                 Ok((policy, cgroup, redirected)) => tokio::task::spawn_blocking(move || {
-                    policy.outbound_again(&redirected, &cgroup, &carried)
+                    policy.outbound_again(&redirected, (&cgroup, netns), &carried)
                 })
                 .await
                 .unwrap_or_else(|error| Err(Refusal::new(Reason::Internal, error.to_string()))),
@@ -255,9 +257,11 @@ impl<'a> Resolved<'a> {
             permit
         } else {
             drop(policy);
-            let (policy, cgroup, redirected) = policy_and_task(self.data, &self.redirected).await?;
+            let netns = self.namespace.cookie();
+            let (policy, cgroup, redirected) =
+                policy_and_task(self.data, &self.redirected, netns).await?;
             // It may make classes, and read files for the names of containers.
-            let judge = move || policy.unclassified(&redirected, &cgroup);
+            let judge = move || policy.unclassified(&redirected, &cgroup, netns);
             let judged = tokio::task::spawn_blocking(judge)
                 .await
                 .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
@@ -279,6 +283,7 @@ impl<'a> Resolved<'a> {
 async fn policy_and_task(
     data: &DataPath,
     redirected: &Redirected,
+    netns: u64,
 ) -> Result<(Arc<Policy>, String, Redirected), Refusal> {
     let policy = data.policy.load_full();
     let mut redirected = *redirected;
@@ -296,7 +301,7 @@ async fn policy_and_task(
         return Ok((policy, path, redirected));
     }
     let look = move || {
-        if policy.depends_on_executable(&redirected, &path) {
+        if policy.depends_on_executable(&redirected, &path, netns) {
             let path = executable::of_process(pid)?;
             redirected.executable =
                 path.map_or(NO_EXECUTABLE, |path| policy.tables.executable(&path));
@@ -316,8 +321,13 @@ async fn policy_and_task(
 /// namespace is of interest.
 pub fn told_by_kernel(data: &DataPath, refused: &Refused) {
     let connection = &refused.connection;
-    if matches!(refused.kind, EVENT_NAMESPACE_PASSED | EVENT_OTHER_NAMESPACE) {
-        data.asked.ask(refused.netns, connection.pid);
+    // Only what rules do not say alike of all namespaces needs a look at this one.
+    let is_unknown = || {
+        let policy = data.policy.load();
+        connection.rule == RULE_UNCLASSIFIED && !policy.tables.knows_namespace(refused.netns)
+    };
+    if matches!(refused.kind, EVENT_NAMESPACE_PASSED | EVENT_OTHER_NAMESPACE) || is_unknown() {
+        data.asked.ask(refused);
     }
     if refused.kind == EVENT_NAMESPACE_PASSED {
         return;

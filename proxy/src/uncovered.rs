@@ -17,13 +17,13 @@ use sidetrack_abi::{
     Redirected, Verdict,
     decision::Tables as _,
     executable::NO_EXECUTABLE,
-    rules::{ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, Rule},
+    rules::{ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, RULE_UNCLASSIFIED, Rule},
 };
 
 use crate::{
     addr::OriginalDst,
     config::Protocol,
-    kernel::{rules::Task, sockdiag::Connected},
+    kernel::{cgroup::is_within, rules::Task, sockdiag::Connected},
     netns::Namespace,
     policy::Policy,
 };
@@ -229,12 +229,14 @@ impl View<'_> {
                 uid: holder.uid,
                 gid: Some(holder.gid),
                 executable: self.executable(holder),
+                netns: Some(around.namespace.cookie()),
             });
         let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
             cgroup,
             uid: socket.uid,
             gid: None,
             executable: NO_EXECUTABLE,
+            netns: Some(around.namespace.cookie()),
         });
         let rule = of_holders
             .chain(of_birth)
@@ -258,9 +260,7 @@ impl View<'_> {
 
     /// Whether a cgroup is at or below the attach point.
     pub fn governs(&self, path: &str) -> bool {
-        let top = self.top.trim_end_matches('/');
-        path.strip_prefix(top)
-            .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        is_within(path, self.top)
     }
 
     fn executable(&self, holder: &Holder) -> u32 {
@@ -276,6 +276,15 @@ impl View<'_> {
         match tables.decide(socket.protocol, OriginalDst::new(socket.to), selection) {
             Verdict::Redirect(rule)
                 if rule.action == ACTION_REDIRECT && self.proxies.contains(task.cgroup) =>
+            {
+                None
+            }
+            // It has appeared just now, and may be one that no rule is for.
+            Verdict::Redirect(rule)
+                if rule.index == RULE_UNCLASSIFIED
+                    && task
+                        .netns
+                        .is_some_and(|cookie| !tables.knows_namespace(cookie)) =>
             {
                 None
             }

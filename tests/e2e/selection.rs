@@ -5,6 +5,7 @@ use std::path::Path;
 mod containers;
 mod executables;
 mod leaving;
+mod netns;
 mod podman;
 
 use harness::{

@@ -9,7 +9,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{host::Host, process::Running, wait::DEADLINE};
+use crate::{
+    host::Host,
+    process::Running,
+    wait::{DEADLINE, until},
+};
 
 /// A server that listens.
 pub struct Server {
@@ -128,12 +132,8 @@ impl Server {
     pub fn totals(&mut self) -> (u64, u64) {
         let before = self.events("totals").len();
         self.running.tell("totals");
-        let mut seen = 0;
-        let totals = self.running.line("totals", |line| {
-            let line = parse(line).filter(|line| line["event"] == "totals")?;
-            seen += 1;
-            (seen > before).then_some(line)
-        });
+        // Those of before are read again in each look.
+        let totals = until("totals", || self.events("totals").into_iter().nth(before));
         let number = |key: &str| totals[key].as_u64().expect("is a number");
         (number("connections"), number("lines"))
     }

@@ -22,9 +22,6 @@ use crate::{
 const ALONE: &str = "mount --make-rprivate /sys/fs/cgroup && \
                      mount -t cgroup2 none /sys/fs/cgroup && exec podman \"$@\"";
 
-/// What all containers of an image are of.
-const IMAGE: &str = "localhost/sidetrack-test";
-
 /// A list of containers as long as it is where it can be read; the link to it is removed on drop.
 pub struct Listed(PathBuf);
 
@@ -61,10 +58,6 @@ impl Podman {
         Self { dir }
     }
 
-    fn rootfs(&self) -> PathBuf {
-        self.dir.path().join("rootfs")
-    }
-
     /// Puts its list of containers where those of this host's Podman are.
     pub fn list_on_host(&self) -> Listed {
         let storage = Path::new("/var/lib/containers/storage");
@@ -97,61 +90,40 @@ impl Podman {
     /// in which nothing but the loopback interface is.
     #[track_caller]
     pub fn start(&self, name: &str, parent: &Cgroup) -> Container<'_> {
-        let rootfs = self.rootfs().display().to_string();
-        self.start_from(name, parent, "none", &["--rootfs", &rootfs])
+        self.start_in(name, parent, "none")
     }
 
-    /// Starts a container of an image, in the network namespace of `host`. Of these Podman has a list
-    /// beside its images.
+    /// Starts a container in a cgroup of its own below `parent`, in the network namespace of `host`.
     #[track_caller]
-    pub fn start_image(&self, name: &str, parent: &Cgroup, host: &Host) -> Container<'_> {
-        let archive = self.dir.path().join("image.tar");
-        if !archive.exists() {
-            let mut tar = Command::new("tar");
-            tar.arg("-C").arg(self.rootfs()).arg("-cf").arg(&archive);
-            tar.arg(".");
-            Running::spawn(tar).finish().expect_code(0);
-            let archive = archive.display().to_string();
-            self.run(&["import", "--quiet", &archive, IMAGE])
-                .expect_code(0);
-        }
-        let network = format!("ns:{}", host.netns().path());
-        self.start_from(name, parent, &network, &[IMAGE])
+    pub fn start_on(&self, name: &str, parent: &Cgroup, host: &Host) -> Container<'_> {
+        self.start_in(name, parent, &format!("ns:{}", host.netns().path()))
     }
 
     #[track_caller]
-    fn start_from(
-        &self,
-        name: &str,
-        parent: &Cgroup,
-        network: &str,
-        from: &[&str],
-    ) -> Container<'_> {
+    fn start_in(&self, name: &str, parent: &Cgroup, network: &str) -> Container<'_> {
+        let rootfs = self.dir.path().join("rootfs");
         let peer = binary();
         let peer = peer.parent().expect("it is in a folder").display();
-        let peer = format!("--volume={peer}:{peer}:ro");
-        let (network, parent) = (
-            format!("--network={network}"),
-            format!("--cgroup-parent={}", parent.name()),
-        );
-        let mut words = vec![
+        self.run(&[
             "run",
             "--detach",
             "--name",
             name,
-            &network,
-            &parent,
+            &format!("--network={network}"),
+            &format!("--cgroup-parent={}", parent.name()),
             // Without these Podman asks for limits that this user may not set everywhere.
             "--privileged",
             "--pids-limit=0",
             "--ulimit=nofile=1024:1024",
             "--ulimit=nproc=1024:1024",
             "--volume=/usr:/usr:ro",
-            &peer,
-        ];
-        words.extend(from);
-        words.extend(["sleep", "600"]);
-        self.run(&words).expect_code(0);
+            &format!("--volume={peer}:{peer}:ro"),
+            "--rootfs",
+            &rootfs.display().to_string(),
+            "sleep",
+            "600",
+        ])
+        .expect_code(0);
         Container {
             podman: self,
             name: name.to_owned(),

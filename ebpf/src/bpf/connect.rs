@@ -123,7 +123,7 @@ fn outcome(ctx: &SockAddrContext, asked: Endpoint, family: u32) -> Outcome {
     if cgroup == settings.own_cgroup || maps::own(sock).is_some() {
         return Outcome::Pass;
     }
-    let selection = selection(settings, set, cgroup);
+    let selection = selection(addr, settings, set, cgroup);
     if addr.protocol() != IPPROTO_TCP {
         let sender = Sender {
             sock,

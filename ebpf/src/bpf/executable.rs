@@ -112,7 +112,9 @@ fn step(set: RuleSet, state: u32, dentry: u64) -> Option<ExecutableStep> {
 }
 
 /// Whether a path says what it seems to. In a user namespace of their own anybody may mount over any
-/// path, and have a process pass for another executable (PR_SET_MM_MAP).
+/// path, and have a process pass for any executable that they may start (PR_SET_MM_MAP). The latter
+/// also for one outside that shares its memory, which is no more than to start that executable and have it
+/// do what they like.
 #[inline(always)]
 fn is_trusted(task: u64, mount: u64) -> bool {
     let user = pointer(pointer(task + offset!(task_cred)) + offset!(cred_owner));

@@ -46,7 +46,7 @@ fn sent(addr: SockAddr, asked: Endpoint, family: u32) -> i32 {
         sock,
         asked,
         family,
-        selection: selection(settings, set, cgroup),
+        selection: selection(addr, settings, set, cgroup),
         cgroup,
     };
     match datagram::outcome(addr, settings, set, sender) {

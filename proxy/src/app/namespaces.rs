@@ -3,9 +3,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -15,34 +15,43 @@ use super::heartbeat::Heartbeat;
 use crate::{
     config::NetnsSource,
     data::DataPath,
-    kernel::Redirector,
+    kernel::{Redirector, rules::RuleTables},
     netns::{
         Id, Namespace, NamespaceError, Remains,
-        source::{Source, of_process},
+        source::Source,
         users::{self, Witness},
     },
 };
 
+mod asked;
 mod follow;
+mod judged;
 mod known;
+mod missed;
 mod places;
 mod proof;
 mod report;
 mod serving;
 
 pub(super) use follow::{spawn, wants_any};
+use judged::Judged;
 use known::Known;
+use missed::Missed;
 pub(super) use proof::Served;
 pub use report::NamespaceReport;
 
 /// Those that get listeners: whoever may make namespaces is not to fill the registry.
 const MOST: usize = sidetrack_abi::names::NAMESPACE_ENTRIES;
 
+/// Those of them that nobody named, and that have them because somebody connected there: the places of
+/// the others are not for whoever may make namespaces.
+const MOST_SELECTED: usize = MOST / 4 * 3;
+
 /// Under this name `status` says that there are more.
 const MORE: &str = "more namespaces";
 
-/// Between two searches through all processes: whoever makes a namespace, connects and ends causes one.
-const BETWEEN_SEARCHES: Duration = Duration::from_millis(200);
+/// A search for users of namespaces is over for this many times as long as it took, at least.
+const REST: u32 = 9;
 
 /// What serving a namespace takes.
 #[derive(Clone, Copy)]
@@ -50,6 +59,14 @@ pub(super) struct Means<'a> {
     pub(super) data: &'a Arc<DataPath>,
     pub(super) redirector: &'a Redirector,
     pub(super) heartbeat: &'a Heartbeat,
+}
+
+/// Where and with what is looked.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    means: Means<'a>,
+    /// Of the cgroup2 hierarchy.
+    mount: &'a Path,
 }
 
 /// All that are known.
@@ -63,9 +80,12 @@ pub(super) struct Namespaces {
 struct State {
     sources: Vec<Source>,
     known: HashMap<u64, Known>,
-    /// Cookies of those in which somebody connected who is not there any more.
-    missed: HashSet<u64>,
-    searched: Option<Instant>,
+    /// Those of them that have listeners only because somebody connected there.
+    selected: HashSet<u64>,
+    judged: Judged,
+    missed: Missed,
+    /// When users may be searched for again.
+    rested: Option<Instant>,
     /// Entries of the configuration for which there is no namespace, and why.
     absent: BTreeMap<String, String>,
     /// Namespaces that nobody uses any more, and when what is left of them is cut off.
@@ -92,11 +112,42 @@ impl Namespaces {
         if !self.selected || before.is_empty() {
             return;
         }
-        self.state.lock().search(means, before);
+        let own = &means.data.namespace;
+        for (namespace, witness) in self.search(own, |cookie| before.contains(&cookie)) {
+            let found = format!("selected, at {}", witness.path().display());
+            let mut state = self.state.lock();
+            state.add_selected(self.place(means), namespace, found, witness);
+        }
+    }
+
+    /// What selections of `tables` name, and which others there are, before these are active.
+    pub(super) fn prepare(&self, own: &Namespace, tables: &RuleTables) {
+        if tables.netns_asked().is_empty() {
+            return;
+        }
+        let others = self.search(own, |_| true);
+        let State { judged, known, .. } = &mut *self.state.lock();
+        for (namespace, witness) in others {
+            judged.add(&namespace, witness);
+        }
+        judged.prepare((own, &self.mount), tables, known.keys().copied());
+    }
+
+    /// Follows what selections name.
+    pub(super) fn look_at_names(&self, means: Means<'_>) {
+        self.state.lock().judge(self.place(means));
+    }
+
+    fn place<'a>(&'a self, means: Means<'a>) -> Place<'a> {
+        Place {
+            means,
+            mount: &self.mount,
+        }
     }
 
     /// Serves what is named and is there.
     pub(super) fn look_at_sources(&self, means: Means<'_>) {
+        let place = self.place(means);
         let mut state = self.state.lock();
         let mut sources = std::mem::take(&mut state.sources);
         for source in &mut sources {
@@ -104,7 +155,7 @@ impl Namespaces {
             let outcome = match source.look(&self.mount) {
                 Ok(paths) => paths
                     .into_iter()
-                    .filter_map(|path| state.find(means, path, &name).err())
+                    .filter_map(|path| state.find(place, path, &name).err())
                     .map(|error| error.to_string())
                     .last(),
                 Err(error) => Some(error.to_string()),
@@ -117,33 +168,10 @@ impl Namespaces {
         state.sources = sources;
     }
 
-    /// Somebody connected in these, by cookie and process.
-    pub(super) fn look_at_asked(&self, means: Means<'_>, asked: HashMap<u64, u32>) {
-        let mut state = self.state.lock();
-        for (cookie, pid) in asked {
-            if let Some(known) = state.known.get_mut(&cookie) {
-                known.try_now();
-            } else if self.selected {
-                let path = of_process(pid);
-                match Namespace::open(&path, &means.data.namespace) {
-                    Ok(namespace) if namespace.cookie() == cookie => {
-                        let found = format!("selected, process {pid}");
-                        state.add(means, namespace, found, Witness::at(path));
-                    }
-                    Err(error) if error.is_forbidden() => state.forbidden(&error),
-                    // It has ended, but others may be there.
-                    Ok(_) | Err(_) => {
-                        state.missed.insert(cookie);
-                    }
-                }
-            }
-        }
-    }
-
     /// Tries those again that could not be served or found, if it is time. When the next one is due.
     pub(super) fn try_again(&self, means: Means<'_>) -> Option<Instant> {
+        let searched = self.search_missed(means);
         let mut state = self.state.lock();
-        let searched = state.search_missed(means);
         let known = state.known.values_mut();
         known
             .filter_map(|known| known.try_again(means))
@@ -154,20 +182,10 @@ impl Namespaces {
     /// Takes the listeners out of those that nobody uses any more, and looks at the addresses and
     /// routes of the others if they have changed.
     pub(super) fn look_at_users(&self, means: Means<'_>) {
-        let mut state = self.state.lock();
-        let lonely: HashSet<Id> = state
-            .known
-            .values()
-            .filter(|known| !known.is_used())
-            .map(Known::id)
-            .collect();
-        let used = if lonely.is_empty() {
-            HashMap::new()
-        } else {
-            users::of(&lonely)
-        };
+        let (lonely, used) = self.users();
         let cut_at = Instant::now() + means.data.policy.load().config.daemon.drain;
         let mut gone = Vec::new();
+        let state = &mut *self.state.lock();
         state.known.retain(|_, known| {
             if !lonely.contains(&known.id()) {
                 known.look_at_facts(means);
@@ -179,6 +197,8 @@ impl Namespaces {
             }
             used.contains_key(&known.id())
         });
+        state.selected.retain(|one| state.known.contains_key(one));
+        state.judged.retain(&lonely, &used);
         state
             .ended
             .extend(gone.into_iter().map(|gone| (gone, cut_at)));
@@ -188,6 +208,22 @@ impl Namespaces {
             }
             !remains.are_gone()
         });
+    }
+
+    /// Those of which the one is gone who was seen to use them, and who else does. The state is free
+    /// during the search; none are told of before the next may begin.
+    fn users(&self) -> (HashSet<Id>, HashMap<Id, Witness>) {
+        let state = self.state.lock();
+        let known = state.known.values().filter(|known| !known.is_used());
+        let lonely: HashSet<Id> = known.map(Known::id).chain(state.judged.lonely()).collect();
+        let begun = Instant::now();
+        if lonely.is_empty() || state.rested.is_some_and(|rested| begun < rested) {
+            return Default::default();
+        }
+        drop(state);
+        let used = users::of(&lonely);
+        self.state.lock().rested = Some(Instant::now() + begun.elapsed() * REST);
+        (lonely, used)
     }
 
     /// Ends all accept loops; those that the caller waits for.
@@ -208,39 +244,14 @@ impl State {
         }
     }
 
-    /// Looks for those of which no process was left that had connected. When it is time, if it is
-    /// not yet.
-    fn search_missed(&mut self, means: Means<'_>) -> Option<Instant> {
-        if self.missed.is_empty() {
-            return None;
-        }
-        let due = self.searched.map(|last| last + BETWEEN_SEARCHES);
-        if let Some(due) = due.filter(|due| Instant::now() < *due) {
-            return Some(due);
-        }
-        let missed = std::mem::take(&mut self.missed);
-        self.search(means, &missed);
-        self.searched = Some(Instant::now());
-        None
-    }
-
-    /// Serves those of `cookies` that anybody uses.
-    fn search(&mut self, means: Means<'_>, cookies: &HashSet<u64>) {
-        let own = &means.data.namespace;
-        for (id, witness) in users::all().found {
-            if id == own.id() || self.knows(id) {
-                continue;
-            }
-            match Namespace::open(witness.path(), own) {
-                Ok(namespace) if cookies.contains(&namespace.cookie()) => {
-                    let found = format!("selected, at {}", witness.path().display());
-                    self.add(means, namespace, found, witness);
-                }
-                // Of another kind, or nobody's whom a rule is for.
-                Ok(_) | Err(NamespaceError::Enter { .. } | NamespaceError::NotOne(_)) => {}
-                Err(error) => tracing::debug!(%error, "searching for network namespaces"),
-            }
-        }
+    /// Follows what selections name, and which other namespaces there are.
+    fn judge(&mut self, place: Place<'_>) {
+        let Means {
+            data, redirector, ..
+        } = place.means;
+        let at = (&data.namespace, place.mount);
+        let served = self.known.keys().copied();
+        self.judged.again(at, redirector, served);
     }
 
     fn knows(&self, id: Id) -> bool {
@@ -248,30 +259,87 @@ impl State {
     }
 
     /// Serves the namespace at `path`, unless that is done already.
-    fn find(&mut self, means: Means<'_>, path: PathBuf, found: &str) -> Result<(), NamespaceError> {
-        let own = &means.data.namespace;
+    fn find(&mut self, place: Place<'_>, path: PathBuf, found: &str) -> Result<(), NamespaceError> {
+        let own = &place.means.data.namespace;
         match Id::at(&path) {
             Ok(id) if id == own.id() || self.knows(id) => return Ok(()),
             Ok(_) => {}
             Err(source) => return Err(NamespaceError::Open { path, source }),
         }
         let namespace = Namespace::open(&path, own)?;
-        self.add(means, namespace, found.to_owned(), Witness::at(path));
+        if self.has_room(MOST, self.known.len(), found) {
+            self.add(place, namespace, found.to_owned(), Witness::at(path));
+        }
         Ok(())
     }
 
-    fn add(&mut self, means: Means<'_>, namespace: Namespace, found: String, witness: Witness) {
+    /// Serves a namespace that nobody has named.
+    fn add_selected(
+        &mut self,
+        place: Place<'_>,
+        namespace: Namespace,
+        found: String,
+        witness: Witness,
+    ) {
         let cookie = namespace.cookie();
-        if self.known.len() < MOST {
-            self.absent.remove(MORE);
-        } else {
-            // One entry for all: who may make namespaces could make any number of them.
-            let why = format!("{MOST} namespaces are served already");
-            self.absent
-                .insert(MORE.to_owned(), format!("{why}; the last: {found}"));
-            return;
+        if self.has_room(MOST, self.known.len(), &found)
+            && self.has_room(MOST_SELECTED, self.selected.len(), &found)
+        {
+            self.selected.insert(cookie);
+            self.add(place, namespace, found, witness);
         }
-        let known = Known::begin(means, namespace, found, witness);
+    }
+
+    /// One entry for all that there is no room for: who may make namespaces could make any number of
+    /// them.
+    fn has_room(&mut self, most: usize, served: usize, found: &str) -> bool {
+        if served < most {
+            return true;
+        }
+        let whose = match most {
+            MOST_SELECTED => " in which somebody connected and which intercept.netns does not name",
+            _ => "",
+        };
+        let why = format!("{most} namespaces{whose} are served already");
+        let told = self
+            .absent
+            .insert(MORE.to_owned(), format!("{why}; the last: {found}"));
+        if told.is_none() {
+            tracing::warn!(
+                %found,
+                "network namespace not served, its connections get their rules' fail mode: {why}"
+            );
+        }
+        false
+    }
+
+    fn add(&mut self, place: Place<'_>, namespace: Namespace, found: String, witness: Witness) {
+        // Before it has listeners, so that nobody meets one that does not know whose it is.
+        self.judged.add(&namespace, witness.clone());
+        self.judge(place);
+        self.absent.remove(MORE);
+        let cookie = namespace.cookie();
+        let known = Known::begin(place.means, namespace, found, witness);
+        self.judged.is_served(cookie);
         self.known.insert(cookie, known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_that_nobody_named_leave_a_quarter_of_the_places() {
+        let mut state = State::default();
+        assert!(state.has_room(MOST_SELECTED, MOST_SELECTED - 1, "one"));
+        assert!(!state.has_room(MOST_SELECTED, MOST_SELECTED, "one"));
+        let why = state.absent.get(MORE).unwrap();
+        assert!(
+            why.contains("768") && why.contains("intercept.netns"),
+            "{why}"
+        );
+        assert!(state.has_room(MOST, MOST_SELECTED, "one that is named"));
+        assert!(!state.has_room(MOST, MOST, "one that is named"));
     }
 }

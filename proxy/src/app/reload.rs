@@ -77,6 +77,7 @@ impl App {
         self.look_twice_at_listeners()?;
         self.ensure_hop(&policy.config)?;
         let tables = Arc::clone(&policy.tables);
+        self.namespaces.prepare(&self.data.namespace, &tables);
         // User space first: connections that the kernel redirects by the new rules must find
         // them here, and those of the old rules are still known to the new policy.
         self.data.policy.store(Arc::clone(&policy));
@@ -84,6 +85,8 @@ impl App {
             self.data.policy.store(Arc::clone(before));
             return Err(error.into());
         }
+        // What has changed since it was prepared.
+        self.namespaces.look_at_names(self.means());
         self.data.switched_to(generation);
         let serving = &self.serving;
         serving

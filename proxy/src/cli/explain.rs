@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process,
 };
 
@@ -20,7 +20,9 @@ use crate::{
         pins::PinName,
         preflight, process as processes,
         rules::{RuleTables, Scope, Task},
+        sys,
     },
+    netns::{Namespace, NamespaceError, named::Named, source::of_process},
     policy::explain::{Connecting, Explanation, Incoming, explain, incoming},
 };
 
@@ -56,6 +58,9 @@ pub struct ExplainArgs {
     /// Made in this cgroup, a path below the cgroup2 root.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<String>,
+    /// Made in the network namespace at this path. Without, in that of the process.
+    #[arg(long, value_name = "PATH")]
+    pub netns: Option<PathBuf>,
     /// Instead: who comes to this port of this host.
     #[arg(long, value_name = "PORT", conflicts_with = "to")]
     pub inbound: Option<u16>,
@@ -164,6 +169,11 @@ fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
             let config = Config::load(file)?;
             let tables = RuleTables::compile(&config, Scope::Selections, 0);
             let task = connecting(args, tables.asks_for_executables())?;
+            if !tables.netns_asked().is_empty() {
+                let own = own_namespace()?;
+                let mount = preflight::cgroup2_mount().unwrap_or_default();
+                tables.know_namespaces(&Named::now(tables.netns_asked(), &own, &mount, task.netns));
+            }
             let protocol = protocol(args);
             let to = to.iter();
             Said {
@@ -242,7 +252,36 @@ fn connecting(args: &ExplainArgs, with_executable: bool) -> Result<Connecting, F
         uid: args.uid.unwrap_or(uid),
         gid: args.gid.unwrap_or(gid),
         exe,
+        netns: match &args.netns {
+            Some(path) => Some(cookie(path).map_err(|error| {
+                Failure::new(Exit::Failed, "looking at --netns").because(&error)
+            })?),
+            // What it is may not matter.
+            None => cookie(&of_process(pid)).ok(),
+        },
     })
+}
+
+fn own_namespace() -> Result<Namespace, Failure> {
+    sys::netns_cookie()
+        .and_then(Namespace::own)
+        .map_err(|error| {
+            Failure::new(Exit::Failed, "opening this command's own network namespace")
+                .because(&error)
+                .fix("mount /proc")
+        })
+}
+
+/// The cookie of the network namespace at a path.
+fn cookie(path: &Path) -> Result<u64, NamespaceError> {
+    let failed = |source| NamespaceError::Open {
+        path: path.into(),
+        source,
+    };
+    let own = sys::netns_cookie()
+        .and_then(Namespace::own)
+        .map_err(failed)?;
+    Namespace::at(path, &own).map(|namespace| namespace.cookie())
 }
 
 /// Asks the kernel's own tables the same.
@@ -260,6 +299,7 @@ fn in_kernel(args: &ExplainArgs, explained: &[Explanation]) -> Vec<InKernel> {
             uid,
             gid,
             exe,
+            netns,
         } = &explanation.task;
         let selection = pinned.selection(
             &mount,
@@ -270,6 +310,7 @@ fn in_kernel(args: &ExplainArgs, explained: &[Explanation]) -> Vec<InKernel> {
                 executable: exe
                     .as_deref()
                     .map_or(NO_EXECUTABLE, |path| pinned.executable(path)),
+                netns: *netns,
             },
         )?;
         let verdict = pinned.decide(&Query {

@@ -1,6 +1,9 @@
 //! `sidetrack guard`: the rules, in force before there is a daemon.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -17,6 +20,7 @@ use crate::{
         preflight::{self, Preflight},
         rules::{RuleTables, Scope},
     },
+    netns::{Namespace, named::Named},
 };
 
 /// Arguments of `guard`.
@@ -61,7 +65,7 @@ pub fn run(args: GuardArgs) -> Result<Exit, Failure> {
         proxy: None,
         inbound: true,
     };
-    let started = put_in_force(&config, pins, generation, &points);
+    let started = put_in_force(&config, pins, generation, (&points, &mount));
     started.map_err(|error| {
         Failure::new(Exit::Missing, "putting the rules in force").because(error.as_ref())
     })?;
@@ -77,7 +81,7 @@ fn put_in_force(
     config: &Config,
     pins: Pins,
     generation: u32,
-    points: &Points,
+    (points, mount): (&Points, &Path),
 ) -> Result<(), Box<dyn std::error::Error>> {
     let redirector = Redirector::load(Facts {
         own_cgroup: 0,
@@ -87,7 +91,7 @@ fn put_in_force(
         pins: Some(pins),
     })
     .map_err(|error: LoadError| error)?;
-    fill(&redirector, config, generation, points)?;
+    fill(&redirector, config, generation, (points, mount))?;
     redirector.will_leave(Left::InForce);
     Ok(())
 }
@@ -96,9 +100,18 @@ fn fill(
     redirector: &Redirector,
     config: &Config,
     generation: u32,
-    points: &Points,
+    (points, mount): (&Points, &Path),
 ) -> Result<(), KernelError> {
-    redirector.activate(RuleTables::compile(config, Scope::Selections, generation))?;
+    let tables = RuleTables::compile(config, Scope::Selections, generation);
+    if !tables.netns_asked().is_empty() {
+        let own = Namespace::own(redirector.netns()).map_err(|error| {
+            KernelError::new("opening the own network namespace", "mount /proc", error)
+        })?;
+        // Those that appear later are not known, and get the strictest rule that could be theirs.
+        let names = Named::now(tables.netns_asked(), &own, mount, None);
+        tables.know_namespaces(&names);
+    }
+    redirector.activate(tables)?;
     // Applications of this host may reach each other's governed ports meanwhile.
     redirector.refresh_addresses()?;
     let sockets = listening::sockets()?;

@@ -176,6 +176,9 @@ pub struct Selector {
     /// Executable that the connecting task runs, by its whole path; a symbolic link stands for where
     /// it leads too.
     pub exe: Option<String>,
+    /// Network namespaces, any of them: "host" (the daemon's own), a path ("/run/netns/blue"),
+    /// "pid:1234", "cgroup:/pods/*" (those of the processes in it and below).
+    pub netns: Option<Vec<String>>,
 }
 
 /// `[intercept]`

@@ -1,11 +1,11 @@
-//! Where network namespaces beside the daemon's own are found.
+//! Where network namespaces are found, to be served and to be selected by.
 
 use std::{fmt, path::PathBuf};
 
 use super::CgroupPattern;
 
 /// An entry of `intercept.netns` beside `"host"`: where other network namespaces are found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NetnsSource {
     /// The namespace that is at this path whenever one is.
     Path(PathBuf),
@@ -24,6 +24,24 @@ impl fmt::Display for NetnsSource {
             Self::Pid(pid) => write!(f, "pid:{pid}"),
             Self::Cgroup(path) => write!(f, "cgroup:{path}"),
             Self::Selected => f.write_str("selected"),
+        }
+    }
+}
+
+/// An entry of a selector's `netns`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum NetnsSelector {
+    /// The daemon's own.
+    Host,
+    /// Those that are found there; never [`NetnsSource::Selected`].
+    At(NetnsSource),
+}
+
+impl fmt::Display for NetnsSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::At(source) => source.fmt(f),
         }
     }
 }

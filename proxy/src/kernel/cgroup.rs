@@ -252,6 +252,12 @@ pub fn by_id(mount: &Path) -> HashMap<u64, String> {
     found
 }
 
+/// Whether a cgroup is `top` or below it; both are paths below the cgroup2 root.
+pub fn is_within(path: &str, top: &str) -> bool {
+    path.strip_prefix(top.trim_end_matches('/'))
+        .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
 /// The path of a cgroup's folder below the cgroup2 root, as configurations write it.
 pub fn below(mount: &Path, folder: &Path) -> String {
     let below = folder.strip_prefix(mount).unwrap_or(folder);

@@ -1,10 +1,17 @@
 //! What the kernel is told of namespaces beside the daemon's own.
 
-use std::{collections::HashSet, os::fd::AsRawFd};
+use std::{
+    collections::{BTreeMap, HashSet},
+    os::fd::AsRawFd,
+    sync::Arc,
+};
 
 use sidetrack_abi::namespace::NamespaceFacts;
 
-use super::{Family, KernelError, Redirector, listener_key, local};
+use super::{
+    Family, KernelError, Redirector, listener_key, local,
+    rules::{Names, RuleTables},
+};
 use crate::netns::Namespace;
 
 impl Redirector {
@@ -43,6 +50,21 @@ impl Redirector {
             maps.unregister_outbound(&listener_key(netns, family, 0));
         }
         maps.forget_namespace(netns)
+    }
+
+    /// What selections of the active rules call namespaces, by cookie: these are known from here on, and
+    /// no others. Nothing happens if other rules are active by now.
+    pub fn name_namespaces(
+        &self,
+        tables: &Arc<RuleTables>,
+        all: &BTreeMap<u64, Names>,
+    ) -> Result<(), KernelError> {
+        let mut maps = self.maps.lock();
+        if !Arc::ptr_eq(tables, &self.tables.load()) {
+            return Ok(());
+        }
+        tables.know_namespaces(all);
+        maps.name_namespaces(tables)
     }
 
     /// Cookies of the other namespaces that a daemon before this one has served.

@@ -4,6 +4,7 @@ use std::{fs, io, path::PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 use serde::Serialize;
+use sidetrack_abi::names::NAMESPACE_ENTRIES;
 
 use crate::cli::{Exit, Failure};
 
@@ -20,8 +21,11 @@ const RECOMMENDED: KernelVersion = KernelVersion(6, 1);
 
 /// Two sockets for each connection, and the two ends of a pipe while its bytes are spliced.
 const FILES_PER_CONNECTION: u64 = 4;
-/// Listeners, programs, maps, logs, idle tunnels of a small set-up.
-const FILES_ALWAYS: u64 = 256;
+/// The file of another network namespace, twice if a selection names it, two listeners, and what tells of
+/// its addresses.
+const FILES_PER_NAMESPACE: u64 = 5;
+/// Listeners, programs, maps, logs, idle tunnels of a small set-up; and as many namespaces as are served.
+const FILES_ALWAYS: u64 = 256 + FILES_PER_NAMESPACE * NAMESPACE_ENTRIES as u64;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -230,7 +234,10 @@ fn open_files(connections: usize) -> Check {
         Ok((_, hard)) if hard >= wanted => (Verdict::Ok, format!("up to {hard}")),
         Ok((_, hard)) => (
             Verdict::Warning,
-            format!("up to {hard}; {connections} connections may need {wanted}"),
+            format!(
+                "up to {hard}; {connections} connections, and {NAMESPACE_ENTRIES} other network namespaces, may need \
+                 {wanted}"
+            ),
         ),
         Err(error) => (
             Verdict::Warning,

@@ -21,6 +21,8 @@ pub(crate) struct Stat {
     pub(crate) parent: u32,
     /// By a signal or a debugger, or it has ended and nobody has waited for it.
     pub(crate) stopped: bool,
+    /// When it began, in ticks since the machine did.
+    pub(crate) began: u64,
 }
 
 /// All processes that this one can see.
@@ -94,14 +96,17 @@ fn link_of(inode: u32) -> PathBuf {
     PathBuf::from(format!("socket:[{inode}]"))
 }
 
-/// The cgroup of a process: its folder below `mount`.
-pub(crate) fn cgroup_of(mount: &Path, pid: u32) -> io::Result<PathBuf> {
+/// The cgroup of a process, as a path below the cgroup2 root.
+pub(crate) fn cgroup(pid: u32) -> io::Result<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    let below = text
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .ok_or(io::ErrorKind::NotFound)?;
-    Ok(cgroup::folder(mount, below))
+    let mut lines = text.lines();
+    let below = lines.find_map(|line| line.strip_prefix("0::"));
+    Ok(below.ok_or(io::ErrorKind::NotFound)?.to_owned())
+}
+
+/// The same as a folder below `mount`.
+pub(crate) fn cgroup_of(mount: &Path, pid: u32) -> io::Result<PathBuf> {
+    cgroup(pid).map(|below| cgroup::folder(mount, &below))
 }
 
 pub(crate) fn executable(pid: u32) -> String {
@@ -140,7 +145,12 @@ fn parse(text: &str) -> Option<Stat> {
     let mut fields = fields.split_ascii_whitespace();
     let stopped = matches!(fields.next()?, "T" | "t" | "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
-    Some(Stat { parent, stopped })
+    let began = fields.nth(17)?.parse().ok()?;
+    Some(Stat {
+        parent,
+        stopped,
+        began,
+    })
 }
 
 #[cfg(test)]
@@ -149,15 +159,18 @@ mod tests {
 
     #[test]
     fn a_name_cannot_pretend_a_state_or_a_parent() {
-        let stat = parse("71 (a) T 1 (b) S 42 71 71 0 -1 4194304").unwrap();
+        let rest = "71 71 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 997 1000 10";
+        let stat = parse(&format!("71 (a) T 1 (b) S 42 {rest}")).unwrap();
         assert_eq!(
             stat,
             Stat {
                 parent: 42,
-                stopped: false
+                stopped: false,
+                began: 997,
             }
         );
-        assert!(parse("71 (redsocks) T 1 71").unwrap().stopped);
+        let stopped = parse(&format!("71 (redsocks) T 1 {rest}")).unwrap();
+        assert!(stopped.stopped);
         assert_eq!(parse("71 (redsocks"), None);
     }
 }

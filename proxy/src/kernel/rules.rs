@@ -26,8 +26,11 @@ use sidetrack_abi::{
 
 use crate::{
     addr::OriginalDst,
-    config::{Config, Protocol, Proxy, cgroup::names},
-    kernel::{cgroup::matching, containers::Containers},
+    config::{Config, NetnsSelector, Protocol, Proxy, cgroup::names},
+    kernel::{
+        cgroup::{is_within, matching},
+        containers::Containers,
+    },
 };
 
 mod asked;
@@ -35,6 +38,7 @@ mod chains;
 mod classes;
 mod compile;
 mod executables;
+mod netns;
 mod order;
 mod places;
 mod ports;
@@ -45,6 +49,7 @@ use asked::{Asked, Kind, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
+pub use netns::Names;
 pub use order::{Ahead, Rank, listed};
 pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
@@ -104,6 +109,8 @@ pub struct Task<'a> {
     pub gid: Option<u32>,
     /// Number of its executable, see [`RuleTables::executable`].
     pub executable: u32,
+    /// Cookie of the network namespace of its socket. Where it is not known, it could be any.
+    pub netns: Option<u64>,
 }
 
 /// Whom the rules are for.
@@ -260,9 +267,15 @@ impl RuleTables {
         let known = self
             .asked
             .by_cgroup(&self.place(task.cgroup).own(&self.asked));
+        let classes = self.classes.read();
         let stages = self.asked.stages.iter();
         let known = stages.fold(known, |known, stage| {
-            let value = Self::asked_of(task, stage.kind);
+            if stage.kind == Kind::Netns {
+                let number = task.netns.and_then(|cookie| classes.namespaces.of(cookie));
+                let names = number.and_then(|number| classes.namespaces.names(number));
+                return self.asked.with_netns(&known, names);
+            }
+            let value = Self::asked_of(&classes, task, stage.kind);
             let value = stage.values.contains(&value).then_some(value);
             self.asked.with(&known, stage.kind, value)
         });
@@ -271,17 +284,51 @@ impl RuleTables {
 
     /// Whether programs run for tasks of a cgroup.
     pub fn governs(&self, cgroup: &str) -> bool {
-        let top = self.top.trim_end_matches('/');
-        cgroup
-            .strip_prefix(top)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        is_within(cgroup, &self.top)
     }
 
-    fn asked_of(task: &Task<'_>, kind: Kind) -> u64 {
+    /// Network namespaces that selections name. [`Names`] are places here.
+    pub fn netns_asked(&self) -> &[NetnsSelector] {
+        match self.flags & SETTING_SELECT_ALL {
+            0 => &self.asked.netns,
+            _ => &[],
+        }
+    }
+
+    /// From here on these network namespaces are known, by their cookies, and no others.
+    pub fn know_namespaces(&self, all: &BTreeMap<u64, Names>) {
+        let source = Source {
+            asked: &self.asked,
+            chains: &self.chains,
+        };
+        self.classes.write().know_namespaces(&source, all);
+    }
+
+    /// Whether it is known what selections call a network namespace, or nobody asks.
+    pub fn knows_namespace(&self, cookie: u64) -> bool {
+        self.netns_asked().is_empty() || self.classes.read().namespaces.of(cookie).is_some()
+    }
+
+    /// The entries that name a network namespace, if it is known.
+    pub fn names_of(&self, cookie: u64) -> Option<Vec<String>> {
+        let classes = self.classes.read();
+        let names = classes.namespaces.names(classes.namespaces.of(cookie)?)?;
+        let each = (0..).zip(&self.asked.netns);
+        let named = each.filter(|(entry, _)| names.has(*entry));
+        Some(named.map(|(_, entry)| entry.to_string()).collect())
+    }
+
+    /// The numbers that known namespaces have in [`sidetrack_abi::rules::STAGE_NETNS`], by cookie.
+    pub fn numbered_namespaces(&self) -> HashMap<u64, u32> {
+        self.classes.read().namespaces.known().clone()
+    }
+
+    fn asked_of(classes: &Classes, task: &Task<'_>, kind: Kind) -> u64 {
         let value = match kind {
             Kind::User => Some(task.uid),
             Kind::Group => task.gid,
             Kind::Executable => Some(task.executable),
+            Kind::Netns => task.netns.and_then(|cookie| classes.namespaces.of(cookie)),
         };
         value.map_or(ANY_VALUE, u64::from)
     }
@@ -291,7 +338,8 @@ impl RuleTables {
         let classes = self.classes.read();
         let mut stages = self.asked.stages.iter();
         let selection = stages.try_fold(class, |class, stage| {
-            classes.staged(class, stage.kind, Self::asked_of(task, stage.kind))
+            let value = Self::asked_of(&classes, task, stage.kind);
+            classes.staged(class, stage.kind, value)
         });
         selection.unwrap_or(SELECTION_NONE)
     }

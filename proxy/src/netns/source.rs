@@ -1,13 +1,16 @@
 //! Where namespaces are found that the configuration names.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use crate::{
     config::{NetnsSource, cgroup::NoNames},
-    kernel::cgroup::{self, matching},
+    kernel::{
+        cgroup::{self, matching},
+        process,
+    },
 };
 
 /// An entry of `intercept.netns`, looked at again and again.
@@ -48,7 +51,9 @@ impl Source {
                 Ok(processes.filter(|pid| *pid != 0).map(of_process).collect())
             }
             NetnsSource::Pid(pid) => {
-                let now = began(*pid)?;
+                let now = process::stat(*pid).map(|stat| stat.began).ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::NotFound, "there is no such process")
+                })?;
                 if *self.began.get_or_insert(now) != now {
                     return Err(io::Error::other(
                         "the process has ended, and another one has its number",
@@ -63,15 +68,6 @@ impl Source {
 /// The file of a process's network namespace.
 pub fn of_process(pid: u32) -> PathBuf {
     format!("/proc/{pid}/ns/net").into()
-}
-
-/// When a process began, in ticks since the machine did.
-fn began(pid: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may have spaces and parentheses itself.
-    let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    let began = after_name.and_then(|rest| rest.split(' ').nth(19)?.parse().ok());
-    began.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

@@ -94,10 +94,10 @@ impl Policy {
     pub fn outbound_again(
         &self,
         redirected: &Redirected,
-        cgroup: &str,
+        (cgroup, netns): (&str, u64),
         carried: &Carried,
     ) -> Result<(), Refusal> {
-        let permit = self.unclassified(redirected, cgroup).outcome;
+        let permit = self.unclassified(redirected, cgroup, netns).outcome;
         match (permit.map_err(by_now)?.route, carried) {
             (Route::Passthrough, _) | (Route::Mtls(_), Carried::Undecided | Carried::Home) => {
                 Ok(())

@@ -35,6 +35,20 @@ pub struct Connecting {
     /// The path of its executable; absent if it has none that counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exe: Option<String>,
+    /// Cookie of its socket's network namespace; absent if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u64>,
+}
+
+/// What selections call a network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Called {
+    /// Nobody has looked at it yet: where rules tell namespaces apart, connections from there are
+    /// refused until somebody has.
+    Unknown,
+    /// By these entries; without any it is another one than all that are named.
+    Known(Vec<String>),
 }
 
 /// Which rule decides, and why no other does.
@@ -48,6 +62,9 @@ pub struct Explanation {
     pub task: Connecting,
     /// The selections that it is in.
     pub selections: Vec<String>,
+    /// What selections call its network namespace; absent if none asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<Called>,
     /// Whether programs run for it: its cgroup is the attach point or below it.
     pub governed: bool,
     /// The number that these have in the tables.
@@ -103,7 +120,12 @@ pub fn explain(
             .exe
             .as_deref()
             .map_or(NO_EXECUTABLE, |path| tables.executable(path)),
+        netns: task.netns,
     };
+    let called = (!tables.netns_asked().is_empty()).then(|| {
+        let names = task.netns.and_then(|cookie| tables.names_of(cookie));
+        names.map_or(Called::Unknown, Called::Known)
+    });
     let to = OriginalDst::new(destination);
     let selections = tables.selections(&who);
     // Above the attach point and beside it no program runs.
@@ -131,6 +153,7 @@ pub fn explain(
         task: task.clone(),
         lost: lost.all(),
         selections: selections.certain,
+        called,
         governed,
         class,
         generation: tables.generation,
@@ -169,7 +192,7 @@ impl Decision {
                     format!("is redirected to the proxy {proxy}")
                 }
                 Some(_) => "is redirected".to_owned(),
-                None => "is redirected: the daemon looks which cgroup it is, and decides".into(),
+                None => "is redirected: the daemon looks which cgroup or network namespace it is, and decides".into(),
             },
         };
         Self {

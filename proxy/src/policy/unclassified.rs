@@ -25,31 +25,35 @@ pub struct Judged {
     pub outcome: Result<OutboundPermit, Refusal>,
 }
 
-/// Who made a connection, from the cgroup `path`.
-fn task<'a>(redirected: &Redirected, path: &'a str) -> Task<'a> {
+/// Who made a connection, from the cgroup `path` and the network namespace with this cookie.
+fn task<'a>(redirected: &Redirected, path: &'a str, netns: u64) -> Task<'a> {
     Task {
         cgroup: path,
         uid: redirected.uid,
         gid: Some(redirected.gid),
         executable: redirected.executable,
+        netns: Some(netns),
     }
 }
 
 impl Policy {
     /// Whether it matters which executable made a connection.
-    pub fn depends_on_executable(&self, redirected: &Redirected, path: &str) -> bool {
+    pub fn depends_on_executable(&self, redirected: &Redirected, path: &str, netns: u64) -> bool {
         let destination = OriginalDst::new(redirected.destination.into());
-        self.tables
-            .depends_on_executable(Protocol::Tcp, destination, &task(redirected, path))
+        self.tables.depends_on_executable(
+            Protocol::Tcp,
+            destination,
+            &task(redirected, path, netns),
+        )
     }
 
-    /// Judges a connection that was redirected from the cgroup `path` before the kernel knew that,
-    /// or these rules.
+    /// Judges a connection that was redirected from the cgroup `path` and the network namespace with
+    /// the cookie `netns` before the kernel knew that, or these rules.
     ///
     /// By this policy, whichever generation redirected it: none of them has decided yet.
-    pub fn unclassified(&self, redirected: &Redirected, path: &str) -> Judged {
+    pub fn unclassified(&self, redirected: &Redirected, path: &str, netns: u64) -> Judged {
         let destination = OriginalDst::new(redirected.destination.into());
-        let selection = self.tables.selection(&task(redirected, path));
+        let selection = self.tables.selection(&task(redirected, path, netns));
         let by = |rule: u32| Redirected {
             selection,
             rule,
@@ -72,6 +76,17 @@ impl Policy {
                     )
                 }),
             },
+            Verdict::Redirect(rule)
+                if rule.index == RULE_UNCLASSIFIED && !self.tables.knows_namespace(netns) =>
+            {
+                Judged {
+                    rule: None,
+                    outcome: Err(Refusal::new(
+                        Reason::OtherNamespace,
+                        format!("nobody has looked yet which network namespace {netns} is"),
+                    )),
+                }
+            }
             Verdict::Redirect(rule) if rule.index == RULE_UNCLASSIFIED => Judged {
                 rule: None,
                 outcome: Err(Refusal::new(

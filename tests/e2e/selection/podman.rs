@@ -25,7 +25,7 @@ fn a_container_of_podman_is_selected_by_its_name_from_its_first_connection_and_n
     let pods = world.a.apps().child("pods");
     let [_a, b] = started(&world, "include = [{ container = \"web-*\" }]");
     let _server = world.b.serve(&[world.b.at(7000)], &[]);
-    let start = |name| podman.start_image(name, &pods, &world.a);
+    let start = |name| podman.start_on(name, &pods, &world.a);
     for _ in 0..2 {
         let (web, db) = (start("web-1"), start("db"));
         assert_eq!(went_from(&world, &b, &web), Went::Selected);
@@ -46,7 +46,7 @@ fn a_container_of_podman_is_selected_by_its_id_and_no_other_is() {
     let world = World::pair();
     let podman = Podman::new();
     let pods = world.a.apps().child("pods");
-    let start = |name| podman.start_image(name, &pods, &world.a);
+    let start = |name| podman.start_on(name, &pods, &world.a);
     let (web, db) = (start("web"), start("db"));
     let select = format!("include = [{{ container = \"{}\" }}]", &web.id()[..12]);
     let [_a, b] = started(&world, &select);

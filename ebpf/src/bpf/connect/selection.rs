@@ -5,15 +5,15 @@ use sidetrack_abi::{
     executable::NO_EXECUTABLE,
     rules::{
         ANY_VALUE, CGROUP_DEPTH, SELECTION_ALL, SELECTION_NONE, STAGE_EXECUTABLE, STAGE_GROUP,
-        STAGE_USER, StageKey,
+        STAGE_NETNS, STAGE_NETNS_NAMES, STAGE_USER, StageKey,
     },
     settings::{
-        SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS,
-        Settings,
+        SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_NETNS, SETTING_SELECT_ALL,
+        SETTING_USERS, Settings,
     },
 };
 
-use crate::bpf::maps::RuleSet;
+use crate::bpf::{ctx::SockAddr, maps::RuleSet};
 
 /// What is known of the connecting task.
 #[derive(Clone, Copy)]
@@ -27,7 +27,12 @@ pub(in crate::bpf) struct Selected {
 /// The selections that the connecting task is in: the deepest cgroup that is known, then what some
 /// selection asks for.
 #[inline(always)]
-pub(in crate::bpf) fn selection(settings: &Settings, set: RuleSet, own: u64) -> Selected {
+pub(in crate::bpf) fn selection(
+    addr: SockAddr,
+    settings: &Settings,
+    set: RuleSet,
+    own: u64,
+) -> Selected {
     let mut executable = NO_EXECUTABLE;
     if settings.flags & SETTING_SELECT_ALL != 0 {
         return Selected {
@@ -65,6 +70,15 @@ pub(in crate::bpf) fn selection(settings: &Settings, set: RuleSet, own: u64) -> 
     if settings.flags & SETTING_EXECUTABLES != 0 {
         executable = crate::bpf::executable::number(set);
         class = staged(set, class, STAGE_EXECUTABLE, u64::from(executable));
+    }
+    if settings.flags & SETTING_NETNS != 0 {
+        // Its socket's, which may be another than its own.
+        let names = set.staged(&StageKey {
+            class: 0,
+            kind: STAGE_NETNS_NAMES,
+            value: addr.netns_cookie(),
+        });
+        class = staged(set, class, STAGE_NETNS, names.map_or(ANY_VALUE, u64::from));
     }
     Selected { class, executable }
 }

@@ -30,7 +30,10 @@ enum Why {
     Tick,
 }
 
-/// Whether any namespace but the daemon's own is of interest.
+/// A look is over for this many times as long as it took, at least.
+const REST: u32 = 9;
+
+/// Whether any namespace but the daemon's own is to be served.
 pub(in crate::app) fn wants_any(config: &Config) -> bool {
     !config.intercept.netns.is_empty()
 }
@@ -48,6 +51,11 @@ async fn follow(app: Weak<App>, asked: Asked, mut stopped: watch::Receiver<bool>
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next = Instant::now();
     let mut due = None;
+    // Whoever connects or mounts decides how often that happens.
+    let mounted = async |next| {
+        sleep_until(next).await;
+        changed(mounts.as_ref()).await;
+    };
     let told = async |next| {
         sleep_until(next).await;
         asked.told().await;
@@ -55,22 +63,21 @@ async fn follow(app: Weak<App>, asked: Asked, mut stopped: watch::Receiver<bool>
     loop {
         let why = tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => break,
-            () = told(next) => {
-                next = Instant::now() + BETWEEN_LOOKS;
-                Why::Asked
-            }
-            () = changed(mounts.as_ref()) => Why::Mounted,
+            () = told(next) => Why::Asked,
+            () = mounted(next) => Why::Mounted,
             () = until(due) => Why::Due,
             _ = tick.tick() => Why::Tick,
         };
         let Some(app) = app.upgrade() else {
             return;
         };
+        let begun = Instant::now();
         // Reading /proc and making sockets elsewhere blocks.
         match tokio::task::spawn_blocking(move || app.look_at_namespaces(&why)).await {
             Ok(next) => due = next,
             Err(error) => tracing::error!(%error, "looking at network namespaces"),
         }
+        next = Instant::now() + BETWEEN_LOOKS.max(begun.elapsed() * REST);
     }
     let Some(app) = app.upgrade() else {
         return;
@@ -120,6 +127,7 @@ impl App {
             }
             Why::Due => {}
             Why::Mounted | Why::Tick => {
+                self.namespaces.look_at_names(means);
                 self.namespaces.look_at_sources(means);
                 self.namespaces.look_at_users(means);
             }

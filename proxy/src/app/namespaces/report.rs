@@ -55,15 +55,19 @@ impl Namespaces {
                 why,
             }
         });
-        let absent = state.absent.iter().map(|(found, why)| NamespaceReport {
-            found: found.clone(),
+        let unknown = state.judged.why_not();
+        let unknown = unknown.map(|why| ("namespaces that selections ask for", why));
+        let absent = state.absent.iter();
+        let absent = absent.map(|(found, why)| (found.as_str(), why.as_str()));
+        let absent = absent.chain(unknown).map(|(found, why)| NamespaceReport {
+            found: found.to_owned(),
             state: "absent",
             netns: None,
             inode: None,
             listeners: Vec::new(),
             since: None,
             connections: 0,
-            why: Some(why.clone()),
+            why: Some(why.to_owned()),
         });
         let mut all: Vec<NamespaceReport> = known.chain(absent).collect();
         all.sort_by(|a, b| (&a.found, a.netns).cmp(&(&b.found, b.netns)));

@@ -1,7 +1,7 @@
 //! Explanations as text.
 
 use super::{InKernel, Said};
-use crate::policy::explain::{Explanation, Incoming, Lost};
+use crate::policy::explain::{Called, Explanation, Incoming, Lost};
 
 pub(super) fn of_connections(said: &Said) -> String {
     let mut out = String::new();
@@ -11,7 +11,7 @@ pub(super) fn of_connections(said: &Said) -> String {
             None => {}
             Some(InKernel::Agrees) => out += "  the kernel's own tables say the same\n",
             Some(InKernel::Unclassified) => {
-                out += "  the kernel has not been told of the cgroup yet: the proxy decides\n";
+                out += "  the kernel has not been told of the cgroup or the network namespace yet: the proxy decides\n";
             }
             Some(InKernel::Differs(what)) => {
                 out += &format!(
@@ -54,6 +54,18 @@ fn of_connection(one: &Explanation) -> String {
         names => names.join(", "),
     };
     out += &format!("  selections of the task: {selections}\n");
+    if let Some(called) = &one.called {
+        let called = match called {
+            Called::Unknown => {
+                "not known yet; where rules tell namespaces apart, its connections get the strictest \
+                 rule that could be theirs until the daemon has looked"
+                    .to_owned()
+            }
+            Called::Known(names) if names.is_empty() => "none that a selection names".to_owned(),
+            Called::Known(names) => names.join(", "),
+        };
+        out += &format!("  its network namespace: {called}\n");
+    }
     out + &of_lost(&one.lost)
 }
 

@@ -36,6 +36,8 @@ struct Simulated {
     in_force: bool,
     cgroup: String,
     namespaces: Vec<Namespaces>,
+    /// Those that selections name.
+    named: Vec<Namespaces>,
     listeners: Vec<Listeners>,
     programs: Vec<Planned>,
     /// Where links and maps would be pinned.
@@ -116,6 +118,7 @@ fn simulate(config: &Config) -> Simulated {
     }
     let namespaces = listening::namespaces(config, found.as_deref());
     let listeners = listening::listeners(config, &namespaces);
+    let named = listening::named(config, found.as_deref());
     let routed = config.inbound.iter().take(1).flat_map(|_| hop::prefixes());
     let routes = routed.flat_map(|net| {
         [
@@ -130,6 +133,7 @@ fn simulate(config: &Config) -> Simulated {
         in_force,
         cgroup: governed.display().to_string(),
         namespaces,
+        named,
         listeners,
         programs,
         pins: pins::folder(&name).map(|folder| folder.display().to_string()),

@@ -51,7 +51,11 @@ pub(super) fn selects(
         let named = rule.select.as_ref().and_then(|name| selects.get(name));
         let selectors = named.into_iter().flat_map(|select| {
             let all = select.include.iter().chain(&select.exclude);
-            all.filter(|selector| selector.gid.is_some() || selector.executable.is_some())
+            all.filter(|selector| {
+                selector.gid.is_some()
+                    || selector.executable.is_some()
+                    || !selector.netns.is_empty()
+            })
         });
         if selectors.count() != 0 {
             problems.bad(
@@ -60,8 +64,8 @@ pub(super) fn selects(
                     rule_key("inbound", index, rule.name.as_deref())
                 ),
                 rule.select.as_deref().unwrap_or_default(),
-                "the selection asks for a group or an executable, and the kernel does not tell that of \
-                 a listening socket",
+                "the selection asks for a group, an executable or a network namespace: the kernel does not \
+                 tell the first two of a listening socket, and inbound rules are of the daemon's own namespace",
                 "name a selection by cgroup, unit, uid or user",
             );
         }

@@ -1,9 +1,9 @@
-//! `intercept.netns`.
+//! `intercept.netns`, and the `netns` of selectors.
 
 use std::path::Path;
 
 use super::cgroups;
-use crate::config::{NetnsSource, errors::Problems};
+use crate::config::{NetnsSelector, NetnsSource, errors::Problems};
 
 const KEY: &str = "intercept.netns";
 const HOST: &str = "host";
@@ -30,6 +30,61 @@ pub(super) fn sources(problems: &mut Problems, texts: Option<&[String]>) -> Vec<
         }
     }
     sources
+}
+
+/// Whether a selector's entries are fine, and what they name.
+pub(super) fn selectors(
+    problems: &mut Problems,
+    key: &str,
+    texts: &[String],
+) -> Option<Vec<NetnsSelector>> {
+    if texts.is_empty() {
+        problems.missing(
+            key,
+            "an empty list names no network namespace",
+            "leave the key out, or name one like \"/run/netns/blue\"",
+        );
+        return None;
+    }
+    let mut selectors = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        selectors.push(match text.as_str() {
+            HOST => NetnsSelector::Host,
+            "selected" => {
+                problems.bad(
+                    &key,
+                    text,
+                    "this says which namespaces are served, and names none",
+                    "write \"host\", a path, \"pid:1234\" or \"cgroup:/pods\"",
+                );
+                return None;
+            }
+            text => NetnsSelector::At(source(problems, &key, text)?),
+        });
+    }
+    Some(selectors)
+}
+
+/// Warns of namespaces that are selected and get no listeners.
+pub(super) fn warn_of_unserved(
+    problems: &mut Problems,
+    key: &str,
+    selected: &[NetnsSelector],
+    served: &[NetnsSource],
+) {
+    let unserved = selected.iter().filter(|one| match one {
+        NetnsSelector::Host => false,
+        NetnsSelector::At(source) => {
+            !served.contains(source) && !served.contains(&NetnsSource::Selected)
+        }
+    });
+    for one in unserved {
+        problems.warn(
+            &format!("{key}.netns"),
+            &format!("intercept.netns has neither {one} nor \"selected\": connections there get their rule's fail mode"),
+        );
+    }
 }
 
 fn source(problems: &mut Problems, key: &str, text: &str) -> Option<NetnsSource> {

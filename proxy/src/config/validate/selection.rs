@@ -2,7 +2,7 @@
 
 use nix::unistd::{Group, User};
 
-use super::cgroups;
+use super::{cgroups, netns};
 use crate::config::{
     Executable, Intercept, Select, Selector,
     cgroup::{Below, CgroupPattern, NoNames},
@@ -44,6 +44,9 @@ pub(super) fn select(
                     ),
                     "widen intercept.cgroup, or leave the selector out",
                 );
+            }
+            if list == "include" {
+                netns::warn_of_unserved(problems, &key, &selector.netns, &intercept.netns);
             }
             found.push(selector);
         }
@@ -97,11 +100,16 @@ fn selector(problems: &mut Problems, key: &str, file: &file::Selector) -> Option
         Some(path) => Some(executable(problems, &format!("{key}.exe"), path)?),
         None => None,
     };
+    let netns = match &file.netns {
+        Some(texts) => netns::selectors(problems, &format!("{key}.netns"), texts)?,
+        None => Vec::new(),
+    };
     let selector = Selector {
         cgroup,
         uid,
         gid,
         executable,
+        netns,
     };
     if selector == Selector::default() {
         // What stood there may be a mistyped key, and is reported then.
@@ -109,7 +117,7 @@ fn selector(problems: &mut Problems, key: &str, file: &file::Selector) -> Option
             problems.missing(
                 key,
                 "an empty selector would match every task",
-                "name cgroup, unit, container, user, group or exe; for everything, leave select out of the rule",
+                "name cgroup, unit, container, user, group, exe or netns; for everything, leave select out of the rule",
             );
         }
         return None;

@@ -251,6 +251,25 @@ fn names_of_users_and_groups_are_resolved_and_joined_with_the_cgroup() {
 }
 
 #[test]
+fn a_namespace_that_is_selected_and_never_served_is_accepted_and_mentioned() {
+    let warnings = |served: &str| {
+        let text = "[select.x]\ninclude = [{ netns = [\"/run/netns/a\", \"host\"] }]\n";
+        config(&format!("[intercept]\nnetns = {served}\n{text}")).warnings
+    };
+    for served in ["[\"host\", \"selected\"]", "[\"host\", \"/run/netns/a\"]"] {
+        assert!(warnings(served).is_empty(), "{served}");
+    }
+    let warnings = warnings("[\"host\"]");
+    let [only] = warnings.as_slice() else {
+        panic!("{warnings:?}");
+    };
+    assert!(
+        only.contains("select.x.include[0].netns") && only.contains("/run/netns/a"),
+        "{only}"
+    );
+}
+
+#[test]
 fn an_executable_that_is_not_there_is_accepted_and_mentioned() {
     let with = |exe: &str| config(&format!("[select.x]\ninclude = [{{ exe = \"{exe}\" }}]\n"));
     let warned = with("/opt/no/such/file").warnings;

@@ -2,13 +2,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+
+use crate::kernel::process;
 
 /// Finds cgroups that the kernel's table does not have yet. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,7 +50,10 @@ impl Finder {
         // Its next connection is to be decided in the kernel.
         self.asked.notify_one();
         let mount = Arc::clone(&self.mount);
-        let of_process = move || cgroup_of(pid).filter(|path| is(&super::folder(&mount, path), id));
+        let of_process = move || {
+            let path = process::cgroup(pid).ok();
+            path.filter(|path| is(&super::folder(&mount, path), id))
+        };
         if let Some(path) = tokio::task::spawn_blocking(of_process).await? {
             return Ok(path);
         }
@@ -102,13 +107,6 @@ fn is(folder: &Path, id: u64) -> bool {
     super::id(folder).is_ok_and(|found| found == id)
 }
 
-/// The cgroup of a process, as a path below the cgroup2 root.
-pub fn cgroup_of(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    Some(path.to_owned())
-}
-
 /// The path, below the cgroup2 root, of the cgroup `id`: reads all folders of cgroups.
 pub fn search(mount: &Path, id: u64) -> Option<String> {
     search_all(mount, &HashSet::from([id])).remove(&id)
@@ -135,6 +133,7 @@ fn search_all(mount: &Path, ids: &HashSet<u64>) -> HashMap<u64, String> {
 #[cfg(test)]
 mod tests {
     use std::{
+        fs,
         os::unix::fs::MetadataExt as _,
         sync::atomic::{AtomicUsize, Ordering},
     };

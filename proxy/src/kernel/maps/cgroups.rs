@@ -142,6 +142,7 @@ impl Cgroups {
         // Those that are met without a look at any cgroup.
         classes.tell(tables);
         classes.all_fit()?;
+        classes.tell_namespaces(tables)?;
         let mut classified = Classified::create(CGROUP_ENTRIES).map_err(filling)?;
         let looked = classified.look(&self.view(tables), classes, &Changed::Anywhere);
         if looked.is_err() {
@@ -164,6 +165,14 @@ impl Cgroups {
             classified,
             classes,
         });
+    }
+
+    /// Tells the active set which network namespaces are known.
+    pub(super) fn tell_namespaces(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
+        match &mut self.active {
+            Some(active) => active.classes.tell_namespaces(tables),
+            None => Ok(()),
+        }
     }
 
     /// Looks for cgroups of the active set that have appeared or gone.

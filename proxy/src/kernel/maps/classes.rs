@@ -1,12 +1,12 @@
 //! The tables that cgroups' classes lead to. They grow while their rule set is active, as classes
 //! are met: what nothing refers to yet changes no decision.
 
-use std::collections::HashSet;
+use std::collections::{HashMap as StdHashMap, HashSet};
 
 use aya::maps::{HashMap, LpmTrie, MapData, MapError};
 use sidetrack_abi::{
     names::{RULE_ENTRIES, STAGE_ENTRIES},
-    rules::{CgroupClass, Rule, RuleKey, StageKey},
+    rules::{ANY_VALUE, CgroupClass, Rule, RuleKey, STAGE_NETNS, STAGE_NETNS_NAMES, StageKey},
 };
 
 use super::{
@@ -30,10 +30,14 @@ pub(super) struct Classes {
     room: usize,
     /// Entries of the rule trie.
     entries: usize,
+    /// Network namespaces that the kernel knows, by cookie, with the number of their names.
+    namespaces: StdHashMap<u64, u32>,
     /// How much of what was made has been looked at.
     told: usize,
     /// Those of which the kernel has nothing, for want of room.
     lacking: HashSet<Class>,
+    /// What kinds of network namespaces lead to of which it has nothing: they stay unknown.
+    lacking_netns: HashSet<StageKey>,
     /// Why the first of them did not fit.
     why: Option<KernelError>,
 }
@@ -51,8 +55,10 @@ impl Classes {
             rules: LpmTrie::create(room as u32, NO_PREALLOC)?,
             room,
             entries: 0,
+            namespaces: StdHashMap::new(),
             told: 0,
             lacking: HashSet::new(),
+            lacking_netns: HashSet::new(),
             why: None,
         })
     }
@@ -71,7 +77,11 @@ impl Classes {
         let made = tables.made_since(0).into_iter().take(self.told);
         made.filter(move |made| {
             let class = class_of(made, &kinds);
-            class.is_some_and(|class| !self.lacking.contains(&class))
+            let netns = match made {
+                Made::Stage(key, _) => self.lacking_netns.contains(key),
+                Made::Rules { .. } => false,
+            };
+            !netns && class.is_some_and(|class| !self.lacking.contains(&class))
         })
     }
 
@@ -93,6 +103,13 @@ impl Classes {
                     }
                 }
                 Made::Stage(..) if self.lacking.contains(&class) => {}
+                // It may come later than the rest of its class, which holds without it.
+                Made::Stage(key, next) if key.kind == STAGE_NETNS && key.value != ANY_VALUE => {
+                    let lacks = self.lacking.contains(&(class.0 + 1, *next));
+                    if lacks || self.stages.insert(key, next, 0).is_err() {
+                        self.lacking_netns.insert(*key);
+                    }
+                }
                 Made::Stage(key, next) => {
                     if self.lacking.contains(&(class.0 + 1, *next)) {
                         self.lacking.insert(class);
@@ -134,6 +151,33 @@ impl Classes {
         Ok(())
     }
 
+    /// Tells the kernel which network namespaces are known, and what follows from their names first.
+    pub(super) fn tell_namespaces(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
+        let known = tables.numbered_namespaces();
+        self.tell(tables);
+        let told: Vec<u64> = self.namespaces.keys().copied().collect();
+        for cookie in told.into_iter().filter(|told| !known.contains_key(told)) {
+            // Gone already if somebody else has removed it.
+            let _ = self.stages.remove(&of_namespace(cookie));
+            self.namespaces.remove(&cookie);
+        }
+        for (cookie, number) in known {
+            if self.namespaces.get(&cookie) != Some(&number) {
+                self.stages
+                    .insert(of_namespace(cookie), number, 0)
+                    .map_err(filling)?;
+                self.namespaces.insert(cookie, number);
+            }
+        }
+        Ok(())
+    }
+
+    /// The network namespaces that the kernel was told of, as entries of the stages.
+    pub(super) fn told_namespaces(&self) -> impl Iterator<Item = (StageKey, u32)> {
+        let namespaces = self.namespaces.iter();
+        namespaces.map(|(cookie, number)| (of_namespace(*cookie), *number))
+    }
+
     fn lacks(&mut self, class: Class, error: KernelError) {
         self.lacking.insert(class);
         self.why.get_or_insert(error);
@@ -165,6 +209,14 @@ impl Classes {
     /// Fails if anything did not fit.
     pub(super) fn all_fit(&mut self) -> Result<(), KernelError> {
         self.why.take().map_or(Ok(()), Err)
+    }
+}
+
+fn of_namespace(cookie: u64) -> StageKey {
+    StageKey {
+        class: 0,
+        kind: STAGE_NETNS_NAMES,
+        value: cookie,
     }
 }
 

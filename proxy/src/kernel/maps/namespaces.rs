@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use sidetrack_abi::namespace::NamespaceFacts;
 
 use super::{KernelError, Maps, filling};
+use crate::kernel::rules::RuleTables;
 
 impl Maps {
     /// What holds in a namespace. After its listeners, without which its connects fail as where a
@@ -20,6 +21,14 @@ impl Maps {
         self.namespaces.insert(netns, facts, 0).map_err(filling)?;
         self.served.insert(netns, facts);
         Ok(())
+    }
+
+    /// What selections call namespaces has changed.
+    pub(in crate::kernel) fn name_namespaces(
+        &mut self,
+        tables: &RuleTables,
+    ) -> Result<(), KernelError> {
+        self.cgroups.tell_namespaces(tables)
     }
 
     /// A namespace has no listeners any more.

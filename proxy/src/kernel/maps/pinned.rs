@@ -11,11 +11,11 @@ use sidetrack_abi::{
     names::map,
     rules::{
         ANY_VALUE, CgroupClass, DestinationKey, Rule, RuleKey, SELECTION_ALL, SELECTION_NONE,
-        STAGE_EXECUTABLE, STAGE_GROUP, STAGE_USER, StageKey,
+        STAGE_EXECUTABLE, STAGE_GROUP, STAGE_NETNS, STAGE_NETNS_NAMES, STAGE_USER, StageKey,
     },
     settings::{
-        SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_SELECT_ALL, SETTING_USERS,
-        Settings,
+        SETTING_CGROUPS, SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_NETNS, SETTING_SELECT_ALL,
+        SETTING_USERS, Settings,
     },
 };
 
@@ -109,10 +109,7 @@ impl Pinned {
         let mut class = SELECTION_NONE;
         if flags & SETTING_CGROUPS != 0 {
             let own = crate::kernel::cgroup::folder(mount, task.cgroup);
-            for folder in own
-                .ancestors()
-                .take_while(|folder| folder.starts_with(mount))
-            {
+            for folder in looked_through(mount, &own) {
                 let id = std::fs::metadata(folder)?.ino();
                 if let Ok(found) = self.cgroups.get(&id, 0) {
                     class = if folder == own {
@@ -124,10 +121,19 @@ impl Pinned {
                 }
             }
         }
+        let names = task.netns.and_then(|cookie| {
+            let key = StageKey {
+                class: 0,
+                kind: STAGE_NETNS_NAMES,
+                value: cookie,
+            };
+            self.stages.get(&key, 0).ok()
+        });
         for (setting, kind, value) in [
             (SETTING_USERS, STAGE_USER, Some(task.uid)),
             (SETTING_GROUPS, STAGE_GROUP, task.gid),
             (SETTING_EXECUTABLES, STAGE_EXECUTABLE, Some(task.executable)),
+            (SETTING_NETNS, STAGE_NETNS, names),
         ] {
             if flags & setting != 0 {
                 let of = |value| self.stages.get(&StageKey { class, kind, value }, 0);
@@ -144,6 +150,14 @@ impl Pinned {
     }
 }
 
+/// A cgroup and those above it, deepest first, as far down as the programs look.
+fn looked_through<'a>(mount: &Path, own: &'a Path) -> impl Iterator<Item = &'a Path> {
+    let below = own.strip_prefix(mount).unwrap_or(Path::new(""));
+    let levels = below.components().count();
+    let too_deep = levels.saturating_sub(sidetrack_abi::rules::CGROUP_DEPTH as usize);
+    own.ancestors().take(levels + 1).skip(too_deep)
+}
+
 impl Tables for Pinned {
     fn destination_class(&self, address: &Address) -> Option<u32> {
         let key = Key::new(128, DestinationKey { address: *address });
@@ -152,5 +166,24 @@ impl Tables for Pinned {
 
     fn rule(&self, key: &RuleKey) -> Option<Rule> {
         self.rules.get(&Key::new(RuleKey::BITS, *key), 0).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_is_looked_for_as_deep_as_the_programs_look_and_up_to_the_root() {
+        let mount = Path::new("/sys/fs/cgroup");
+        let of = |own: &str| -> Vec<String> {
+            let own = mount.join(own);
+            let looked = looked_through(mount, &own);
+            looked.map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(of("a"), ["/sys/fs/cgroup/a", "/sys/fs/cgroup"]);
+        let deep = of("1/2/3/4/5/6/7/8/9/10/11/12/13/14");
+        assert_eq!(deep.len(), 13);
+        assert_eq!(deep[0], "/sys/fs/cgroup/1/2/3/4/5/6/7/8/9/10/11/12");
     }
 }

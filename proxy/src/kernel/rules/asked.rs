@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sidetrack_abi::{
-    rules::{STAGE_EXECUTABLE, STAGE_GROUP, STAGE_USER},
-    settings::{SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_USERS},
+    rules::{STAGE_EXECUTABLE, STAGE_GROUP, STAGE_NETNS, STAGE_USER},
+    settings::{SETTING_EXECUTABLES, SETTING_GROUPS, SETTING_NETNS, SETTING_USERS},
 };
 
-use super::executables::Executables;
-use crate::config::{CgroupPattern, Config, Executable, Selector, cgroup::Selects};
+use super::{executables::Executables, netns::Names};
+use crate::config::{CgroupPattern, Config, Executable, NetnsSelector, Selector, cgroup::Selects};
 
 /// Selections of tasks: all that rules for connections of this host's applications name.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Asked {
     selectors: Vec<Question>,
     /// All cgroups that selectors ask for.
     pub(super) patterns: Vec<CgroupPattern>,
+    /// All network namespaces that they ask for: [`Names`] are places here.
+    pub(super) netns: Vec<NetnsSelector>,
     /// What they ask for beside cgroups, in the order in which it is looked at.
     pub(super) stages: Vec<Stage>,
     /// The executables among that.
@@ -28,7 +30,7 @@ pub(super) struct Asked {
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
     pub(super) kind: Kind,
-    /// All values that selectors ask for.
+    /// All values that selectors ask for. Those of network namespaces are numbered as they are met.
     pub(super) values: BTreeSet<u64>,
 }
 
@@ -38,6 +40,7 @@ pub(super) enum Kind {
     User,
     Group,
     Executable,
+    Netns,
 }
 
 /// The selections of a task, by name.
@@ -45,7 +48,8 @@ pub(super) enum Kind {
 pub struct Selections {
     /// It is in these.
     pub certain: Vec<String>,
-    /// It could be in these: its cgroup is a container whose name is not known.
+    /// It could be in these: its cgroup is a container whose name is not known, or nobody has
+    /// looked at its network namespace yet.
     pub possible: Vec<String>,
     /// An exclusion keeps it from these.
     pub excluded: Vec<String>,
@@ -59,6 +63,7 @@ struct Question {
     pattern: Option<usize>,
     /// Of each kind one of these values.
     wants: Vec<(Kind, Vec<u64>)>,
+    netns: Option<Names>,
 }
 
 /// Whether something holds of a task.
@@ -97,7 +102,7 @@ impl From<Selects> for Truth {
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::User, Self::Group, Self::Executable];
+    const ALL: [Self; 4] = [Self::User, Self::Group, Self::Executable, Self::Netns];
 
     /// As the programs know it: `STAGE_*`.
     pub(super) fn number(self) -> u32 {
@@ -105,6 +110,7 @@ impl Kind {
             Self::User => STAGE_USER,
             Self::Group => STAGE_GROUP,
             Self::Executable => STAGE_EXECUTABLE,
+            Self::Netns => STAGE_NETNS,
         }
     }
 
@@ -114,6 +120,7 @@ impl Kind {
             Self::User => SETTING_USERS,
             Self::Group => SETTING_GROUPS,
             Self::Executable => SETTING_EXECUTABLES,
+            Self::Netns => SETTING_NETNS,
         }
     }
 
@@ -128,6 +135,7 @@ impl Kind {
                 let numbers = paths.filter_map(|path| executables.named(path));
                 Some(numbers.map(u64::from).collect())
             }
+            Self::Netns => None,
         }
     }
 }
@@ -159,6 +167,7 @@ impl Asked {
                         asked.patterns.len() - 1
                     })
                 });
+                let netns = Names::of(&selector.netns, &mut asked.netns);
                 let wants = Kind::ALL.into_iter();
                 let wants = wants
                     .filter_map(|kind| Some((kind, kind.wanted(selector, &asked.executables)?)));
@@ -167,6 +176,7 @@ impl Asked {
                     excludes,
                     pattern,
                     wants: wants.collect(),
+                    netns: (!selector.netns.is_empty()).then_some(netns),
                 });
             }
         }
@@ -174,7 +184,7 @@ impl Asked {
             let wants = asked.selectors.iter().flat_map(|one| &one.wants);
             let values = wants.filter(|(wanted, _)| *wanted == kind);
             let values: BTreeSet<u64> = values.flat_map(|(_, any)| any).copied().collect();
-            if !values.is_empty() {
+            if !values.is_empty() || (kind == Kind::Netns && !asked.netns.is_empty()) {
                 asked.stages.push(Stage { kind, values });
             }
         }
@@ -212,6 +222,19 @@ impl Asked {
                 true => Truth::No,
                 false => *so_far,
             }
+        };
+        Known(each.map(holds).collect())
+    }
+
+    /// What is known after a look at its network namespace: what selectors call that, or none if
+    /// nobody has looked at it yet.
+    pub(super) fn with_netns(&self, known: &Known, names: Option<&Names>) -> Known {
+        let each = self.selectors.iter().zip(&known.0);
+        let holds = |(one, so_far): (&Question, &Truth)| match (&one.netns, names) {
+            (None, _) => *so_far,
+            (Some(_), None) => (*so_far).min(Truth::Maybe),
+            (Some(wanted), Some(names)) if wanted.have_any_of(names) => *so_far,
+            (Some(_), Some(_)) => Truth::No,
         };
         Known(each.map(holds).collect())
     }

@@ -4,7 +4,10 @@
 //! made with all that the kernel needs to know of it, and noted in the order in which the kernel
 //! may be told, so that nothing that it knows ever names something that it does not.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use sidetrack_abi::rules::{ANY_VALUE, SELECTION_ALL, StageKey};
 
@@ -12,6 +15,7 @@ use super::{
     PortRule,
     asked::{Asked, Candidates, Kind, Known, Selected},
     chains::Chains,
+    netns::{Names, Namespaces},
 };
 
 /// Classes of one kind. Beyond it a task has the class of which nothing is known: whoever may make
@@ -27,6 +31,7 @@ pub(super) struct Classes {
     selections: HashMap<Candidates, u32>,
     stages: HashMap<StageKey, u32>,
     rules: HashMap<(u32, u32), Arc<[PortRule]>>,
+    pub(super) namespaces: Namespaces,
     made: Vec<Made>,
 }
 
@@ -93,16 +98,58 @@ impl Classes {
         }
         let class = met.len() as u32;
         met.insert(known.clone(), class);
-        let any = self.after(source, done + 1, asked.with(&known, stage.kind, None));
+        let any = match stage.kind {
+            Kind::Netns => asked.with_netns(&known, None),
+            kind => asked.with(&known, kind, None),
+        };
+        let any = self.after(source, done + 1, any);
         self.insert(class, stage.kind, ANY_VALUE, any);
-        for value in &stage.values {
-            let next = asked.with(&known, stage.kind, Some(*value));
+        let values: Vec<(u64, Known)> = match stage.kind {
+            Kind::Netns => {
+                let numbered = self.namespaces.numbered();
+                let with = |names| asked.with_netns(&known, Some(names));
+                let each = numbered.map(|(number, names)| (u64::from(number), with(names)));
+                each.collect()
+            }
+            kind => {
+                let with = |value| (value, asked.with(&known, kind, Some(value)));
+                stage.values.iter().copied().map(with).collect()
+            }
+        };
+        for (value, next) in values {
             let next = self.after(source, done + 1, next);
             if next != any {
-                self.insert(class, stage.kind, *value, next);
+                self.insert(class, stage.kind, value, next);
             }
         }
         class
+    }
+
+    /// Numbers what namespaces are called, and makes what follows from that of each class that was
+    /// met: from here on these namespaces are known, and no others.
+    pub(super) fn know_namespaces(&mut self, source: &Source<'_>, all: &BTreeMap<u64, Names>) {
+        let mut stages = source.asked.stages.iter();
+        let Some(done) = stages.position(|stage| stage.kind == Kind::Netns) else {
+            return;
+        };
+        for number in self.namespaces.number(all) {
+            let Some(names) = self.namespaces.names(number).cloned() else {
+                continue;
+            };
+            let met: Vec<(Known, u32)> = self
+                .before
+                .get(done)
+                .into_iter()
+                .flatten()
+                .map(|(known, class)| (known.clone(), *class))
+                .collect();
+            for (known, class) in met {
+                let next = source.asked.with_netns(&known, Some(&names));
+                let next = self.after(source, done + 1, next);
+                self.insert(class, Kind::Netns, u64::from(number), next);
+            }
+        }
+        self.namespaces.know(all);
     }
 
     fn insert(&mut self, class: u32, kind: Kind, value: u64, next: u32) {

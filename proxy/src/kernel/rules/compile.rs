@@ -7,7 +7,7 @@ use sidetrack_abi::{
         ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, DENIED, FAIL_BLOCK,
         FAIL_PASS, RULE_CANARY, Rule,
     },
-    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL},
+    settings::{SETTING_CGROUPS, SETTING_SELECT_ALL, SETTING_TELL_NAMESPACES},
 };
 
 use super::{
@@ -44,6 +44,10 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
             }
             for stage in &tables.asked.stages {
                 tables.flags |= stage.kind.setting();
+            }
+            if !tables.asked.netns.is_empty() {
+                // Of one that nobody has looked at yet, also where it goes direct.
+                tables.flags |= SETTING_TELL_NAMESPACES;
             }
             // The programs begin with this one, which is 0.
             let nowhere = vec![Truth::No; tables.asked.patterns.len()];

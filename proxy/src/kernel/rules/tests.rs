@@ -124,6 +124,7 @@ fn task(cgroup: &str, uid: u32, gid: u32) -> Task<'_> {
         uid,
         gid: Some(gid),
         executable: 0,
+        netns: None,
     }
 }
 
@@ -276,6 +277,7 @@ fn a_rule_for_all_of_ipv6_leaves_ipv4_alone_in_the_kernels_one_trie_too() {
 }
 
 mod documented;
+mod netns;
 mod order;
 mod unclassified;
 

@@ -5,8 +5,9 @@ use std::{fs, path::Path};
 use serde::Serialize;
 
 use crate::{
-    config::{Config, NetnsSource},
+    config::{Config, NetnsSelector, NetnsSource},
     control,
+    kernel::rules::{RuleTables, Scope},
     netns::{Id, source::Source},
 };
 
@@ -38,14 +39,29 @@ pub(super) struct Listeners {
 /// The daemon's own comes first.
 pub(super) fn namespaces(config: &Config, mount: Option<&Path>) -> Vec<Namespaces> {
     let own = Id::at(Path::new("/proc/self/ns/net")).ok();
-    let host = Namespaces {
+    let others = config.intercept.netns.iter();
+    let others = others.map(|entry| look(entry, own, mount));
+    std::iter::once(host(own)).chain(others).collect()
+}
+
+fn host(own: Option<Id>) -> Namespaces {
+    Namespaces {
         entry: "host".into(),
         found: own.iter().map(name).collect(),
         otherwise: None,
-    };
-    let others = config.intercept.netns.iter();
-    let others = others.map(|entry| look(entry, own, mount));
-    std::iter::once(host).chain(others).collect()
+    }
+}
+
+/// Those that selections of rules name.
+pub(super) fn named(config: &Config, mount: Option<&Path>) -> Vec<Namespaces> {
+    let own = Id::at(Path::new("/proc/self/ns/net")).ok();
+    let tables = RuleTables::compile(config, Scope::Selections, 0);
+    let entries = tables.netns_asked().iter();
+    let each = entries.map(|entry| match entry {
+        NetnsSelector::Host => host(own),
+        NetnsSelector::At(source) => look(source, own, mount),
+    });
+    each.collect()
 }
 
 fn look(entry: &NetnsSource, own: Option<Id>, mount: Option<&Path>) -> Namespaces {

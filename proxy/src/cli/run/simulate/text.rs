@@ -45,6 +45,11 @@ pub(super) fn of(simulated: &Simulated) -> String {
     }
     let rows = simulated.namespaces.iter().map(namespace).collect();
     out += &section("network namespaces", &["ENTRY", "NOW", "OTHERWISE"], rows);
+    if !simulated.named.is_empty() {
+        let rows = simulated.named.iter().map(namespace).collect();
+        let title = "network namespaces that selections name";
+        out += &section(title, &["ENTRY", "NOW", "OTHERWISE"], rows);
+    }
     let rows = simulated.listeners.iter().map(listener).collect();
     out += &section(
         "listeners, on ports that the kernel chooses where none is said",

@@ -134,6 +134,17 @@ fn selectors_that_cannot_be_used() {
         ("{ exe = \"/usr/../java\" }", ".exe", "is no name of a file"),
         ("{ gid = 4294967295 }", ".gid", "no group has this id"),
         ("{ gid = 1, group = \"root\" }", "", "keep one of them"),
+        ("{ netns = [] }", ".netns", "names no network namespace"),
+        (
+            "{ netns = [\"host\", \"selected\"] }",
+            ".netns[1]",
+            "and names none",
+        ),
+        (
+            "{ netns = [\"blue\"] }",
+            ".netns[0]",
+            "names no network namespace",
+        ),
         (
             "{ group = \"no such group\" }",
             ".group",
@@ -185,6 +196,12 @@ fn selectors_that_cannot_be_used() {
         );
         check(&text, "inbound[0] \"in\".select", "asks for a group");
     }
+    check(
+        "version = 1\nselect.x.exclude = [{ netns = [\"host\"] }]\nselect.x.include = [{ uid = 1 }]\n\
+         [[inbound]]\nname = \"in\"\nselect = \"x\"\nports = [80]\naccept = [\"plain\"]\n",
+        "inbound[0] \"in\".select",
+        "of the daemon's own namespace",
+    );
     check(
         "version = 1\n[select.x]\n",
         "select.x.include",

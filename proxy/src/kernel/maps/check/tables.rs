@@ -73,6 +73,7 @@ impl Maps {
                 } => rules.extend(rule_entries(destination, selection, &ranges)),
             }
         }
+        stages.extend(active.classes.told_namespaces());
         let cgroups = Told {
             name: map::CGROUPS,
             what: "cgroups",
@@ -82,7 +83,7 @@ impl Maps {
         };
         let stages = Told {
             name: map::STAGES,
-            what: "users, groups and executables' numbers",
+            what: "users, groups, executables' numbers and network namespaces",
             table: active.classes.stages(),
             told: stages.into_iter(),
             plain: |key| key,

@@ -49,6 +49,7 @@ fn the_documented_examples_are_decided_as_documented() {
             cgroup: &format!("/system.slice/{unit}"),
             uid: 1000,
             gid: Some(0),
+            netns: None,
         });
         let to = OriginalDst::new(to.parse().unwrap());
         let rule = match tables.decide(protocol, to, selection) {

@@ -82,7 +82,7 @@ proptest! {
         }
         let tables = RuleTables::compile(&config, Scope::Selections, 1);
         for (cgroup, selected) in [("/", vec![]), ("/a", vec!["a"]), ("/a/b", vec!["a", "b"])] {
-            let task = Connecting { cgroup: cgroup.into(), uid: 0, gid: 0, exe: None };
+            let task = Connecting { cgroup: cgroup.into(), uid: 0, gid: 0, exe: None, netns: None };
             for (a, b, c, port) in &probes {
                 let to = SocketAddr::from(([first_byte(*a), *b, 0, *c], *port));
                 for protocol in Protocol::ALL {

@@ -174,6 +174,7 @@ fn any_selector() -> impl Strategy<Value = Selector> {
             path: EXECUTABLES[which].into(),
             target: (which == 1).then(|| EXECUTABLES[2].into()),
         }),
+        netns: Vec::new(),
     })
 }
 
