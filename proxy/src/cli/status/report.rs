@@ -45,13 +45,7 @@ fn head(status: &Value) -> String {
         return format!("instance {instance}: {state}\n{attached}");
     }
     let mut out = process(status);
-    let names = |direction: &str| {
-        let names = at(status, &format!("/rules/{direction}"))
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        names.iter().map(text).collect::<Vec<_>>().join(", ")
-    };
+    let names = |direction: &str| few(at(status, &format!("/rules/{direction}")));
     out += &attached;
     out += &format!(
         "rules, generation {}: outbound [{}], inbound [{}]\n",
@@ -60,6 +54,17 @@ fn head(status: &Value) -> String {
         names("inbound"),
     );
     out
+}
+
+/// The first of many names, and how many more there are.
+fn few(names: &Value) -> String {
+    const SHOWN: usize = 20;
+    let all = names.as_array().map_or(&[][..], Vec::as_slice);
+    let mut shown: Vec<_> = all.iter().take(SHOWN).map(text).collect();
+    if let Some(more) = all.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more, see --json"));
+    }
+    shown.join(", ")
 }
 
 /// Which process it is.
