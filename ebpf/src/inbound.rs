@@ -16,6 +16,9 @@ pub const HOP_V6: [u32; 3] = [0x0100_0000, 0, 0x5349_4445];
 /// The port takes plain text from anybody: with nobody to steer to, it stays as it was.
 pub const PORT_ACCEPTS_PLAIN: u32 = 1;
 
+/// The port is governed in every network namespace that is served, not in the daemon's own alone.
+pub const PORT_IN_NAMESPACES: u32 = 2;
+
 /// Value of the table of governed ports; its key is the port in host order, as `u32`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

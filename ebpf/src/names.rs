@@ -168,7 +168,7 @@ pub const PORT_ENTRIES: usize = 65_536;
 /// Listening endpoints that are counted.
 pub const LISTENING_ENTRIES: usize = 65_536;
 /// Own addresses.
-pub const LOCAL_ENTRIES: usize = 16_384;
+pub const LOCAL_ENTRIES: usize = 65_536;
 /// Routes that give a source address, of all namespaces together.
 pub const SOURCE_ENTRIES: usize = 65_536;
 /// Network namespaces beside the daemon's own that have listeners.

@@ -209,13 +209,14 @@ impl App {
             pins: plan.pins,
         })?);
         let policy = Arc::new(plan.policy);
+        let namespace = Namespace::own(redirector.netns()).map_err(StartError::Namespace)?;
         let data = Arc::new(DataPath::new(Parts {
             flows: redirector.flows(),
             policy: Arc::clone(&policy),
             sink: plan.sink,
-            owners: Owners::new(plan.mount.clone()),
+            owners: Owners::new(namespace.clone(), plan.mount.clone()),
             cgroups: Finder::new(plan.mount.clone()),
-            namespace: Namespace::own(redirector.netns()).map_err(StartError::Namespace)?,
+            namespace,
             exempt_by_socket: plan.proxy.id == 0,
         }));
         let listeners = Listeners::bind(config.intercept.listeners)?;
@@ -345,7 +346,7 @@ impl App {
     fn refresh_addresses(&self) -> Result<(), KernelError> {
         self.ensure_hop(&self.data.policy.load().config)?;
         let own = self.redirector.refresh_addresses()?;
-        self.data.own_addresses.store(Arc::new(own));
+        self.data.inward.own_addresses.store(Arc::new(own));
         Ok(())
     }
 
@@ -377,7 +378,7 @@ impl App {
         let mut below = self.redirector.tables().named_cgroups(&self.mount);
         below.retain(|folder| *folder != self.governed && folder.starts_with(&self.governed));
         let mut proof = self.redirector.proof(&below);
-        proof.faults.extend(self.namespaces.faults());
+        proof.faults.extend(self.namespaces.faults(self.means()));
         proof
     }
 

@@ -285,6 +285,8 @@ pub struct InboundRule {
     /// How long to wait for a first byte where plain text is accepted beside TLS; `None` (`off`)
     /// does not wait: bytes that are already there decide, else it is plain text.
     pub detect: Option<Duration>,
+    /// Whether its ports are governed in other network namespaces that are served, too.
+    pub in_namespaces: bool,
 }
 
 /// `accept` of an inbound rule; at least one is set.
@@ -318,6 +320,11 @@ pub fn default_runtime_dir() -> PathBuf {
 }
 
 impl Config {
+    /// Whether an inbound rule holds in other network namespaces too.
+    pub fn receives_in_namespaces(&self) -> bool {
+        self.inbound.iter().any(|rule| rule.in_namespaces)
+    }
+
     /// The same with executables as they are looked up now; `None` if that is as they were.
     pub fn with_executables_as_they_are(&self) -> Option<Self> {
         let mut found = self.clone();

@@ -1,11 +1,8 @@
 //! What every connection of the data path uses.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -18,8 +15,8 @@ use tokio::{
 use crate::{
     canary::Awaited,
     config::Limits,
-    inbound::owners::Owners,
-    kernel::{FlowTable, cgroup::whose::Finder, routes::Routes},
+    inbound::{inward::Inward, owners::Owners},
+    kernel::{FlowTable, cgroup::whose::Finder},
     live::{Bounds, Live},
     netns::{Namespace, asked::Asked},
     outbound::upstream::TunnelIo,
@@ -50,16 +47,12 @@ pub struct DataPath {
     pub live: Live,
     /// Bounds.
     pub limits: Limits,
-    /// Which processes listen.
-    pub owners: Owners,
+    /// Who listens in the daemon's own network namespace, and its addresses.
+    pub inward: Arc<Inward>,
     /// Whose connections those are that the kernel could not tell.
     pub cgroups: Finder,
     /// The canary that is under way.
     pub canary: Awaited,
-    /// This host's own addresses.
-    pub own_addresses: ArcSwap<Vec<IpAddr>>,
-    /// Whose an address is, by the kernel's routes.
-    pub routes: Routes,
     /// The daemon's own network namespace.
     pub namespace: Namespace,
     /// Connects in namespaces without listeners.
@@ -82,7 +75,7 @@ pub struct Parts {
     pub policy: Arc<Policy>,
     /// See [`DataPath::sink`].
     pub sink: RecordSink,
-    /// See [`DataPath::owners`].
+    /// See [`DataPath::inward`].
     pub owners: Owners,
     /// See [`DataPath::cgroups`].
     pub cgroups: Finder,
@@ -111,11 +104,9 @@ impl DataPath {
                 connections: limits.connections,
                 tunnels: limits.connections,
             }),
-            owners: parts.owners,
+            inward: Arc::new(Inward::new(parts.namespace.clone(), parts.owners)),
             cgroups: parts.cgroups,
             canary: Awaited::default(),
-            own_addresses: ArcSwap::default(),
-            routes: Routes::default(),
             namespace: parts.namespace,
             asked: Asked::default(),
             exempt_by_socket: parts.exempt_by_socket,

@@ -133,7 +133,7 @@ async fn meet(
     drop((policy, egress));
     lease::serve(
         Door::Gateway,
-        Arc::clone(data),
+        (Arc::clone(data), Arc::clone(&data.inward)),
         *terminated,
         generation,
         (local, peer),

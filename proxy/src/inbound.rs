@@ -28,16 +28,19 @@ use crate::{
 };
 
 mod dial;
+pub mod inward;
 pub(crate) mod lease;
 pub mod owners;
 pub(crate) mod recognise;
 
+use inward::Inward;
 use lease::Door;
 use recognise::Met;
 
 /// Accepts connections from outside until `stop` says so.
 pub async fn accept(
     data: Arc<DataPath>,
+    inward: Arc<Inward>,
     listener: TcpListener,
     stop: watch::Receiver<bool>,
     turn: Turn,
@@ -45,10 +48,13 @@ pub async fn accept(
     let own = listener.local_addr().ok();
     socket::accept_each(listener, stop.clone(), turn, |stream, peer| {
         // All of it before the task runs, so that a drain that begins meanwhile counts it.
+        let mut record = Record::begin(&data.sink, Direction::Inbound, peer);
+        record.netns = inward.namespace.other();
         let arrived = Arrived {
-            record: Record::begin(&data.sink, Direction::Inbound, peer),
+            record,
             place: data.live.arrive(),
             data: Arc::clone(&data),
+            inward: Arc::clone(&inward),
             stream,
             peer,
             own,
@@ -61,6 +67,7 @@ pub async fn accept(
 /// A connection that was accepted; where it was steered from is not known yet.
 struct Arrived {
     data: Arc<DataPath>,
+    inward: Arc<Inward>,
     stream: TcpStream,
     peer: SocketAddr,
     /// The listener's own address, to which nothing is steered.
@@ -72,6 +79,7 @@ struct Arrived {
 /// The rule is known; who is there is not.
 struct Routed {
     data: Arc<DataPath>,
+    inward: Arc<Inward>,
     stream: TcpStream,
     peer: SocketAddr,
     local: LocalAddr,
@@ -86,6 +94,7 @@ struct Routed {
 /// established: each of its leases has.
 async fn serve(arrived: Arrived, stop: watch::Receiver<bool>) {
     let mut deadline = arrived.data.live.deadline();
+    let namespace = arrived.inward.namespace.clone();
     let mut moved = Moved::default();
     let (mut record, routed) = arrived.route();
     let end = match routed {
@@ -94,6 +103,7 @@ async fn serve(arrived: Arrived, stop: watch::Receiver<bool>) {
             tokio::select! {
                 biased;
                 refusal = deadline.passed() => Err(refusal),
+                refusal = namespace.cut_off() => Err(refusal),
                 end = routed.run(&mut record, &mut moved, stop) => end,
             }
         }
@@ -105,6 +115,7 @@ impl Arrived {
     fn route(self) -> (Record, Result<Routed, Refusal>) {
         let Self {
             data,
+            inward,
             stream,
             peer,
             own,
@@ -132,7 +143,7 @@ impl Arrived {
             }
             record.destination = Some(OriginalDst::new(local.get()));
             let policy = data.policy.load_full();
-            let route = policy.inbound(local.port())?;
+            let route = inward.route(&policy, local.port())?;
             record.rule = Some(Arc::clone(&route.rule));
             // Where there is no place, the record still says who wanted to go where.
             Ok((route, policy, place?))
@@ -140,6 +151,7 @@ impl Arrived {
         let routed = match routed {
             Ok((route, policy, place)) => Ok(Routed {
                 data,
+                inward,
                 stream,
                 peer,
                 local,
@@ -165,6 +177,7 @@ impl Routed {
     ) -> Result<(), Refusal> {
         let Self {
             data,
+            inward,
             stream,
             peer,
             local,
@@ -182,10 +195,10 @@ impl Routed {
                 let place = data.live.enter()?;
                 drop(stranger);
                 place.describe(record);
-                data.owners.check(&policy, &route, local).await?;
+                inward.owners.check(&policy, &route, local).await?;
                 drop(policy);
                 record.carriage = Carriage::Plain;
-                let mut app = dial::dial(&data, &route, &permit).await?;
+                let mut app = dial::dial(&data, &inward, &route, &permit).await?;
                 place.describe(record);
                 client.begin_relay();
                 let start = Start {
@@ -210,9 +223,9 @@ impl Routed {
                     let place = data.live.enter()?;
                     drop(stranger);
                     place.describe(record);
-                    data.owners.check(&policy, &route, local).await?;
+                    inward.owners.check(&policy, &route, local).await?;
                     drop(policy);
-                    let app = dial::dial(&data, &route, &permit).await?;
+                    let app = dial::dial(&data, &inward, &route, &permit).await?;
                     Ok((app, place))
                 };
                 let (mut app, place) = match reached.await {
@@ -248,7 +261,7 @@ impl Routed {
                 drop(policy);
                 lease::serve(
                     Door::Application,
-                    data,
+                    (data, inward),
                     *terminated,
                     generation,
                     (local, peer),

@@ -39,6 +39,7 @@ pub mod proxies;
 pub mod routes;
 pub mod rules;
 pub mod sockdiag;
+pub mod steering;
 pub mod sys;
 
 pub use attach::Attachment;
@@ -269,10 +270,7 @@ impl Redirector {
         governed: Option<&HashSet<u64>>,
         mend: listening::Mend<'_>,
     ) -> Result<(), KernelError> {
-        let truth = listening::count(self.netns, sockets, governed);
-        self.maps
-            .lock()
-            .reconcile_listening(self.netns, &truth, mend)
+        self.reconcile_listening_in(self.netns, sockets, governed, mend)
     }
 
     /// Tells the programs when the data path was last seen to move, in nanoseconds of

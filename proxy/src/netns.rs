@@ -8,7 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::{
-        fd::AsRawFd as _,
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd},
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
@@ -238,6 +238,11 @@ impl Namespace {
         self.inner.home.as_ref().map(|_| self.inner.cookie)
     }
 
+    /// Its file.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.file.as_fd()
+    }
+
     /// Where another process finds it while this one holds it.
     pub fn file(&self) -> PathBuf {
         let fd = self.inner.file.as_raw_fd();
@@ -266,6 +271,14 @@ impl Namespace {
     /// Whether nobody uses it any more.
     pub fn has_ended(&self) -> bool {
         *self.inner.life.borrow() != Life::Used
+    }
+
+    /// Resolves when nobody uses it any more; never in the daemon's own.
+    pub async fn ended(&self) {
+        let mut life = self.inner.life.subscribe();
+        if life.wait_for(|life| *life != Life::Used).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Resolves when a connection in it has to end whatever it does; never in the daemon's own.

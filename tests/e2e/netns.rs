@@ -11,6 +11,7 @@ use harness::{
 use serde_json::Value;
 
 mod found;
+mod inward;
 mod life;
 mod passed;
 mod past;

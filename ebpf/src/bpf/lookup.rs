@@ -13,12 +13,15 @@ use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey,
     counter::Counter,
     flow::{FAMILY_V4, FAMILY_V6},
-    inbound::{LISTENING_ALL, LISTENING_V6_ONLY, ListeningKey, LocalKey, PORT_ACCEPTS_PLAIN},
+    inbound::{
+        LISTENING_ALL, LISTENING_V6_ONLY, ListeningKey, LocalKey, PORT_ACCEPTS_PLAIN,
+        PORT_IN_NAMESPACES,
+    },
 };
 
 use super::{
     ctx::{IPPROTO_TCP, Lookup},
-    maps::{self, Listener, RuleSet},
+    maps::{self, Listener, RuleSet, Served},
 };
 
 /// Cookie of the network namespace that this instance is attached to; set when it is loaded.
@@ -44,6 +47,9 @@ fn steer(lookup: Lookup) -> u32 {
     // SAFETY: read-only data that the loader sets before the program is verified; volatile, or
     // the compiler would take the zero above for its value.
     let netns = unsafe { core::ptr::read_volatile(&raw const NETNS_COOKIE) };
+    if netns != settings.netns && port.flags & PORT_IN_NAMESPACES == 0 {
+        return SK_PASS;
+    }
     let (local, remote) = (lookup.local(), lookup.remote());
     let plain = port.flags & PORT_ACCEPTS_PLAIN != 0;
     let alive = maps::is_proxy_alive(settings);
@@ -58,7 +64,8 @@ fn steer(lookup: Lookup) -> u32 {
         return if plain { SK_PASS } else { SK_DROP };
     }
     let family = if lookup.is_v4() { FAMILY_V4 } else { FAMILY_V6 };
-    let slot = u32::from(remote.port()) % settings.slots.max(1);
+    let slots = Served::find(netns, settings).map_or(0, |served| served.slots);
+    let slot = u32::from(remote.port()) % slots.max(1);
     let key = alive.then_some(ListenerKey {
         netns,
         family,

@@ -37,6 +37,7 @@ impl App {
             .reconcile_listening(&sockets, governed.as_ref(), mend)?;
         let policy = self.data.policy.load();
         self.data
+            .inward
             .owners
             .update(&sockets, selected_cgroups(&policy.config));
         Ok(())

@@ -78,7 +78,9 @@ impl Listeners {
                 stop.clone(),
                 turn,
             ));
-            tasks.spawn(inbound::accept(data, pair.inward, stop, heartbeat.turn()));
+            let inward = Arc::clone(&data.inward);
+            let turn = heartbeat.turn();
+            tasks.spawn(inbound::accept(data, inward, pair.inward, stop, turn));
         }
         tasks
     }
@@ -91,18 +93,23 @@ pub(super) fn at(at: SocketAddr) -> Result<TcpListener, StartError> {
 
 impl Pair {
     fn bind(family: Family, slot: u32) -> io::Result<Self> {
-        let inward = socket::listen_on_loopback(family)?;
-        // Applications of this host are let in by their cgroup, those of others by their address.
-        if let Err(error) = sys::refuse_fast_open(&inward) {
-            tracing::debug!(%error, "refusing TCP Fast Open");
-        }
         Ok(Self {
             family,
             slot,
             outward: socket::listen_on_loopback(family)?,
-            inward,
+            inward: inward(family)?,
         })
     }
+}
+
+/// Binds a listener for connections from outside, in this thread's network namespace.
+pub(super) fn inward(family: Family) -> io::Result<TcpListener> {
+    let inward = socket::listen_on_loopback(family)?;
+    // Applications of this host are let in by their cgroup, those of others by their address.
+    if let Err(error) = sys::refuse_fast_open(&inward) {
+        tracing::debug!(%error, "refusing TCP Fast Open");
+    }
+    Ok(inward)
 }
 
 pub(super) fn is_family_missing(error: &io::Error) -> bool {

@@ -15,7 +15,8 @@ use super::heartbeat::Heartbeat;
 use crate::{
     config::NetnsSource,
     data::DataPath,
-    kernel::{Redirector, rules::RuleTables},
+    inbound::owners::ids_below,
+    kernel::{Redirector, hop::HopRoutes, rules::RuleTables},
     netns::{
         Id, Namespace, NamespaceError, Remains,
         source::Source,
@@ -30,6 +31,7 @@ mod known;
 mod missed;
 mod places;
 mod proof;
+mod receiving;
 mod report;
 mod serving;
 
@@ -59,6 +61,19 @@ pub(super) struct Means<'a> {
     pub(super) data: &'a Arc<DataPath>,
     pub(super) redirector: &'a Redirector,
     pub(super) heartbeat: &'a Heartbeat,
+    pub(super) hop: Option<&'a HopRoutes>,
+    /// The attach point, and the cgroup2 root.
+    pub(super) places: (&'a Path, &'a Path),
+    /// Whether inbound rules hold in other namespaces.
+    pub(super) receives: bool,
+}
+
+impl Means<'_> {
+    /// The cgroups below the attach point; `None` where that is all.
+    fn governed(&self) -> Option<HashSet<u64>> {
+        let (governed, mount) = self.places;
+        (governed != mount).then(|| ids_below(governed))
+    }
 }
 
 /// Where and with what is looked.
@@ -182,6 +197,8 @@ impl Namespaces {
     /// Takes the listeners out of those that nobody uses any more, and looks at the addresses and
     /// routes of the others if they have changed.
     pub(super) fn look_at_users(&self, means: Means<'_>) {
+        // Reading all cgroups once is enough.
+        let governed = means.receives.then(|| means.governed());
         let (lonely, used) = self.users();
         let cut_at = Instant::now() + means.data.policy.load().config.daemon.drain;
         let mut gone = Vec::new();
@@ -189,6 +206,9 @@ impl Namespaces {
         state.known.retain(|_, known| {
             if !lonely.contains(&known.id()) {
                 known.look_at_facts(means);
+                if let Some(governed) = &governed {
+                    known.look_at_listeners(means, governed.as_ref());
+                }
                 return true;
             }
             match used.get(&known.id()) {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use super::{App, ReloadError};
+use super::{App, ReloadError, namespaces::Means};
 use crate::{config::Config, policy::Policy};
 
 /// Numbers of the generations of policy. One is never given twice, also if the policy that had it
@@ -76,6 +76,12 @@ impl App {
         // A port that becomes governed must not look closed until the next look.
         self.look_twice_at_listeners()?;
         self.ensure_hop(&policy.config)?;
+        // Where a port becomes governed in other namespaces, it is steered there before.
+        let means = self.means();
+        self.namespaces.look_at_users(Means {
+            receives: means.receives || policy.config.receives_in_namespaces(),
+            ..means
+        });
         let tables = Arc::clone(&policy.tables);
         self.namespaces.prepare(&self.data.namespace, &tables);
         // User space first: connections that the kernel redirects by the new rules must find

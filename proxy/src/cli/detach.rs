@@ -1,6 +1,7 @@
 //! `sidetrack detach`: removes all that is attached.
 
 use std::{
+    collections::HashMap,
     fs, io,
     path::Path,
     time::{Duration, Instant},
@@ -19,8 +20,9 @@ use crate::{
         cgroup,
         hop::{HopRoutes, Removed as Routes},
         pins::{self, PinName, Pins},
-        preflight,
+        preflight, sys,
     },
+    netns::{Namespace, users},
 };
 
 /// How long a daemon may take to end; it does not wait for its connections.
@@ -48,6 +50,8 @@ pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
         runtime_dir,
     } = &args.of;
     let socket = control::socket_path(runtime_dir, instance);
+    // Before a daemon removes its pins.
+    let steered = pins::steered(&PinName::of(instance));
     let (told, patience) = match control::ask(&socket, Question::Detach) {
         Ok(answer) => (
             format!("detached; process {} has ended\n", at(&answer, "/pid")),
@@ -78,6 +82,7 @@ pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
         _ => told,
     };
     let routes = remove_routes(instance)?;
+    remove_routes_elsewhere(instance, &steered);
     remove_cgroup(&args)?;
     if let Ok(mount) = preflight::cgroup2_mount() {
         pins::sweep_dead_execs(&mount);
@@ -153,6 +158,33 @@ fn remove_routes(instance: &Instance) -> Result<Routes, Failure> {
         .map_err(|error| {
             Failure::new(Exit::Failed, "removing the routes to applications").because(&error)
         })
+}
+
+/// Those in other network namespaces, as far as somebody uses them. What cannot be removed goes with
+/// the namespace.
+fn remove_routes_elsewhere(instance: &Instance, steered: &[u64]) {
+    let Ok(own) = sys::netns_cookie().and_then(Namespace::own) else {
+        return;
+    };
+    let used = match steered.is_empty() {
+        true => HashMap::new(),
+        false => users::all().found,
+    };
+    for witness in used.values() {
+        let Ok(namespace) = Namespace::open(witness.path(), &own) else {
+            continue;
+        };
+        if !steered.contains(&namespace.cookie()) {
+            continue;
+        }
+        let hop = HopRoutes::of(&PinName::of(instance));
+        match namespace.enter(|| hop.remove(ANSWERING)) {
+            Ok(Ok(Routes::All)) => {}
+            Ok(Ok(kept)) => tracing::warn!(at = %witness.path().display(), "{kept}"),
+            Ok(Err(error)) => tracing::warn!(%error, "removing the routes of a namespace"),
+            Err(error) => tracing::warn!(%error, "entering a network namespace"),
+        }
+    }
 }
 
 /// What a daemon that was killed left behind: its cgroup, which is below the one that the daemon

@@ -294,6 +294,10 @@ pub struct Inbound {
     /// How long to wait for a first byte where plain text is accepted beside TLS, or "off".
     /// Default "200ms".
     pub detect: Option<String>,
+    /// Where the ports are governed: "host" (default), the daemon's own network namespace, or
+    /// "served", each other one that is served too.
+    #[schemars(extend("enum" = ["host", "served"]))]
+    pub netns: Option<String>,
 }
 
 /// `[gateway]`

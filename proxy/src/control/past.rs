@@ -20,7 +20,8 @@ pub struct Past {
 const NOT_SEEN: [&str; 2] = [
     "UDP and QUIC are not redirected: rules deny them (udp_denied) or let them pass (udp_passed); \
      udp_unruled counts those to destinations of which rules speak for TCP alone",
-    "connections that come to applications in other network namespaces than the daemon's",
+    "connections that come to applications in other network namespaces than the daemon's, but for \
+     ports of inbound rules with netns = \"served\" in those that are served",
 ];
 
 const PAST_THERE: &str = "connections past a rule, and raw, packet, SCTP and UDP-Lite sockets, in namespaces where it \

@@ -8,6 +8,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
+use super::inward::Inward;
 use crate::{
     addr::UpstreamAddr,
     config::SourceMode,
@@ -28,13 +29,14 @@ const SOURCES: u32 = 8;
 /// Where the note is lost, the SYN is taken for one from outside, and `inbound.rs` resets it.
 pub(super) async fn dial(
     data: &DataPath,
+    inward: &Inward,
     route: &InboundRoute,
     permit: &InboundPermit,
 ) -> Result<TcpStream, Refusal> {
     let to = UpstreamAddr::new(permit.destination().get());
     let mut tried = 1;
     let mut stream = loop {
-        let socket = prepare(data, route, permit, to)?;
+        let socket = prepare(data, inward, route, permit, to)?;
         match socket::connect(socket, to, &data.limits).await {
             Err(refusal) if refusal.reason == Reason::PortsExhausted && tried < SOURCES => {
                 tried += 1;
@@ -60,11 +62,18 @@ pub(super) async fn dial(
 /// A socket that is noted as the hop for a permitted connection, with its source.
 fn prepare(
     data: &DataPath,
+    inward: &Inward,
     route: &InboundRoute,
     permit: &InboundPermit,
     to: UpstreamAddr,
 ) -> Result<TcpSocket, Refusal> {
-    let socket = socket::socket_towards(to, Faces::Application, &data.limits)?;
+    let make = || socket::socket_towards(to, Faces::Application, &data.limits);
+    let socket = inward.namespace.enter(make).map_err(|error| {
+        Refusal::new(
+            Reason::ConnectFailed,
+            format!("entering the application's namespace for {to}: {error}"),
+        )
+    })??;
     // Either note also exempts it from redirection.
     let noted = match route.source {
         SourceMode::Api => data.flows.forward(&socket, permit.client().get()),

@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::watch, time::sleep};
 
-use super::dial;
+use super::{dial, inward::Inward};
 use crate::{
     addr::{ClientAddr, LocalAddr, OriginalDst},
     data::DataPath,
@@ -44,6 +44,7 @@ pub(crate) enum Door {
 /// One tunnel's peer, as each of its leases is judged by it.
 pub(crate) struct Peer {
     pub(crate) data: Arc<DataPath>,
+    inward: Arc<Inward>,
     door: Door,
     /// Who it is, for a policy that comes after too.
     proven: Proven,
@@ -74,7 +75,7 @@ pub(crate) struct Lease {
 /// Serves a tunnel until either end closes it.
 pub(crate) async fn serve(
     door: Door,
-    data: Arc<DataPath>,
+    (data, inward): (Arc<DataPath>, Arc<Inward>),
     terminated: Terminated,
     generation: u32,
     (local, from): (LocalAddr, SocketAddr),
@@ -96,6 +97,7 @@ pub(crate) async fn serve(
     let mut reloaded = data.reloaded.subscribe();
     let handler = Peer {
         data,
+        inward,
         door,
         proven: peer,
         label,
@@ -120,6 +122,7 @@ pub(crate) async fn serve(
             _ = stop.wait_for(|stop| *stop) => {}
             _ = reloaded.wait_for(|current| *current != generation) => {}
             () = sleep(valid) => {}
+            () = handler.inward.namespace.ended() => {}
         }
     };
     let end = tokio::select! {
@@ -127,6 +130,7 @@ pub(crate) async fn serve(
         _ = cut.passed() => return,
         end = serve_leases(stream, &handler, options, stopped) => end,
         refusal = handler.refused_by_reload() => Err(refusal),
+        refusal = handler.cut_off() => Err(refusal),
     };
     if let Err(refusal) = end {
         tracing::info!(peer = %handler.label, %from, %refusal, "a tunnel ended");
@@ -151,7 +155,7 @@ impl Peer {
     ) -> Result<TcpStream, Refusal> {
         // The policy of now: a tunnel may be older than the last reload.
         let policy = self.data.policy.load_full();
-        let route = policy.inbound(self.local.port())?;
+        let route = self.inward.route(&policy, self.local.port())?;
         record.rule = Some(Arc::clone(&route.rule));
         record.own_identity = route.own.clone();
         let terminator = route.tunnel.as_ref().ok_or_else(super::not_accepted)?;
@@ -163,8 +167,11 @@ impl Peer {
             self.is_own(),
         )?;
         record.source = permit.client();
-        self.data.owners.check(&policy, &route, self.local).await?;
-        dial::dial(&self.data, &route, &permit).await
+        self.inward
+            .owners
+            .check(&policy, &route, self.local)
+            .await?;
+        dial::dial(&self.data, &self.inward, &route, &permit).await
     }
 
     /// Resolves once a reload refuses the lease that is on the tunnel. It takes no other after one.
@@ -192,6 +199,13 @@ impl Peer {
         refusal
     }
 
+    /// Resolves when its network namespace has ended and the drain is over.
+    async fn cut_off(&self) -> Refusal {
+        let refusal = self.inward.namespace.cut_off().await;
+        let _ = self.running.refused.set(refusal.clone());
+        refusal
+    }
+
     /// Judges the peer by the policy of now.
     pub(crate) fn judge(&self, policy: &Policy, terminator: &Terminator) -> Result<(), Refusal> {
         if policy.generation == self.generation {
@@ -209,11 +223,11 @@ impl Peer {
     /// Whether an address is this host's. The kernel is asked, whose routes hold more than the list;
     /// but not of the tunnel's far end, which nearly all claims name: it came from outside.
     pub(crate) fn is_own(&self) -> impl Fn(IpAddr) -> bool {
-        let own = self.data.own_addresses.load();
+        let own = self.inward.own_addresses.load();
         let far = self.from.ip().to_canonical();
         move |ip| {
             let may_be = ip != far;
-            own.contains(&ip) || hop::is_source(ip) || may_be && self.data.routes.is_own(ip)
+            own.contains(&ip) || hop::is_source(ip) || may_be && self.inward.leads_here(ip)
         }
     }
 }
@@ -231,6 +245,7 @@ impl LeaseHandler for Peer {
         let mut record = Record::begin(&self.data.sink, direction, self.from);
         let before = self.leases.fetch_add(1, Ordering::Relaxed);
         record.id = open.id;
+        record.netns = self.inward.namespace.other();
         record.destination = Some(destination);
         record.peer_identity = Some(Arc::clone(&self.label));
         record.tls = Some(self.facts.clone());

@@ -23,11 +23,13 @@ use crate::{
     addr::LocalAddr,
     config::{CgroupPattern, Config, Select, Selector},
     kernel::{
+        KernelError,
         cgroup::matching::{self, Matched},
         containers::Containers,
         listening,
         sockdiag::Listening,
     },
+    netns::Namespace,
     policy::{InboundRoute, Policy},
     refusal::{Reason, Refusal},
 };
@@ -39,6 +41,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// The owners of listening sockets, as of the last look. Cheap to clone.
 #[derive(Clone)]
 pub struct Owners {
+    namespace: Namespace,
     mount: Arc<Path>,
     containers: Arc<Containers>,
     seen: Arc<ArcSwap<Seen>>,
@@ -63,13 +66,37 @@ struct Owner {
 
 impl Owners {
     /// Nothing seen yet. `mount` is the cgroup2 hierarchy.
-    pub fn new(mount: PathBuf) -> Self {
+    pub fn new(namespace: Namespace, mount: PathBuf) -> Self {
         Self {
+            namespace,
             mount: mount.into(),
             containers: Arc::default(),
             seen: Arc::default(),
             looked: Arc::default(),
         }
+    }
+
+    /// Those of another namespace, of which nothing has been seen.
+    pub fn inside(&self, namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            mount: Arc::clone(&self.mount),
+            containers: Arc::clone(&self.containers),
+            seen: Arc::default(),
+            looked: Arc::default(),
+        }
+    }
+
+    /// The listening sockets of its namespace.
+    pub fn sockets(&self) -> Result<Vec<Listening>, KernelError> {
+        let listed = self.namespace.enter(listening::sockets);
+        listed.map_err(|error| {
+            KernelError::new(
+                "entering a network namespace to list its sockets",
+                "it takes CAP_SYS_ADMIN in the user namespace that owns it",
+                error,
+            )
+        })?
     }
 
     /// Takes in the listening sockets as they are now, and the cgroups that `patterns` match.
@@ -115,7 +142,8 @@ impl Owners {
         // It may have begun to listen since the last look.
         let (owners, policy) = (self.clone(), Arc::clone(policy));
         self.look_since(Instant::now(), move || {
-            let sockets = listening::sockets()
+            let sockets = owners
+                .sockets()
                 .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
             // All patterns, for the other rules are judged by the same look.
             owners.update(&sockets, selected_cgroups(&policy.config));

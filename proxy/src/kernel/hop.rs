@@ -126,6 +126,20 @@ impl HopRoutes {
         Ok(())
     }
 
+    /// Makes those of another network namespace, which this thread is in, for as long as it lasts.
+    ///
+    /// # Errors
+    /// As [`Self::ensure`].
+    pub fn ensure_elsewhere(&self) -> Result<(), KernelError> {
+        let there = Self {
+            metric: self.metric,
+            provisional: AtomicBool::new(false),
+        };
+        let made = there.ensure();
+        there.stay();
+        made
+    }
+
     fn add(&self, family: Family, kind: Kind) -> Result<(), KernelError> {
         match route::add(family, kind, self.metric) {
             Ok(()) => {

@@ -72,15 +72,49 @@ pub(super) struct Programs {
 
 /// Maps that are pinned already are used as they are; what is not is made, and pinned.
 pub(super) fn load(netns: u64, pins: Option<&Pins>) -> Result<(Programs, Maps), LoadError> {
-    let object = object::embedded()?;
-    // Where the question fails, loading will too, and says more.
-    let set_retval = u32::from(has_set_retval().unwrap_or(true));
-    let sockets = kernel_sockets();
     let (executables, no_executables) = match knows_executables() {
         Ok(layout) => (layout, None),
         // Only rules that ask for them need it, and are refused without.
         Err(why) => (ExecutableLayout::default(), Some(why)),
     };
+    let mut bpf = open(netns, pins, (kernel_sockets(), executables))?;
+    #[cfg(feature = "bpf-log")]
+    super::log::start(&mut bpf);
+    for name in program::ALL {
+        verify(&mut bpf, name)?;
+    }
+    let mount = cgroup2_mount()?;
+    let maps = Maps::take(&mut bpf, mount)?;
+    tracing::info!(
+        sha256 = object::SHA256,
+        bytes = object::embedded()?.len(),
+        "BPF object loaded"
+    );
+    Ok((
+        Programs {
+            bpf,
+            no_executables,
+        },
+        maps,
+    ))
+}
+
+/// One more sk_lookup, for another network namespace, on the maps that are pinned.
+pub(super) fn load_steering(netns: u64, pins: &Pins) -> Result<Ebpf, LoadError> {
+    // It reads nothing of the kernel's.
+    let mut bpf = open(netns, Some(pins), Default::default())?;
+    verify(&mut bpf, program::SK_LOOKUP)?;
+    Ok(bpf)
+}
+
+fn open(
+    netns: u64,
+    pins: Option<&Pins>,
+    (sockets, executables): (SocketLayout, ExecutableLayout),
+) -> Result<Ebpf, LoadError> {
+    let object = object::embedded()?;
+    // Where the question fails, loading will too, and says more.
+    let set_retval = u32::from(has_set_retval().unwrap_or(true));
     let mut loader = EbpfLoader::new();
     // No relocation is needed, and a kernel without its BTF is served as well.
     loader
@@ -97,38 +131,23 @@ pub(super) fn load(netns: u64, pins: Option<&Pins>) -> Result<(Programs, Maps), 
             loader.map_pin_path(name, pins.map(name));
         }
     }
-    let mut bpf = loader
+    loader
         .load(object)
-        .map_err(|error| LoadError::Object(Box::new(error)))?;
-    #[cfg(feature = "bpf-log")]
-    super::log::start(&mut bpf);
-    for name in program::ALL {
-        let loaded = match bpf.program_mut(name).ok_or(LoadError::NoProgram(name))? {
-            Program::CgroupSockAddr(program) => CgroupSockAddr::load(program),
-            Program::CgroupSockopt(program) => CgroupSockopt::load(program),
-            Program::SockOps(program) => SockOps::load(program),
-            Program::SkLookup(program) => SkLookup::load(program),
-            _ => return Err(LoadError::NoProgram(name)),
-        };
-        loaded.map_err(|source| LoadError::Program {
-            name,
-            source: Box::new(source),
-        })?;
-    }
-    let mount = cgroup2_mount()?;
-    let maps = Maps::take(&mut bpf, mount)?;
-    tracing::info!(
-        sha256 = object::SHA256,
-        bytes = object.len(),
-        "BPF object loaded"
-    );
-    Ok((
-        Programs {
-            bpf,
-            no_executables,
-        },
-        maps,
-    ))
+        .map_err(|error| LoadError::Object(Box::new(error)))
+}
+
+fn verify(bpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let loaded = match bpf.program_mut(name).ok_or(LoadError::NoProgram(name))? {
+        Program::CgroupSockAddr(program) => CgroupSockAddr::load(program),
+        Program::CgroupSockopt(program) => CgroupSockopt::load(program),
+        Program::SockOps(program) => SockOps::load(program),
+        Program::SkLookup(program) => SkLookup::load(program),
+        _ => return Err(LoadError::NoProgram(name)),
+    };
+    loaded.map_err(|source| LoadError::Program {
+        name,
+        source: Box::new(source),
+    })
 }
 
 /// Whether a program may choose the errno of a connect() that it fails (Linux 5.18).

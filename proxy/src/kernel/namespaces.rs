@@ -6,13 +6,23 @@ use std::{
     sync::Arc,
 };
 
-use sidetrack_abi::namespace::NamespaceFacts;
+use sidetrack_abi::{
+    names::{LOCAL_ENTRIES, NAMESPACE_ENTRIES},
+    namespace::NamespaceFacts,
+};
 
 use super::{
-    Family, KernelError, Redirector, listener_key, local,
+    Family, KernelError, Redirector, listener_key,
+    listening::{self, Mend},
+    local,
     rules::{Names, RuleTables},
+    sockdiag::Listening,
 };
 use crate::netns::Namespace;
+
+/// Addresses of another namespace that the kernel is told of: all have room for as many as the
+/// daemon's own.
+const OWN_ADDRESSES: usize = LOCAL_ENTRIES / 2 / NAMESPACE_ENTRIES;
 
 impl Redirector {
     /// Registers the listener of a family in another namespace, where there is one of each.
@@ -24,6 +34,29 @@ impl Redirector {
     ) -> Result<(), KernelError> {
         let key = listener_key(netns, family, 0);
         self.maps.lock().register_outbound(&key, listener)
+    }
+
+    /// The same for connections that come to applications there.
+    pub fn register_inbound_in(
+        &self,
+        netns: u64,
+        listener: &impl AsRawFd,
+        family: Family,
+    ) -> Result<(), KernelError> {
+        let key = listener_key(netns, family, 0);
+        self.maps.lock().register_inbound(&key, listener)
+    }
+
+    /// As [`Redirector::reconcile_listening`], in a namespace.
+    pub fn reconcile_listening_in(
+        &self,
+        netns: u64,
+        sockets: &[Listening],
+        governed: Option<&HashSet<u64>>,
+        mend: Mend<'_>,
+    ) -> Result<(), KernelError> {
+        let truth = listening::count(netns, sockets, governed);
+        self.maps.lock().reconcile_listening(netns, &truth, mend)
     }
 
     /// Tells the kernel what holds in another namespace, whose listeners are registered: from here
@@ -39,7 +72,10 @@ impl Redirector {
             flags: local.flags(),
         };
         let mut maps = self.maps.lock();
-        maps.set_namespace(namespace.cookie(), facts, &local.sources)
+        // Whoever is root there makes as many as he likes; one that is not known is a stranger's.
+        let own = local.own.get(..OWN_ADDRESSES).unwrap_or(&local.own);
+        maps.set_addresses(namespace.cookie(), own, &local.sources)?;
+        maps.set_namespace(namespace.cookie(), facts)
     }
 
     /// Redirects no connection of another namespace any more.

@@ -37,6 +37,7 @@ mod error;
 mod generation;
 mod leftover;
 mod reading;
+mod steering;
 
 pub use error::PinError;
 pub use generation::next_generation;
@@ -44,6 +45,8 @@ pub(super) use generation::{pinned_heartbeat, pinned_settings};
 pub use leftover::sweep_dead_execs;
 pub use reading::{are_in_force, folder, holder, is_in_force};
 pub(super) use reading::{link_path, map_path, pinned_link};
+pub(super) use steering::name as steering_name;
+pub use steering::steered;
 
 /// Version of this arrangement of files.
 const ARRANGEMENT: &str = "v1";
@@ -256,14 +259,15 @@ impl Pins {
         self.folder.join(LINKS).join(format!("{program}{NEXT}"))
     }
 
-    /// Removes the links of other programs than these, and the maps of other objects.
+    /// Removes the links of other programs than these, and the maps of other objects. What steers in
+    /// another network namespace stays for as long as that does, since it blocks there.
     pub(super) fn keep_only(&self, programs: &[&str]) -> Result<(), PinError> {
         for path in entries(&self.folder.join(LINKS)) {
             let kept = path
                 .file_name()
                 .and_then(|name| name.to_str())
                 .is_some_and(|name| programs.contains(&name));
-            if !kept {
+            if !kept && !steering::is_in_force(&path) {
                 remove_link(&path)?;
             }
         }

@@ -34,6 +34,8 @@ pub struct InboundRoute {
     pub source: SourceMode,
     /// The selection in which the listening application must be.
     pub select: Option<Select>,
+    /// Whether it holds in other network namespaces than the daemon's.
+    pub in_namespaces: bool,
     plain: bool,
     plain_from: Vec<IpNet>,
     may_claim: BTreeMap<SpiffeId, Vec<IpNet>>,
@@ -100,6 +102,7 @@ impl InboundRoute {
                 .as_ref()
                 .and_then(|name| config.selects.get(name))
                 .cloned(),
+            in_namespaces: rule.in_namespaces,
             plain: rule.accept.plain,
             plain_from: rule.plain_from.clone(),
             may_claim: rule.may_claim.clone(),

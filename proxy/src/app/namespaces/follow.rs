@@ -140,6 +140,9 @@ impl App {
             data: &self.data,
             redirector: &self.redirector,
             heartbeat: &self.heartbeat,
+            hop: self.hop.as_ref(),
+            places: (&self.governed, &self.mount),
+            receives: self.data.policy.load().config.receives_in_namespaces(),
         }
     }
 

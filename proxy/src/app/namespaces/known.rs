@@ -1,6 +1,10 @@
 //! One namespace: its listeners, or why it has none.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinSet;
 
@@ -66,6 +70,16 @@ impl Known {
         }
     }
 
+    /// Listeners for connections that come to applications there.
+    pub(super) fn inbound(&self) -> Vec<SocketAddr> {
+        let receiving = match &self.state {
+            State::Serving(serving) => serving.receiving.as_deref(),
+            State::Failing(_) => None,
+        };
+        let listeners = receiving.map(|receiving| receiving.listeners.iter());
+        listeners.into_iter().flatten().map(|(at, _)| *at).collect()
+    }
+
     pub(super) fn id(&self) -> Id {
         self.namespace.id()
     }
@@ -126,6 +140,19 @@ impl Known {
         }
     }
 
+    /// Tells the kernel who listens.
+    pub(super) fn look_at_listeners(&mut self, means: Means<'_>, governed: Option<&HashSet<u64>>) {
+        let State::Serving(serving) = &mut self.state else {
+            return;
+        };
+        if let Some(receiving) = &mut serving.receiving
+            && let Err(error) = receiving.look_at_listeners(means, governed)
+        {
+            let netns = self.namespace.cookie();
+            tracing::warn!(netns, %error, "looking at listening sockets of a network namespace");
+        }
+    }
+
     /// Nobody uses it any more.
     pub(super) fn end(&mut self, means: Means<'_>) -> Remains {
         let netns = self.namespace.cookie();
@@ -136,6 +163,7 @@ impl Known {
         if let State::Serving(serving) = &mut self.state {
             serving.close(means.heartbeat).detach_all();
         }
+        means.redirector.end_steering(netns);
         let remains = self.namespace.clone().end();
         // After that no tunnel is put back.
         means.data.pool.forget_namespace(netns);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, io, net::SocketAddr};
 
-use super::{Namespaces, known::State};
+use super::{Means, Namespaces, known::State, receiving::Receiving};
 use crate::{
     canary::elsewhere::Elsewhere,
     kernel::{effective::Fault, sockdiag},
@@ -15,6 +15,10 @@ pub(in crate::app) struct Served {
     found: String,
     /// With their cookies.
     listeners: Vec<(SocketAddr, u64)>,
+    /// For connections from outside.
+    inward: Vec<(SocketAddr, u64)>,
+    /// Whether those are steered, where inbound rules hold there.
+    is_steered: Option<bool>,
 }
 
 impl Served {
@@ -36,7 +40,9 @@ impl Served {
 
     /// Whether both are the same listeners of the same namespace.
     fn is_still(&self, now: &Self) -> bool {
-        self.is(now.namespace.cookie()) && self.listeners == now.listeners
+        self.is(now.namespace.cookie())
+            && self.listeners == now.listeners
+            && self.inward == now.inward
     }
 
     fn faults(&self) -> Vec<Fault> {
@@ -52,8 +58,19 @@ impl Served {
                 )];
             }
         };
-        let lost = self.listeners.iter().filter(|one| !there.contains(one));
-        lost.map(|(at, _)| {
+        let unsteered = (self.is_steered == Some(false)).then(|| {
+            Fault::new(
+                format!(
+                    "inbound rules do not hold in the network namespace {}: sk_lookup is not \
+                     attached there",
+                    self.found
+                ),
+                "restart the daemon, which attaches it, and look into its log",
+            )
+        });
+        let all = self.listeners.iter().chain(&self.inward);
+        let lost = all.filter(|one| !there.contains(one));
+        let lost = lost.map(|(at, _)| {
             Fault::new(
                 format!(
                     "our listener {at} in the network namespace {} is gone: connections there are \
@@ -63,8 +80,8 @@ impl Served {
                 "restart the daemon, which binds it again, and look for who closed it, as `ss -K` \
                  does",
             )
-        })
-        .collect()
+        });
+        lost.chain(unsteered).collect()
     }
 
     /// All that listen there.
@@ -85,6 +102,12 @@ impl Namespaces {
                     namespace: known.namespace.clone(),
                     found: known.found.clone(),
                     listeners: serving.listeners.clone(),
+                    inward: serving
+                        .receiving
+                        .as_ref()
+                        .map(|receiving| receiving.listeners.clone())
+                        .unwrap_or_default(),
+                    is_steered: serving.receiving.as_deref().map(Receiving::is_effective),
                 }),
                 State::Failing(_) => None,
             })
@@ -93,7 +116,35 @@ impl Namespaces {
 
     /// Listeners of ours that are not where they should be. What the kernel's tables say of them
     /// is compared with the tables.
-    pub(in crate::app) fn faults(&self) -> Vec<Fault> {
+    pub(in crate::app) fn faults(&self, means: Means<'_>) -> Vec<Fault> {
+        let mut faults = self.lost();
+        if means.receives {
+            faults.extend(self.unreceived());
+        }
+        faults
+    }
+
+    /// Namespaces in which inbound rules should hold and could not be put in force.
+    fn unreceived(&self) -> Vec<Fault> {
+        let state = self.state.lock();
+        let failing = state.known.values().filter_map(|known| match &known.state {
+            State::Serving(_) => None,
+            State::Failing(failing) => Some((known, failing)),
+        });
+        failing
+            .map(|(known, failing)| {
+                Fault::new(
+                    format!(
+                        "inbound rules are not in force in the network namespace {}: {}",
+                        known.found, failing.why
+                    ),
+                    "put that right; it is tried again each few seconds",
+                )
+            })
+            .collect()
+    }
+
+    fn lost(&self) -> Vec<Fault> {
         let found: Vec<(Served, Vec<Fault>)> = self
             .serving()
             .into_iter()

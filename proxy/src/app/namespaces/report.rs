@@ -22,6 +22,9 @@ pub struct NamespaceReport {
     pub inode: Option<u64>,
     /// In it.
     pub listeners: Vec<SocketAddr>,
+    /// Those for connections that come to applications there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inbound: Vec<SocketAddr>,
     /// Seconds since it is served, or was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
@@ -40,6 +43,7 @@ impl Namespaces {
         }
         let state = self.state.lock();
         let known = state.known.iter().map(|(netns, known)| {
+            let inbound = known.inbound();
             let (state, listeners, why) = match &known.state {
                 State::Serving(serving) => ("serving", serving.addresses(), None),
                 State::Failing(failing) => ("not-served", Vec::new(), Some(failing.why.clone())),
@@ -50,6 +54,7 @@ impl Namespaces {
                 netns: Some(*netns),
                 inode: Some(known.id().inode),
                 listeners,
+                inbound,
                 since: Some(known.since.elapsed().as_secs()),
                 connections: live.get(netns).copied().unwrap_or_default(),
                 why,
@@ -65,6 +70,7 @@ impl Namespaces {
             netns: None,
             inode: None,
             listeners: Vec::new(),
+            inbound: Vec::new(),
             since: None,
             connections: 0,
             why: Some(why.to_owned()),

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use socket2::SockRef;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-use super::Means;
+use super::{Means, receiving::Receiving};
 use crate::{
     app::{heartbeat::Heartbeat, listeners::is_family_missing},
     kernel::{
@@ -44,6 +44,8 @@ pub(super) struct Serving {
     /// None if they cannot be watched, so that they are looked at each time.
     changes: Option<Changes>,
     stale: bool,
+    /// For connections that come to applications there, once a rule wants it.
+    pub(super) receiving: Option<Box<Receiving>>,
 }
 
 /// What was made and found inside a namespace.
@@ -64,6 +66,7 @@ impl Serving {
             turns: Vec::new(),
             changes: changes.ok(),
             stale: true,
+            receiving: None,
         };
         match serving.look(means, namespace) {
             Ok(()) => Ok(serving),
@@ -83,6 +86,7 @@ impl Serving {
         namespace: &Namespace,
     ) -> Result<(), ServeError> {
         self.stale |= self.changes.as_mut().is_none_or(Changes::any);
+        self.stale |= means.receives && self.receiving.is_none();
         if self.stale {
             self.look(means, namespace)?;
         }
@@ -116,6 +120,18 @@ impl Serving {
         }
         // Connections are redirected from here on.
         means.redirector.serve_namespace(namespace, &inside.facts)?;
+        if means.receives {
+            let fresh = || Box::new(Receiving::new(means, namespace));
+            let mut receiving = self.receiving.take().unwrap_or_else(fresh);
+            let looked = receiving.look(
+                means,
+                &inside.facts,
+                (&self.stop, &mut self.loops),
+                &mut self.turns,
+            );
+            self.receiving = Some(receiving);
+            looked?;
+        }
         self.stale = false;
         Ok(())
     }

@@ -117,6 +117,19 @@ fn rule<'a>(
         file,
         tls && (accept.plain || !plain_from.is_empty()),
     );
+    let in_namespaces = match file.netns.as_deref() {
+        None | Some("host") => Some(false),
+        Some("served") => Some(true),
+        Some(other) => {
+            problems.bad(
+                &format!("{key}.netns"),
+                other,
+                "it is neither \"host\" nor \"served\"",
+                "write \"served\" for all network namespaces that are served, else leave it out",
+            );
+            None
+        }
+    };
     Some(InboundRule {
         name: name?,
         select: file.select.clone(),
@@ -128,6 +141,7 @@ fn rule<'a>(
         may_claim,
         source: source?,
         detect,
+        in_namespaces: in_namespaces?,
     })
 }
 

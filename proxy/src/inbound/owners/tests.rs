@@ -17,7 +17,7 @@ fn listening(at: &str, uid: u32, v6_only: bool) -> Listening {
 }
 
 fn is_selected(sockets: &[Listening], local: &str) -> bool {
-    let owners = Owners::new(PathBuf::from("/sys/fs/cgroup"));
+    let owners = Owners::new(Namespace::own(1).unwrap(), PathBuf::from("/sys/fs/cgroup"));
     owners.update(sockets, std::iter::empty());
     let select = Select {
         include: vec![Selector {
@@ -48,7 +48,7 @@ fn another_process_at_the_port_of_the_other_family_does_not_matter() {
 
 #[tokio::test]
 async fn many_who_ask_cost_one_look_and_the_next_one_comes_later() {
-    let owners = Owners::new(PathBuf::from("/sys/fs/cgroup"));
+    let owners = Owners::new(Namespace::own(1).unwrap(), PathBuf::from("/sys/fs/cgroup"));
     let looks = Arc::new(AtomicUsize::new(0));
     let ask = || {
         let (owners, looks) = (owners.clone(), Arc::clone(&looks));

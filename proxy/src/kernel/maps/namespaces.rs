@@ -1,12 +1,14 @@
 //! Namespaces beside the daemon's own, as the programs know them.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::collections::HashSet;
 
-use ipnet::IpNet;
 use sidetrack_abi::namespace::NamespaceFacts;
 
 use super::{KernelError, Maps, filling};
-use crate::kernel::rules::RuleTables;
+use crate::kernel::{
+    listening::{Counts, Mend},
+    rules::RuleTables,
+};
 
 impl Maps {
     /// What holds in a namespace. After its listeners, without which its connects fail as where a
@@ -15,9 +17,7 @@ impl Maps {
         &mut self,
         netns: u64,
         facts: NamespaceFacts,
-        sources: &[(IpNet, IpAddr)],
     ) -> Result<(), KernelError> {
-        self.set_sources(netns, sources)?;
         self.namespaces.insert(netns, facts, 0).map_err(filling)?;
         self.served.insert(netns, facts);
         Ok(())
@@ -36,7 +36,10 @@ impl Maps {
         // Gone already if it never came to be.
         let _ = self.namespaces.remove(&netns);
         self.served.remove(&netns);
-        self.set_sources(netns, &[])
+        self.set_addresses(netns, &[], &[])?;
+        // Counted by the programs as long as somebody listens; what user space alone counts is not.
+        let none = Counts::new();
+        self.reconcile_listening(netns, &none, Mend::AtOnce)
     }
 
     /// Forgets what a daemon before this one has left here; which namespaces those were.
@@ -47,6 +50,8 @@ impl Maps {
         let before: HashSet<u64> = self.namespaces.keys().filter_map(Result::ok).collect();
         let routed = self.sources.keys().filter_map(Result::ok);
         let mut all: HashSet<u64> = routed.map(|key| key.data().netns()).collect();
+        let local = self.local.keys().filter_map(Result::ok);
+        all.extend(local.map(|key| key.netns));
         all.extend(&before);
         all.remove(&own);
         for netns in all {

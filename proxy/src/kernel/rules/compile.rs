@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use sidetrack_abi::{
-    inbound::{InboundPort, PORT_ACCEPTS_PLAIN},
+    inbound::{InboundPort, PORT_ACCEPTS_PLAIN, PORT_IN_NAMESPACES},
     rules::{
         ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, ACTION_TLS, DENIED, FAIL_BLOCK,
         FAIL_PASS, RULE_CANARY, Rule,
@@ -62,11 +62,14 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
     }
     for (index, rule) in config.inbound.iter().enumerate() {
         // Prefixes that may speak plain text do not open the port: the proxy must look first.
-        let flags = if rule.accept.plain {
+        let mut flags = if rule.accept.plain {
             PORT_ACCEPTS_PLAIN
         } else {
             0
         };
+        if rule.in_namespaces {
+            flags |= PORT_IN_NAMESPACES;
+        }
         for port in rule.ports.iter().flat_map(|range| range.clone()) {
             tables.ports.insert(
                 port,

@@ -11,6 +11,7 @@ fn route() -> InboundRoute {
         detect: None,
         source: SourceMode::Api,
         select: None,
+        in_namespaces: false,
         plain: false,
         plain_from: vec!["10.9.0.0/24".parse().unwrap()],
         may_claim: BTreeMap::from([(

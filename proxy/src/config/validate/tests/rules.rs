@@ -290,3 +290,17 @@ fn errors_between_rules_are_reported_beside_errors_within_them() {
         ["inbound[0] \"in\".identity", "inbound[1] \"two\".ports"]
     );
 }
+
+#[test]
+fn an_inbound_rule_holds_in_other_namespaces_only_if_it_says_so() {
+    let rule = |netns: &str| {
+        parse(&format!(
+            "version = 1\n[[inbound]]\nname = \"in\"\nports = [80]\naccept = [\"plain\"]\n{netns}\n"
+        ))
+    };
+    let holds = |netns: &str| rule(netns).unwrap().receives_in_namespaces();
+    assert!(!holds("") && !holds("netns = \"host\""));
+    assert!(holds("netns = \"served\""));
+    let errors = rule("netns = \"all\"").unwrap_err().to_string();
+    assert!(errors.contains("netns"), "{errors}");
+}

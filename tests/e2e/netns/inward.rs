@@ -1,0 +1,187 @@
+//! Connections that come to applications in other namespaces.
+
+use std::path::Path;
+
+use harness::{
+    Capture, Daemon, World,
+    cgroup::Cgroup,
+    daemon::Setup,
+    holds,
+    peer::{Server, binary},
+    pins, rules,
+};
+use nix::sys::signal::Signal;
+
+use super::{SECRET, spiffe, wait_state};
+
+/// A container with an application, and a host with a daemon that comes to it as `client`.
+struct Service {
+    world: World,
+    cgroup: Cgroup,
+    server: Server,
+    _far: Daemon,
+}
+
+impl Service {
+    fn start(home: &World, name: &str, client: char) -> Self {
+        let world = World::pair();
+        let cgroup = home.a.apps().child(name);
+        let server = serve(&world, cgroup.path());
+        let far = Setup::new(home, &world.b)
+            .credential(home.pki.credential(client, harness::Flaw::None))
+            .with(rules::outbound_mtls("tunnel", &spiffe('a')))
+            .start();
+        Self {
+            world,
+            cgroup,
+            server,
+            _far: far,
+        }
+    }
+
+    fn path(&self) -> String {
+        self.world.a.netns().path()
+    }
+
+    /// A word from the far host's applications, by its daemon.
+    #[track_caller]
+    fn hello(&self, word: &str) {
+        let connect = format!("connect={}", self.world.a.at(7000));
+        let steps = [connect.as_str(), &format!("send={word}"), "line"];
+        self.world.b.script(&steps).all_ok();
+    }
+
+    /// What becomes of somebody's connection who speaks plain text: the first errno.
+    #[track_caller]
+    fn stranger(&self) -> Option<String> {
+        let connect = format!("connect={}", self.world.a.at(7000));
+        let outside = self.world.b.daemons().path();
+        let steps = self
+            .world
+            .b
+            .script_in(outside, &[&connect, "send=stranger", "line"]);
+        let errno = steps.of(&connect).err();
+        errno.or_else(|| match steps.of("line") {
+            Err(errno) => Some(errno),
+            Ok(line) if line == "" => Some("closed".into()),
+            Ok(_) => None,
+        })
+    }
+}
+
+fn serve(world: &World, cgroup: &Path) -> Server {
+    let mut command = world.a.command_in(cgroup, binary());
+    command.args(["serve", "--listen", &world.a.at(7000).to_string()]);
+    Server::start(command)
+}
+
+fn setup(home: &World, services: &[&Service], more: &str) -> Setup {
+    let mut paths = vec!["host".to_owned()];
+    paths.extend(services.iter().map(|service| service.path()));
+    let allow = [spiffe('b'), spiffe('d')].join("\", \"");
+    Setup::new(home, &home.a)
+        .netns(paths)
+        .with(rules::inbound(r#"["tunnel", "mtls"]"#, &allow) + more)
+}
+
+const SERVED: &str = "netns = \"served\"\n";
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn two_containers_with_the_same_address_and_port_are_reached_by_mutual_tls_and_by_nothing_else() {
+    let home = World::unwired();
+    let blue = Service::start(&home, "blue", 'b');
+    let green = Service::start(&home, "green", 'd');
+    let daemon = setup(&home, &[&blue, &green], SERVED).start();
+    daemon.status().expect_green();
+    let captures = [&blue, &green].map(|service| Capture::start(&service.world.a));
+    for (service, word) in [(&blue, "for-blue"), (&green, "for-green")] {
+        service.hello(&format!("{SECRET}-{word}"));
+        service.hello(&format!("{SECRET}-{word}"));
+    }
+    for capture in captures {
+        capture.stop().expect_encrypted(SECRET);
+    }
+    for service in [&blue, &green] {
+        assert!(service.stranger().is_some(), "plain text is refused");
+    }
+    let records = daemon.wait_records(6);
+    for (service, client) in [(&blue, 'b'), (&green, 'd')] {
+        let served = wait_state(&daemon, &service.path(), "serving");
+        let of_it = records.iter().filter(|record| {
+            record.netns() == served["netns"].as_u64() && record.reason().is_empty()
+        });
+        let identities: Vec<&str> = of_it.map(|record| record.peer_identity()).collect();
+        assert_eq!(identities, [spiffe(client), spiffe(client)]);
+        // The application is shown its true client.
+        let seen = service.server.accepted();
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        for one in seen {
+            assert!(one.to_string().contains("10.88.0.2:"), "{one}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_containers_port_stays_closed_to_strangers_when_the_daemon_is_killed_until_detach() {
+    let home = World::unwired();
+    let blue = Service::start(&home, "blue", 'b');
+    let mut daemon = setup(&home, &[&blue], SERVED).start();
+    blue.hello("first");
+    assert!(blue.stranger().is_some());
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait_end();
+    assert_eq!(blue.stranger(), Some("ECONNREFUSED".to_owned()));
+    let daemon = setup(&home, &[&blue], SERVED).start();
+    daemon.status().expect_green();
+    blue.hello("second");
+    assert!(blue.stranger().is_some());
+    let routes = |table: &str| blue.world.a.netns().ip(&["route", "show", "table", table]);
+    assert!(routes("local").contains("254.77.77.0/24"));
+    daemon.detach();
+    assert_eq!(blue.stranger(), None, "as if nobody had been there");
+    for table in ["local", "main"] {
+        assert!(!routes(table).contains("254.77.77.0"), "{}", routes(table));
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_rule_that_does_not_say_so_leaves_the_ports_of_containers_alone_until_a_reload_does() {
+    let home = World::unwired();
+    let blue = Service::start(&home, "blue", 'b');
+    let mut daemon = setup(&home, &[&blue], "").start();
+    wait_state(&daemon, &blue.path(), "serving");
+    assert_eq!(blue.stranger(), None);
+    setup(&home, &[&blue], SERVED).write();
+    daemon.signal(Signal::SIGHUP);
+    holds("it is governed", || blue.stranger().is_some());
+    blue.hello("hello");
+    daemon.status().expect_green();
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_container_that_ends_leaves_no_pin_of_what_steered_there() {
+    let home = World::unwired();
+    let blue = Service::start(&home, "blue", 'b');
+    let daemon = setup(&home, &[&blue], SERVED).start();
+    let cookie = wait_state(&daemon, &blue.path(), "serving")["netns"].clone();
+    let links = pins::folder(daemon.instance()).join("links");
+    let pin = links.join(format!("st_sk_lookup_{cookie}"));
+    assert!(pin.exists(), "{}", pin.display());
+    let path = blue.path();
+    let Service {
+        world,
+        server,
+        cgroup,
+        _far,
+    } = blue;
+    drop((server, _far));
+    drop(world);
+    drop(cgroup);
+    wait_state(&daemon, &path, "absent");
+    holds("its pin is gone", || !pin.exists());
+    daemon.status().expect_green();
+}
