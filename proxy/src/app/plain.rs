@@ -53,13 +53,14 @@ impl Plain {
     pub async fn start(policy: Policy, sink: RecordSink) -> Result<Arc<Self>, PlainStartError> {
         let policy = Arc::new(policy);
         let config = &policy.config;
+        let namespace = Namespace::own(0).map_err(PlainStartError::Namespace)?;
         let data = Arc::new(DataPath::new(Parts {
             flows: FlowTable::of_nothing(),
             policy: Arc::clone(&policy),
             sink,
-            owners: Owners::new("".into()),
+            owners: Owners::new(namespace.clone(), "".into()),
             cgroups: Finder::new("".into()),
-            namespace: Namespace::own(0).map_err(PlainStartError::Namespace)?,
+            namespace,
             exempt_by_socket: false,
         }));
         let serving = Serving::default();
