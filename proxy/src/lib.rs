@@ -33,6 +33,7 @@ pub mod live;
 pub mod netns;
 pub mod outbound;
 pub mod policy;
+pub mod proxy_header;
 pub mod record;
 pub mod refusal;
 pub mod relay;

@@ -1,7 +1,7 @@
 //! What comes without being intercepted.
 //!
 //! ```text
-//! Arrived --preface--> announced --meet--> Met (plain | TLS) --permit--> tcp: upstream, relay
+//! Arrived --PROXY header--> announced --meet--> Met (plain | TLS) --permit--> tcp: upstream, relay
 //! ```
 //!
 //! A listener is known by its name: what it does is what the policy of the moment says of it.
@@ -21,17 +21,17 @@ use crate::{
         Policy,
         listener::{ListenerPolicy, Serving},
     },
+    proxy_header,
     record::{Carriage, Direction, Record},
     refusal::{Reason, Refusal},
     relay::{Moved, Transport as _},
-    socket::{self, Faces, Turn},
+    socket::{self, Turn},
     tls::{
         Proven, downstream,
         hello::{FirstBytes, PlainText, first_bytes},
     },
 };
 
-mod preface;
 mod tcp;
 
 /// Accepts connections to the listener that `name` is at the moment, until `stop` says so.
@@ -77,6 +77,15 @@ struct Met {
     identity: Option<Arc<Proven>>,
     /// Who the client is, by the PROXY header of who may say so.
     client: SocketAddr,
+    /// Our end.
+    local: SocketAddr,
+}
+
+impl Met {
+    /// The common name of the client's certificate.
+    fn common_name(&self) -> Option<&str> {
+        self.identity.as_ref()?.identity.common_name.as_deref()
+    }
 }
 
 /// Policy lets it go on.
@@ -125,22 +134,13 @@ impl Arrived {
 async fn serve(
     data: &Arc<DataPath>,
     name: &str,
-    (mut stream, peer): (TcpStream, SocketAddr),
+    (stream, peer): (TcpStream, SocketAddr),
     stranger: StrangerPlace,
     record: &mut Record,
     moved: &mut Moved,
 ) -> Result<(), Refusal> {
-    let tuned = socket::tune(&stream, Faces::Wire, &data.limits).and_then(|()| stream.local_addr());
-    match tuned {
-        Ok(local) => record.destination = Some(OriginalDst::new(LocalAddr::new(local).get())),
-        Err(error) => {
-            stream.abort();
-            return Err(Refusal::new(
-                Reason::Internal,
-                format!("setting up the socket: {error}"),
-            ));
-        }
-    }
+    let (mut stream, local) = socket::arrived(stream, &data.limits)?;
+    record.destination = Some(OriginalDst::new(local.get()));
     let policy = data.policy.load_full();
     let listener = match policy.listener(name) {
         Ok(listener) => listener,
@@ -151,7 +151,7 @@ async fn serve(
     };
     let reloads = data.reloads(policy.generation);
     drop(policy);
-    let met = meet(data, &listener, stream, peer, record).await?;
+    let met = meet(data, &listener, (stream, local), peer, record).await?;
     let permit = listener.permit(met.identity.as_deref(), met.client)?;
     record.source = permit.client();
     let place = match data.live.enter() {
@@ -189,14 +189,15 @@ impl Permitted<'_> {
 async fn meet(
     data: &DataPath,
     listener: &ListenerPolicy,
-    mut stream: TcpStream,
+    (mut stream, local): (TcpStream, LocalAddr),
     peer: SocketAddr,
     record: &mut Record,
 ) -> Result<Met, Refusal> {
+    let local = local.get();
     let deadline = data.handshake_deadline();
     let mut client = peer;
     if listener.announces(peer.ip()) {
-        let announced = Box::pin(preface::client(&mut stream, peer));
+        let announced = Box::pin(proxy_header::client(&mut stream, peer));
         client = match deadline.bound(announced).await {
             Ok(client) => client,
             Err(refusal) => {
@@ -212,6 +213,7 @@ async fn meet(
             stream: Client::Plain(stream),
             identity: None,
             client,
+            local,
         });
     };
     record.own_identity.clone_from(&listener.own);
@@ -244,6 +246,7 @@ async fn meet(
         identity: met.client.take().map(Arc::new),
         stream: Client::Tls(Box::new(met)),
         client,
+        local,
     })
 }
 

@@ -15,6 +15,7 @@ use crate::{
     addr::UpstreamAddr,
     config::{self, Address},
     data::DataPath,
+    proxy_header::Announced,
     refusal::{Reason, Refusal},
     tls::{Proven, client::Originator},
 };
@@ -86,7 +87,11 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Reason::UpstreamDown`] at once if none is up, else what the last one failed with.
-    pub async fn connect(&self, data: &DataPath) -> Result<Connected, Refusal> {
+    pub async fn connect(
+        &self,
+        data: &DataPath,
+        client: &Announced<'_>,
+    ) -> Result<Connected, Refusal> {
         let endpoints = self.endpoints.load_full();
         let mut tried = Vec::new();
         let mut last = None;
@@ -94,7 +99,7 @@ impl Upstream {
             let Some(endpoint) = self.balancer.choose(&endpoints, &tried) else {
                 break;
             };
-            match self.dial(data, &endpoint).await {
+            match self.dial(data, &endpoint, Some(client)).await {
                 Ok(connected) => {
                     endpoint.answered();
                     return Ok(connected);

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, os::unix::fs::PermissionsExt, process::Command};
 use harness::{
     Capture, Daemon, Flaw, Host, Running, World,
     daemon::Setup,
+    holds,
     webserver::{curl, haproxy, haproxy_tls},
 };
 use nix::sys::signal::Signal;
@@ -194,6 +195,147 @@ fn an_upstream_that_is_down_is_logged_once_refuses_at_once_and_is_noticed_when_i
     world.a.script(&[&connect, "send=welcome", "line"]).all_ok();
     assert_eq!(app.words(), ["welcome"]);
     drop(near);
+}
+
+/// Everybody who asks is answered by one of them; how many by each.
+#[track_caller]
+fn answers(world: &World, to: SocketAddr, times: usize, ports: &[u16]) -> Vec<usize> {
+    let mut counts = vec![0; ports.len()];
+    for _ in 0..times {
+        let connect = format!("connect={to}");
+        let steps = world.a.script(&[&connect, "send=who", "line"]);
+        let line = steps.ok("line").to_string();
+        let port = ports
+            .iter()
+            .position(|port| line.contains(&format!("127.0.0.1:{port}\\\"")));
+        counts[port.unwrap_or_else(|| panic!("{line}"))] += 1;
+    }
+    counts
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn connections_go_to_endpoints_in_turn_and_to_none_that_is_down() {
+    let world = World::pair();
+    let ports = [3001, 3002, 3003];
+    let addresses = ports.map(local).map(|at| format!("\"{at}\"")).join(", ");
+    let daemon = Setup::new(&world, &world.b)
+        .with(format!(
+            r#"
+[upstream.app]
+addresses = [{addresses}]
+balance = "round-robin"
+[[listener]]
+name = "front"
+bind = "0.0.0.0:{FAR}"
+mode = "tcp"
+upstream = "app"
+"#
+        ))
+        .start();
+    let mut apps: Vec<_> = ports.map(|port| world.b.serve(&[local(port)], &[])).into();
+    let to = world.b.at(FAR);
+    assert_eq!(answers(&world, to, 6, &ports), [2, 2, 2]);
+    apps.remove(1).stop();
+    // The one that finds it down is served elsewhere: not a byte was sent to it.
+    let counts = answers(&world, to, 6, &ports);
+    assert_eq!((counts[1], counts.iter().sum()), (0, 6), "{counts:?}");
+    let down = |up: bool| {
+        let status = daemon.ask("status");
+        status["upstreams"][0]["endpoints"][1]["up"] == up
+    };
+    holds("it is known to be down", || down(false));
+    apps.push(world.b.serve(&[local(ports[1])], &[]));
+    holds("it is known to be back", || down(true));
+    assert_eq!(answers(&world, to, 6, &ports), [2, 2, 2]);
+    let refused = daemon
+        .records()
+        .into_iter()
+        .filter(|record| record.reason() != "");
+    assert_eq!(refused.count(), 0, "nobody was refused");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_client_is_who_the_proxy_header_of_a_named_proxy_says_and_the_next_one_is_told() {
+    let world = World::pair();
+    let front = format!("[{}]", world.b.at(FAR));
+    let setup = |from: &str| {
+        Setup::new(&world, &world.b).with(format!(
+            r#"
+[upstream.app]
+addresses = ["127.0.0.1:{APP}"]
+send_proxy = "v1"
+[[listener]]
+name = "front"
+bind = "0.0.0.0:{FAR}"
+mode = "tcp"
+upstream = "app"
+proxy_from = ["{from}"]
+"#
+        ))
+    };
+    let mut app = world.b.serve(&[local(APP)], &[]);
+    let connect = format!("connect={}", world.b.at(FAR));
+    let header = "send=PROXY TCP4 192.0.2.7 198.51.100.1 4321 443";
+    {
+        let daemon = setup("10.88.0.1").start();
+        world.a.script(&[&connect, header, "line"]).all_ok();
+        let record = daemon.only_record();
+        assert_eq!(record.source(), "192.0.2.7:4321", "{record} {front}");
+        let steps = world
+            .a
+            .script(&[&connect, "send=hello, I am a proxy", "rest"]);
+        assert_eq!(steps.of("rest").err().as_deref(), Some("ECONNRESET"));
+        assert_eq!(daemon.wait_records(2)[1].reason(), "proxy-header");
+    }
+    // Of somebody else the same bytes are his own.
+    let daemon = setup("10.88.0.99").start();
+    world.a.script(&[&connect, header, "line"]).all_ok();
+    assert!(daemon.only_record().source().starts_with("10.88.0.1:"));
+    let words = app.words();
+    assert!(
+        words[0].starts_with("PROXY TCP4 192.0.2.7 10.88.0.2 4321"),
+        "{words:?}"
+    );
+    assert!(
+        words[1].starts_with("PROXY TCP4 10.88.0.1 10.88.0.2"),
+        "{words:?}"
+    );
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn another_mode_takes_one_word_and_a_reload_and_drops_nobody() {
+    let world = World::pair();
+    let mut daemon = far(&world, "mutual").start();
+    let _app = world.b.serve(&[local(APP)], &[]);
+    let good = world.pki.credential('a', Flaw::None);
+    let to = world.b.at(FAR);
+    let mut open = world.a.start_openssl_client(to, Some(&good), &[], "first");
+    open.line("the answer", |line| line.contains("first").then_some(()));
+    let reload = |daemon: &mut Daemon, from: &str, to: &str| {
+        let toml = std::fs::read_to_string(daemon.config()).unwrap();
+        let changed = toml.replace(&format!("mode = \"{from}\""), &format!("mode = \"{to}\""));
+        assert_ne!(toml, changed);
+        std::fs::write(daemon.config(), changed).unwrap();
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_log("reloaded");
+    };
+    reload(&mut daemon, "mutual", "optional");
+    let none = world.a.openssl_client_until(to, None, &[], "nobody", || {
+        holds("it is let in", || {
+            daemon.ask("connections").as_array().unwrap().len() == 2
+        });
+    });
+    assert!(!none.stderr.contains("certificate required"), "{none}");
+    open.tell("second");
+    open.line("the answer", |line| line.contains("second").then_some(()));
+    reload(&mut daemon, "optional", "mutual");
+    let none = world.a.openssl_client(to, None, &[], "nobody");
+    assert!(none.stderr.contains("certificate required"), "{none}");
+    open.tell("third");
+    open.line("the answer", |line| line.contains("third").then_some(()));
 }
 
 #[test]

@@ -138,6 +138,9 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
     inbound::selects(problems, &file.inbound, &selects);
     let proxies = proxies::proxies(problems, file);
     let inbound = inbound::rules(problems, &file.inbound);
+    let upstreams = upstream::upstreams(problems, file);
+    let listeners = listener::listeners(problems, path, file, &inbound);
+    listener::upstreams(problems, &listeners, &upstreams);
     Config {
         path: path.into(),
         intercepts: file.listener.is_empty() || concerns_interception(problems),
@@ -148,8 +151,8 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         trust,
         selects,
         proxies,
-        upstreams: upstream::upstreams(problems, file),
-        listeners: listener::listeners(problems, path, file, &inbound),
+        upstreams,
+        listeners,
         outbound: outbound::rules(problems, &file.outbound, &intercept),
         gateway: gateway::gateway(problems, file, &inbound),
         inbound,

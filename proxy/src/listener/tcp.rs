@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Client, Permitted};
 use crate::{
     policy::Policy,
+    proxy_header::{Announced, AnnouncedTls},
     record::{Carriage, Record},
     refusal::Refusal,
     relay::{Moved, Start, Transport, relay},
@@ -18,7 +19,19 @@ impl Permitted<'_> {
         record: &mut Record,
         moved: &mut Moved,
     ) -> Result<(), Refusal> {
-        let connected = match Box::pin(upstream.connect(self.data)).await {
+        let announced = Announced {
+            client: self.met.client,
+            destination: self.met.local,
+            tls: match &self.met.stream {
+                Client::Plain(_) => None,
+                Client::Tls(met) => Some(AnnouncedTls {
+                    facts: &met.facts,
+                    common_name: self.met.common_name(),
+                    certificate: self.met.identity.is_some(),
+                }),
+            },
+        };
+        let connected = match Box::pin(upstream.connect(self.data, &announced)).await {
             Ok(connected) => connected,
             Err(refusal) => {
                 // At once: who connects to what is not there learns it as if by connecting there.

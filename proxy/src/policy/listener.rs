@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::{Policy, PolicyError, again::of_peer};
 use crate::{
     addr::{ClientAddr, UpstreamAddr},
-    config::{self, Config, Serves, TlsMode, Wire},
+    config::{self, Config, Serves, TlsMode},
     refusal::{Reason, Refusal},
     tls::{
         Proven, certificates::Certificates, client::Originator, downstream::Downstream,
@@ -276,7 +276,6 @@ fn upstream(
         .server_name
         .clone()
         .or_else(|| host.filter(|_| !expects_name));
-    debug_assert_eq!(tls.wire, Wire::Tls);
     let originator = Originator::to_servers(
         own,
         &material.trust,

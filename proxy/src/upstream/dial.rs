@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::client::TlsStream;
 
 use super::{Endpoint, UnderWay, Upstream};
 use crate::{
     addr::{LocalAddr, UpstreamAddr},
     data::DataPath,
+    proxy_header::{self, Announced},
     record::TlsFacts,
     refusal::{Reason, Refusal},
     socket::{self, Faces},
@@ -49,21 +50,37 @@ pub struct Tls {
 }
 
 impl Upstream {
-    /// Connects to `endpoint`.
+    /// Connects to `endpoint` for `client`; for nobody, if it is a check.
     pub(super) async fn dial(
         &self,
         data: &DataPath,
         endpoint: &Arc<Endpoint>,
+        client: Option<&Announced<'_>>,
     ) -> Result<Connected, Refusal> {
         let under_way = endpoint.begin();
         let to = endpoint.at;
         let socket = socket::socket_towards(to, Faces::Wire, &data.limits)?;
         data.exempt(&socket)?;
-        let stream = socket::connect(socket, to, &data.limits).await?;
+        let mut stream = socket::connect(socket, to, &data.limits).await?;
         let local = stream.local_addr().map_err(|error| {
             let detail = format!("reading the own address of a connection to {to}: {error}");
             Refusal::new(Reason::ConnectFailed, detail)
         })?;
+        if let Some(kind) = self.spec.send_proxy {
+            // A check speaks for this host itself.
+            let own = Announced {
+                client: local,
+                destination: to.get(),
+                tls: None,
+            };
+            let header = proxy_header::of(client.unwrap_or(&own), kind).map_err(|error| {
+                Refusal::new(Reason::Internal, format!("a PROXY header: {error}"))
+            })?;
+            stream
+                .write_all(&header)
+                .await
+                .map_err(|error| socket::connect_refusal(to, &error))?;
+        }
         let stream = match &self.originator {
             None => Stream::Plain(stream),
             Some(originator) => {

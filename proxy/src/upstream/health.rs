@@ -100,7 +100,7 @@ async fn probe(
     data: &DataPath,
     endpoint: &Arc<Endpoint>,
 ) -> Result<(), Refusal> {
-    let connected = upstream.dial(data, endpoint).await?;
+    let connected = upstream.dial(data, endpoint, None).await?;
     match &upstream.spec.health.check {
         None | Some(Check::Connect) => Ok(()),
         Some(Check::Http { path }) => super::probe::get(connected, path).await,

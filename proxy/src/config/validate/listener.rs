@@ -1,10 +1,14 @@
 //! `[[listener]]`
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::Path,
+};
 
 use super::{references, upstream, values};
 use crate::config::{
-    InboundRule, Listener, ListenerTls, Serves, TlsMode,
+    InboundRule, Listener, ListenerTls, Serves, TlsMode, Upstream, Wire,
     errors::Problems,
     file::{self, Bind},
     shape::rule_key,
@@ -83,6 +87,33 @@ fn listener(
         proxy_from,
         serves,
     })
+}
+
+/// Listeners whose upstream takes tunnels alone: what comes to a listener has no destination that
+/// OPEN could name.
+pub(super) fn upstreams(
+    problems: &mut Problems,
+    listeners: &[Listener],
+    upstreams: &BTreeMap<String, Upstream>,
+) {
+    for (index, listener) in listeners.iter().enumerate() {
+        for name in listener.serves.upstreams() {
+            let tls = upstreams
+                .get(name)
+                .and_then(|upstream| upstream.tls.as_ref());
+            if tls.is_some_and(|tls| tls.wire == Wire::Tunnel) {
+                problems.bad(
+                    &format!(
+                        "{}.upstream",
+                        rule_key("listener", index, Some(&listener.name))
+                    ),
+                    name,
+                    "this upstream takes tunnels, as gateways do, and no connections of a listener",
+                    "write wire = \"tls\" or \"plain\" in its table, or name another",
+                );
+            }
+        }
+    }
 }
 
 fn bind(

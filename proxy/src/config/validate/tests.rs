@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod gateway;
+mod listeners;
 mod protocols;
 mod proxies;
 mod refused;

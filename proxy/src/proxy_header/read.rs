@@ -1,4 +1,4 @@
-//! The PROXY header that some clients begin with (haproxy, doc/proxy-protocol.txt).
+//! Reading the header that some clients begin with.
 //!
 //! It is taken from exactly the bytes that it has: what follows it stays in the socket, for TLS or
 //! for the upstream. Only of clients that the listener names is one expected, and then there must be
@@ -29,7 +29,7 @@ const LONGEST_V2: usize = 4096;
 ///
 /// # Errors
 /// [`Reason::ProxyHeader`]
-pub(super) async fn client(tcp: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
+pub(crate) async fn client(tcp: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
     let header = read(tcp)
         .await
         .map_err(|error| wrong(format!("reading the PROXY header of {peer}: {error}")))?;
