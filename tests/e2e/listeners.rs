@@ -277,7 +277,7 @@ proxy_from = ["{from}"]
     };
     let mut app = world.b.serve(&[local(APP)], &[]);
     let connect = format!("connect={}", world.b.at(FAR));
-    let header = "send=PROXY TCP4 192.0.2.7 198.51.100.1 4321 443";
+    let header = "send=PROXY TCP4 192.0.2.7 198.51.100.1 4321 443\r";
     {
         let daemon = setup("10.88.0.1").start();
         world.a.script(&[&connect, header, "line"]).all_ok();
