@@ -7,15 +7,20 @@
     reason = "a test says what broke by panicking"
 )]
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, thread};
 
-use aya::{EbpfLoader, programs::CgroupSockAddr};
+use aya::{
+    EbpfLoader,
+    programs::{CgroupSockAddr, CgroupSockopt, Program, ProgramType, SkLookup, SockOps},
+    sys::{BpfHelper, is_helper_supported},
+};
 use aya_obj::{Map, Object};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use sidetrack_abi::{
     Address, Endpoint, FlowKey, ListenerKey, OwnSocket, Redirected,
     counter::COUNTERS,
     event::{EVENT_BUFFER, ToldDenials},
-    executable::{ExecutableKey, ExecutableStep},
+    executable::{ExecutableKey, ExecutableLayout, ExecutableStep},
     inbound::{InboundPort, ListeningKey, LocalKey},
     names::{global, map, program},
     namespace::{NamespaceFacts, SourceKey},
@@ -187,4 +192,66 @@ fn the_programs_load_on_a_kernel_without_bpf_set_retval_that_is_known_to_lack_it
     load_without_set_retval(0).unwrap();
     let error = load_without_set_retval(1).unwrap_err();
     assert!(error.to_string().contains("invalid func"), "{error}");
+}
+
+/// Loads every program, as for a kernel whose structures are known or not, and says how many
+/// instructions the verifier walked for each, if the kernel tells (Linux 5.16).
+fn load_all(structures: bool) -> Vec<(&'static str, Option<u32>)> {
+    // Any offsets, so that the verifier takes every way.
+    let byte = if structures { 8_u32 } else { 0 };
+    let executables = ExecutableLayout {
+        task_mm: byte,
+        ..ExecutableLayout::default()
+    };
+    let retval = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval);
+    let retval = u32::from(retval.unwrap());
+    let mut bpf = EbpfLoader::new()
+        .btf(None)
+        .override_global(global::HAS_SET_RETVAL, &retval, true)
+        .override_global(global::KERN_SOCK_BYTE, &byte, true)
+        .override_global(global::IS_MPTCP_BYTE, &byte, true)
+        .override_global(global::EXECUTABLE_LAYOUT, &executables, true)
+        .load(&bytes())
+        .unwrap();
+    let load = |name| {
+        let program = bpf.program_mut(name).unwrap();
+        match program {
+            Program::CgroupSockAddr(program) => CgroupSockAddr::load(program),
+            Program::CgroupSockopt(program) => CgroupSockopt::load(program),
+            Program::SockOps(program) => SockOps::load(program),
+            Program::SkLookup(program) => SkLookup::load(program),
+            _ => panic!("{name} is of another type"),
+        }
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+        (name, program.info().unwrap().verified_instruction_count())
+    };
+    program::ALL.map(load).into()
+}
+
+/// The limit is a million for each program, and older kernels may walk more of the same than newer ones.
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn no_program_costs_the_verifier_a_tenth_of_what_it_allows() {
+    harness::require_root();
+    for (name, walked) in load_all(true) {
+        assert!(
+            walked.is_none_or(|walked| walked < 100_000),
+            "{name}: {walked:?}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn the_programs_load_without_cap_perfmon_where_they_read_nothing_of_the_kernels() {
+    harness::require_root();
+    // The capabilities of that thread alone.
+    let loading = thread::spawn(|| {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective
+            .remove(CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
+        set_capabilities(None, sets).unwrap();
+        load_all(false);
+    });
+    loading.join().unwrap();
 }

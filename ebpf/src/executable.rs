@@ -21,7 +21,9 @@ pub const EXECUTABLE_MOUNTS: usize = 16;
 pub const NO_EXECUTABLE: u32 = 0;
 
 /// Key of the trie: a name, and where the names after it have led.
-#[repr(C)]
+///
+/// Aligned for programs that fill it with zeros word by word.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExecutableKey {
     /// 0 at the file itself.

@@ -217,6 +217,7 @@ impl App {
             proxy: Some(plan.proxy.path),
             // A network namespace takes 64 such programs. A daemon's reload may add rules.
             inbound: app.scope == Scope::Selections || !config.inbound.is_empty(),
+            elsewhere: config.receives_in_namespaces(),
         })?;
         app.look_twice_at_listeners()?;
         if app.scope == Scope::Selections || namespaces::wants_any(&config) {
@@ -311,7 +312,7 @@ impl App {
         let mut below = self.redirector.tables().named_cgroups(&self.mount);
         below.retain(|folder| *folder != self.governed && folder.starts_with(&self.governed));
         let mut proof = self.redirector.proof(&below);
-        proof.faults.extend(self.namespaces.faults(self.means()));
+        self.namespaces.prove(self.means(), &mut proof);
         proof
     }
 

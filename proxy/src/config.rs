@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU32,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -168,7 +168,7 @@ pub struct TrustFiles {
 }
 
 /// `[select.NAME]`: a workload is selected by any `include` and by no `exclude`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     /// Any of these selects.
     pub include: Vec<Selector>,
@@ -230,6 +230,15 @@ pub struct Proxy {
     pub user: u32,
     /// Where it must be. Without, it is taken in the daemon's own network namespace alone.
     pub cgroup: Option<CgroupPattern>,
+}
+
+impl Proxy {
+    /// Where it listens.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let v4 = self.v4.map(|port| (Ipv4Addr::LOCALHOST, port).into());
+        let v6 = self.v6.map(|port| (Ipv6Addr::LOCALHOST, port).into());
+        v4.into_iter().chain(v6)
+    }
 }
 
 /// `[gateway]` with `[[egress]]`
@@ -329,11 +338,14 @@ impl Config {
     pub fn with_executables_as_they_are(&self) -> Option<Self> {
         let mut found = self.clone();
         let mut changed = false;
+        // Those of before were told when the file was read.
+        found.warnings.clear();
         let selects = found.selects.values_mut();
         let lists = selects.flat_map(|select| [&mut select.include, &mut select.exclude]);
         for selector in lists.flatten() {
             let again = selector.executable.as_ref();
             if let Some(again) = again.and_then(Executable::looked_up_again) {
+                found.warnings.extend(again.not_followed());
                 selector.executable = Some(again);
                 changed = true;
             }

@@ -7,7 +7,9 @@
 //! Each phase consumes the one before, so that no byte can move before policy has permitted it.
 //! What is known goes into the record, which writes itself when the connection has ended.
 
-use std::{future::poll_fn, io, net::SocketAddr, ops::ControlFlow, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn, io, net::SocketAddr, ops::ControlFlow, sync::Arc, task::Poll, time::Instant,
+};
 
 use sidetrack_abi::{
     Redirected,
@@ -22,7 +24,10 @@ use crate::{
     canary,
     config::Protocol,
     data::DataPath,
-    kernel::{executable, flows::NoOriginal},
+    kernel::{
+        executable::{self, Made},
+        flows::NoOriginal,
+    },
     live::Place,
     netns::Namespace,
     policy::{OutboundPermit, Policy, again::Carried},
@@ -99,8 +104,8 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
         (Ok(_), Err(refusal)) => Err(refusal.clone()),
         (Ok(resolved), Ok(place)) => {
             let mut deadline = place.deadline();
-            let netns = namespace.cookie();
-            let refused = refused_by_reload(&data, resolved.redirected, netns, place);
+            let (netns, accepted) = (namespace.cookie(), record.started());
+            let refused = refused_by_reload(&data, resolved.redirected, (netns, accepted), place);
             // The deadline comes first: what it cuts off is its doing, whatever else happens.
             tokio::select! {
                 biased;
@@ -121,7 +126,7 @@ async fn serve(data: Arc<DataPath>, admitted: Admitted) {
 fn refused_by_reload<'a>(
     data: &'a DataPath,
     redirected: Redirected,
-    netns: u64,
+    (netns, accepted): (u64, Instant),
     place: &'a Place,
 ) -> impl Future<Output = Refusal> + Send + 'a {
     // By no younger policy than this one is it permitted.
@@ -134,7 +139,7 @@ fn refused_by_reload<'a>(
                 _ => Poll::Ready(()),
             })
             .await;
-            let found = policy_and_task(data, &redirected, netns).await;
+            let found = policy_and_task(data, &redirected, netns, accepted).await;
             let carried = place.carried();
             let judged = match found {
                 // It may make classes, and read files for the names of containers.
@@ -259,7 +264,7 @@ impl<'a> Resolved<'a> {
             drop(policy);
             let netns = self.namespace.cookie();
             let (policy, cgroup, redirected) =
-                policy_and_task(self.data, &self.redirected, netns).await?;
+                policy_and_task(self.data, &self.redirected, netns, record.started()).await?;
             // It may make classes, and read files for the names of containers.
             let judge = move || policy.unclassified(&redirected, &cgroup, netns);
             let judged = tokio::task::spawn_blocking(judge)
@@ -284,6 +289,7 @@ async fn policy_and_task(
     data: &DataPath,
     redirected: &Redirected,
     netns: u64,
+    accepted: Instant,
 ) -> Result<(Arc<Policy>, String, Redirected), Refusal> {
     let policy = data.policy.load_full();
     let mut redirected = *redirected;
@@ -300,9 +306,15 @@ async fn policy_and_task(
     if !policy.may_miss_executable(&redirected) {
         return Ok((policy, path, redirected));
     }
+    let cgroups = data.cgroups.clone();
+    let made = Made {
+        pid,
+        cgroup,
+        accepted,
+    };
     let look = move || {
         if policy.depends_on_executable(&redirected, &path, netns) {
-            let path = executable::of_process(pid)?;
+            let path = executable::of_maker(&made, &cgroups)?;
             redirected.executable =
                 path.map_or(NO_EXECUTABLE, |path| policy.tables.executable(&path));
         }

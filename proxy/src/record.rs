@@ -125,6 +125,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// When it began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Begins the record of a connection that was accepted just now.
     pub fn begin(sink: &RecordSink, direction: Direction, source: SocketAddr) -> Self {
         Self {

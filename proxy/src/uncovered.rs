@@ -28,6 +28,7 @@ use crate::{
     policy::Policy,
 };
 
+pub mod changed;
 pub mod close;
 pub mod kinds;
 
@@ -189,6 +190,23 @@ pub struct Owners {
     pub holders: HashMap<u32, Vec<Holder>>,
 }
 
+impl Owners {
+    fn of(&self, socket: &Connected) -> &[Holder] {
+        self.holders
+            .get(&socket.inode)
+            .map_or(&[], |holders| holders)
+    }
+}
+
+/// Who is judged for a socket.
+struct Tasks<'o> {
+    /// Each process that has it open, if the programs run for it.
+    holders: Vec<Task<'o>>,
+    /// The same in the cgroup that it was made in; if nobody has it open, a task of which no more is
+    /// known than that.
+    birth: Vec<Task<'o>>,
+}
+
 impl View<'_> {
     /// Whether it is worth finding out whose it is: some rule names its destination, and it is no
     /// part of an interception itself.
@@ -212,9 +230,21 @@ impl View<'_> {
         socket: &Connected,
         owners: &Owners,
     ) -> Option<Uncovered> {
+        let tasks = self.tasks(around, socket, owners)?;
+        let mut all = tasks.holders.iter().chain(&tasks.birth);
+        let rule = all.find_map(|task| self.past(socket, task))?;
+        Some(self.uncovered(around, socket, owners, &rule))
+    }
+
+    /// Who would be judged if it connected there now. `None` if the socket is the daemon's own.
+    fn tasks<'o>(
+        &self,
+        around: &Surroundings,
+        socket: &Connected,
+        owners: &'o Owners,
+    ) -> Option<Tasks<'o>> {
         let born = owners.cgroups.get(&socket.cgroup);
-        let nobody = Vec::new();
-        let holders = owners.holders.get(&socket.inode).unwrap_or(&nobody);
+        let holders = owners.of(socket);
         if holders.iter().any(|holder| holder.pid == self.pid) {
             return None;
         }
@@ -231,31 +261,52 @@ impl View<'_> {
                 executable: self.executable(holder),
                 netns: Some(around.namespace.cookie()),
             });
-        let of_birth = born.filter(|_| born_inside).map(|cgroup| Task {
-            cgroup,
-            uid: socket.uid,
-            gid: None,
-            executable: NO_EXECUTABLE,
-            netns: Some(around.namespace.cookie()),
-        });
-        let rule = of_holders
-            .chain(of_birth)
-            .find_map(|task| self.past(socket, &task))?;
-        let why = self.why(around, socket, &rule, born, holders);
-        Some(Uncovered {
+        let born_as = |uid, gid, executable| {
+            born.filter(|_| born_inside).map(|cgroup| Task {
+                cgroup,
+                uid,
+                gid,
+                executable,
+                netns: Some(around.namespace.cookie()),
+            })
+        };
+        // It was one of them that made it, as far as can be seen: what selects or excludes by user
+        // and executable is said of them there too.
+        let of_birth = holders
+            .iter()
+            .filter_map(|holder| born_as(holder.uid, Some(holder.gid), self.executable(holder)));
+        let unseen = holders.is_empty();
+        let of_nobody = unseen.then(|| born_as(socket.uid, None, NO_EXECUTABLE));
+        Some(Tasks {
+            holders: of_holders.collect(),
+            birth: of_birth.chain(of_nobody.flatten()).collect(),
+        })
+    }
+
+    fn uncovered(
+        &self,
+        around: &Surroundings,
+        socket: &Connected,
+        owners: &Owners,
+        rule: &Rule,
+    ) -> Uncovered {
+        let born = owners.cgroups.get(&socket.cgroup);
+        let holders = owners.of(socket);
+        let why = self.why(around, socket, rule, born, holders);
+        Uncovered {
             protocol: socket.protocol.label(),
             source: socket.from,
             destination: OriginalDst::new(socket.to),
-            rule: self.name(&rule),
+            rule: self.name(rule),
             why,
             explanation: why.text(),
             born: born.cloned(),
-            holders: holders.clone(),
+            holders: holders.to_vec(),
             namespace: around.found.clone(),
             netns: around.namespace.other(),
             inside: around.namespace.clone(),
             socket: socket.clone(),
-        })
+        }
     }
 
     /// Whether a cgroup is at or below the attach point.

@@ -1,9 +1,17 @@
 //! A reload while connections live and while others are made.
 
-use harness::{Daemon, World, daemon::Setup, load, peer, peer::Server, process::Running, rules};
-use nix::sys::signal::Signal;
+use std::{fs, os::unix::fs::OpenOptionsExt as _};
+
+use harness::{
+    Daemon, World, daemon::Setup, holds, load, peer, peer::Server, process::Running, rules,
+};
+use nix::{
+    sys::{signal::Signal, stat::Mode},
+    unistd::mkfifo,
+};
 
 mod certificates;
+mod left_alone;
 
 const TUNNEL_OR_TLS: &str = r#"["tunnel", "mtls"]"#;
 const ANY_KIND: &str = r#"["tunnel", "mtls", "plain"]"#;
@@ -133,6 +141,26 @@ fn permissive() -> String {
 
 fn simple(action: &str) -> String {
     format!("[[outbound]]\nname = \"new\"\naction = {action:?}\n")
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_reload_that_waits_for_a_file_keeps_neither_connections_nor_an_end_waiting() {
+    let mut alive = Alive::by(&mtls(), &strict());
+    let config = alive.a.config().to_owned();
+    fs::remove_file(&config).expect("remove the configuration");
+    mkfifo(&config, Mode::S_IRWXU).expect("put a pipe in its place");
+    alive.a.signal(Signal::SIGHUP);
+    let mut opening = fs::OpenOptions::new();
+    opening.write(true).custom_flags(libc::O_NONBLOCK);
+    let mut writer = None;
+    holds("the daemon reads the configuration", || {
+        writer = opening.open(&config).ok();
+        writer.is_some()
+    });
+    let (mut a, _b, answered) = alive.answered();
+    assert!(answered, "the connection was cut off");
+    assert_eq!(a.stop(), 0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use sidetrack_abi::names::{
 
 mod foreign;
 
-pub use foreign::{Foreign, run_another_in};
+pub use foreign::{Foreign, looking_up, run_another_in};
 
 const MAP_LOOKUP_ELEM: i32 = 1;
 const MAP_UPDATE_ELEM: i32 = 2;

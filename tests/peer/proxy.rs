@@ -76,6 +76,7 @@ pub(crate) fn run(args: &Args) {
             governed: args.governed.clone(),
             proxy: Some(args.own.clone()),
             inbound: false,
+            elsewhere: false,
         })
         .unwrap_or_else(|error| panic!("attach: {error}"));
     let ports: Vec<u16> = listeners

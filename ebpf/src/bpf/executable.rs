@@ -8,6 +8,8 @@
 //! The name that is looked up lies on the stack: programs can be preempted, and a map for each CPU
 //! would be overwritten by the next task's.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated as helpers;
 use sidetrack_abi::executable::{
     EXECUTABLE_MOUNTS, EXECUTABLE_NAMES, ExecutableKey, ExecutableLayout, ExecutableStep,
@@ -46,10 +48,20 @@ macro_rules! offset {
 }
 
 /// The number of the current task's executable, or [`NO_EXECUTABLE`].
-///
-/// A program of its own to the verifier, with a stack of its own.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn number(set: RuleSet) -> u32 {
+    st_executable(set.index())
+}
+
+/// [`number`], with a stack of its own, of the rule set with this index.
+///
+/// The verifier follows a function into which a program calls anew from each state of the caller. One
+/// that is global to the kernel, by its name and by what the object's BTF says of it, is verified
+/// once, for any argument; it can take and give numbers only.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn st_executable(set: u32) -> u32 {
+    let set = RuleSet::at(set);
     if offset!(task_mm) == 0 {
         return NO_EXECUTABLE;
     }
@@ -91,10 +103,9 @@ pub(super) fn number(set: RuleSet) -> u32 {
 /// Where the name of `dentry` leads.
 #[inline(always)]
 fn step(set: RuleSet, state: u32, dentry: u64) -> Option<ExecutableStep> {
-    let mut key = ExecutableKey {
-        state,
-        name: [0; NAME_BYTES],
-    };
+    let mut key = MaybeUninit::uninit();
+    let key = zeroed(&mut key);
+    key.state = state;
     let name = pointer(dentry + offset!(dentry_name));
     // SAFETY: the helper checks the address, and writes no more than the name's bytes.
     let length = unsafe {
@@ -108,13 +119,30 @@ fn step(set: RuleSet, state: u32, dentry: u64) -> Option<ExecutableStep> {
     if length <= 1 || length >= NAME_BYTES as i64 {
         return None;
     }
-    set.executable_step(&key)
+    set.executable_step(key)
+}
+
+/// Fills a key with zeros, word by word. The compiler's own way is a loop over the bytes, which takes
+/// longer than all else of a step, and the verifier as well.
+#[inline(always)]
+fn zeroed(key: &mut MaybeUninit<ExecutableKey>) -> &mut ExecutableKey {
+    let words = key.as_mut_ptr().cast::<u64>();
+    let mut word = 0;
+    while word < size_of::<ExecutableKey>() / size_of::<u64>() {
+        // SAFETY: within the key, and aligned as it is; volatile, or the loop over bytes would be back.
+        unsafe { words.add(word).write_volatile(0) };
+        word += 1;
+    }
+    // SAFETY: made of integers, all of which are written.
+    unsafe { key.assume_init_mut() }
 }
 
 /// Whether a path says what it seems to. In a user namespace of their own anybody may mount over any
 /// path, and have a process pass for any executable that they may start (PR_SET_MM_MAP). The latter
-/// also for one outside that shares its memory, which is no more than to start that executable and have it
-/// do what they like.
+/// also for one outside that shares its memory (CLONE_VM). Of most executables that is no more than to
+/// start them and have them do what one likes. Of those that are set-uid or set-gid or have capabilities
+/// it is more, since they heed neither LD_PRELOAD nor a debugger: whoever may make user namespaces
+/// passes for them here without what they ask of those who start them.
 #[inline(always)]
 fn is_trusted(task: u64, mount: u64) -> bool {
     let user = pointer(pointer(task + offset!(task_cred)) + offset!(cred_owner));

@@ -156,6 +156,18 @@ impl RuleSet {
         Some((Self { index }, settings))
     }
 
+    /// For functions that can take a number only; see [`Self::at`].
+    #[inline(always)]
+    pub(super) fn index(self) -> u32 {
+        self.index
+    }
+
+    /// The set that had this [`Self::index`].
+    #[inline(always)]
+    pub(super) fn at(index: u32) -> Self {
+        Self { index }
+    }
+
     /// Classes of a cgroup that user space knows.
     #[inline(always)]
     pub(super) fn cgroup_class(self, cgroup: u64) -> Option<CgroupClass> {

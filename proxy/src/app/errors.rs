@@ -73,4 +73,7 @@ pub enum ReloadError {
     /// A key that only a restart can change.
     #[error("{0} cannot change while the daemon runs; restart it for that")]
     NeedsRestart(&'static str),
+    /// What reads the files has ended before it was done.
+    #[error("reading the configuration and what it names: {0}")]
+    Read(#[from] tokio::task::JoinError),
 }

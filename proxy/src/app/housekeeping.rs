@@ -27,6 +27,10 @@ use crate::{
     outbound,
 };
 
+mod pace;
+
+use pace::Pace;
+
 const PERIOD: Duration = Duration::from_secs(1);
 const PERIOD_OF_MISSING: Duration = Duration::from_millis(200);
 
@@ -117,15 +121,18 @@ async fn periodic(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
 
 /// By itself, since a path may lead to where the kernel waits for another host.
 async fn follow_executables(app: Weak<App>, mut stopped: watch::Receiver<bool>) {
+    let mut pace = Pace::new();
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(pace.pause) => {}
         }
         let Some(app) = app.upgrade() else {
             return;
         };
-        match app.follow_executables().await {
+        let followed = app.follow_executables().await;
+        pace.looked(!matches!(followed, Ok(None)), Instant::now());
+        match followed {
             Ok(None) => {}
             Ok(Some(generation)) => tracing::info!(
                 generation,

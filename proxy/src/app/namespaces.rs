@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -19,7 +20,7 @@ use crate::{
     kernel::{Redirector, hop::HopRoutes, rules::RuleTables},
     netns::{
         Id, Namespace, NamespaceError, Remains,
-        source::Source,
+        source::{Source, of_other_thread},
         users::{self, Witness},
     },
 };
@@ -76,14 +77,6 @@ impl Means<'_> {
     }
 }
 
-/// Where and with what is looked.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    means: Means<'a>,
-    /// Of the cgroup2 hierarchy.
-    mount: &'a Path,
-}
-
 /// All that are known.
 pub(super) struct Namespaces {
     mount: PathBuf,
@@ -131,7 +124,7 @@ impl Namespaces {
         for (namespace, witness) in self.search(own, |cookie| before.contains(&cookie)) {
             let found = format!("selected, at {}", witness.path().display());
             let mut state = self.state.lock();
-            state.add_selected(self.place(means), namespace, found, witness);
+            state.add_selected(means, namespace, found, witness);
         }
     }
 
@@ -143,26 +136,18 @@ impl Namespaces {
         let others = self.search(own, |_| true);
         let State { judged, known, .. } = &mut *self.state.lock();
         for (namespace, witness) in others {
-            judged.add(&namespace, witness);
+            judged.add(&namespace, witness, None);
         }
-        judged.prepare((own, &self.mount), tables, known.keys().copied());
+        judged.prepare(own, tables, known.keys().copied());
     }
 
     /// Follows what selections name.
     pub(super) fn look_at_names(&self, means: Means<'_>) {
-        self.state.lock().judge(self.place(means));
-    }
-
-    fn place<'a>(&'a self, means: Means<'a>) -> Place<'a> {
-        Place {
-            means,
-            mount: &self.mount,
-        }
+        self.state.lock().judge(means);
     }
 
     /// Serves what is named and is there.
     pub(super) fn look_at_sources(&self, means: Means<'_>) {
-        let place = self.place(means);
         let mut state = self.state.lock();
         let mut sources = std::mem::take(&mut state.sources);
         for source in &mut sources {
@@ -170,7 +155,7 @@ impl Namespaces {
             let outcome = match source.look(&self.mount) {
                 Ok(paths) => paths
                     .into_iter()
-                    .filter_map(|path| state.find(place, path, &name).err())
+                    .filter_map(|path| state.find(means, path, &name).err())
                     .map(|error| error.to_string())
                     .last(),
                 Err(error) => Some(error.to_string()),
@@ -265,13 +250,10 @@ impl State {
     }
 
     /// Follows what selections name, and which other namespaces there are.
-    fn judge(&mut self, place: Place<'_>) {
-        let Means {
-            data, redirector, ..
-        } = place.means;
-        let at = (&data.namespace, place.mount);
+    fn judge(&mut self, means: Means<'_>) {
         let served = self.known.keys().copied();
-        self.judged.again(at, redirector, served);
+        self.judged
+            .again(&means.data.namespace, means.redirector, served);
     }
 
     fn knows(&self, id: Id) -> bool {
@@ -279,16 +261,24 @@ impl State {
     }
 
     /// Serves the namespace at `path`, unless that is done already.
-    fn find(&mut self, place: Place<'_>, path: PathBuf, found: &str) -> Result<(), NamespaceError> {
-        let own = &place.means.data.namespace;
-        match Id::at(&path) {
+    fn find(&mut self, means: Means<'_>, path: PathBuf, found: &str) -> Result<(), NamespaceError> {
+        let own = &means.data.namespace;
+        let (path, id) = match Id::at(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let path = of_other_thread(&path).unwrap_or(path);
+                let id = Id::at(&path);
+                (path, id)
+            }
+            id => (path, id),
+        };
+        match id {
             Ok(id) if id == own.id() || self.knows(id) => return Ok(()),
             Ok(_) => {}
             Err(source) => return Err(NamespaceError::Open { path, source }),
         }
         let namespace = Namespace::open(&path, own)?;
         if self.has_room(MOST, self.known.len(), found) {
-            self.add(place, namespace, found.to_owned(), Witness::at(path));
+            self.add(means, namespace, found.to_owned(), Witness::at(path));
         }
         Ok(())
     }
@@ -296,7 +286,7 @@ impl State {
     /// Serves a namespace that nobody has named.
     fn add_selected(
         &mut self,
-        place: Place<'_>,
+        means: Means<'_>,
         namespace: Namespace,
         found: String,
         witness: Witness,
@@ -306,7 +296,7 @@ impl State {
             && self.has_room(MOST_SELECTED, self.selected.len(), &found)
         {
             self.selected.insert(cookie);
-            self.add(place, namespace, found, witness);
+            self.add(means, namespace, found, witness);
         }
     }
 
@@ -333,13 +323,13 @@ impl State {
         false
     }
 
-    fn add(&mut self, place: Place<'_>, namespace: Namespace, found: String, witness: Witness) {
+    fn add(&mut self, means: Means<'_>, namespace: Namespace, found: String, witness: Witness) {
         // Before it has listeners, so that nobody meets one that does not know whose it is.
-        self.judged.add(&namespace, witness.clone());
-        self.judge(place);
+        self.judged.add(&namespace, witness.clone(), None);
+        self.judge(means);
         self.absent.remove(MORE);
         let cookie = namespace.cookie();
-        let known = Known::begin(place.means, namespace, found, witness);
+        let known = Known::begin(means, namespace, found, witness);
         self.judged.is_served(cookie);
         self.known.insert(cookie, known);
     }

@@ -87,10 +87,14 @@ impl Plain {
     pub async fn reload(&self) -> Result<u32, ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let before = self.data.policy.load_full();
-        let config = reload::read_again(&before)?;
+        let config = reload::read_again(&before).await?;
         let generation = self.generations.next();
-        let policy = Policy::build(config, Scope::Selections, generation, Some(&before))?;
-        let policy = Arc::new(policy);
+        let older = Arc::clone(&before);
+        let build = move || {
+            let policy = Policy::build(config, Scope::Selections, generation, Some(&older))?;
+            Ok(Arc::new(policy))
+        };
+        let policy = reload::apart(build).await?;
         let prepared = self.serving.prepare(&policy.config)?;
         self.data.policy.store(Arc::clone(&policy));
         self.data.switched_to(generation);

@@ -10,15 +10,17 @@ use std::{
 
 use super::App;
 use crate::{
-    config::Existing,
+    config::{Existing, Proxy},
     kernel::{
         KernelError, cgroup, executable, process,
         sockdiag::{self, Connected},
     },
     netns::Namespace,
+    policy::Policy,
     uncovered::{
         Holder, Owners, Surroundings, Uncovered, View,
-        close::{self, Outcome, Which},
+        changed::Change,
+        close::{self, Cause, Outcome, Which},
         kinds::{Kinds, NotCovered},
     },
 };
@@ -97,6 +99,35 @@ impl Listed {
     }
 }
 
+/// What was seen in all of them.
+struct Seen {
+    suspects: Vec<(Surroundings, Vec<Connected>)>,
+    kinds: Kinds,
+    unseen: Vec<String>,
+}
+
+/// What does not depend on the rules by which is judged.
+struct Ground<'a> {
+    own: u64,
+    top: String,
+    proxies: HashSet<String>,
+    older: Option<&'a HashSet<u64>>,
+    none: HashSet<u64>,
+}
+
+impl Ground<'_> {
+    fn view<'v>(&'v self, policy: &'v Policy) -> View<'v> {
+        View {
+            policy,
+            own: self.own,
+            pid: std::process::id(),
+            top: &self.top,
+            proxies: &self.proxies,
+            older: self.older.unwrap_or(&self.none),
+        }
+    }
+}
+
 impl App {
     /// Once, when everything is attached: tells of the connections that were there before, and
     /// closes them if the configuration says so.
@@ -117,7 +148,7 @@ impl App {
             return Ok(());
         }
         let uncovered = self.past_redirect()?.uncovered;
-        let outcome = close::close(uncovered, &Which::default(), &self.data.sink);
+        let outcome = close::close(uncovered, &Which::default(), Cause::Asked, &self.data.sink);
         match &outcome.error {
             Some(error) => tracing::error!(
                 sockets, closed = outcome.closed.len(), %error,
@@ -135,27 +166,73 @@ impl App {
     /// Asks the kernel what goes past the redirect, in each network namespace that somebody uses.
     /// Reads the descriptors of all processes if something may.
     pub fn past_redirect(&self) -> Result<PastRedirect, KernelError> {
-        let proxies = self.redirector.proxies();
+        let policy = self.data.policy.load();
+        let ground = self.ground();
+        let view = ground.view(&policy);
+        let seen = self.look_past(&view, &[])?;
+        let suspects = seen.suspects.iter().flat_map(|(_, sockets)| sockets);
+        let inodes = suspects.map(|socket| socket.inode);
+        let with_executables = policy.tables.asks_for_executables();
+        let inodes = inodes.chain(seen.kinds.inodes()).collect();
+        let owners = self.owners(inodes, with_executables);
+        let judge = |(around, sockets): &(Surroundings, Vec<Connected>)| {
+            let sockets = sockets.iter();
+            let past = sockets.filter_map(|socket| view.judge(around, socket, &owners));
+            past.collect::<Vec<_>>()
+        };
+        Ok(PastRedirect {
+            uncovered: seen.suspects.iter().flat_map(judge).collect(),
+            kinds: seen
+                .kinds
+                .of_governed(&owners.holders, |path| view.governs(path)),
+            unseen: seen.unseen,
+        })
+    }
+
+    /// Closes what goes past the redirect and is refused by the rules of `now`, and was not by those of
+    /// `before`.
+    pub(super) fn close_newly_refused(
+        &self,
+        before: &Policy,
+        now: &Policy,
+    ) -> Result<Outcome, KernelError> {
+        let ground = self.ground();
+        let change = Change {
+            before: ground.view(before),
+            now: ground.view(now),
+        };
+        // What was handed on by rules of before is still connected to where that proxy was.
+        let proxies = before.config.proxies.values();
+        let proxies: Vec<_> = proxies.flat_map(Proxy::addresses).collect();
+        let seen = self.look_past(&change.now, &proxies)?;
+        let suspects = seen.suspects.iter().flat_map(|(_, sockets)| sockets);
+        let inodes = suspects.map(|socket| socket.inode).collect();
+        let with_executables =
+            before.tables.asks_for_executables() || now.tables.asks_for_executables();
+        let owners = self.owners(inodes, with_executables);
+        let refused = seen.suspects.iter().flat_map(|(around, sockets)| {
+            let sockets = sockets.iter();
+            sockets.filter_map(|socket| change.refuses(around, socket, &owners))
+        });
+        Ok(close::close(
+            refused.collect(),
+            &Which::default(),
+            Cause::Reload,
+            &self.data.sink,
+        ))
+    }
+
+    /// What the kernel lists that is suspect to `view`, in each network namespace that somebody uses.
+    /// What is connected to `proxies` is left out, as to those of now.
+    fn look_past(&self, view: &View<'_>, proxies: &[SocketAddr]) -> Result<Seen, KernelError> {
+        let now = self.redirector.proxies();
         let mut listeners = self.past.listeners.clone();
+        listeners.extend(proxies);
         let proxies_in = |netns: Option<u64>| {
-            let there = proxies.iter().filter(move |proxy| proxy.netns == netns);
+            let there = now.iter().filter(move |proxy| proxy.netns == netns);
             there.map(|proxy| proxy.address)
         };
         listeners.extend(proxies_in(None));
-        let cgroups = proxies.iter().filter_map(|proxy| proxy.cgroup.as_deref());
-        let top = cgroup::below(&self.mount, &self.governed);
-        let policy = self.data.policy.load();
-        let none = HashSet::new();
-        let view = View {
-            policy: &policy,
-            own: self.redirector.own_cgroup(),
-            pid: std::process::id(),
-            top: &top,
-            proxies: &cgroups
-                .map(|path| cgroup::below(&self.mount, path))
-                .collect(),
-            older: self.past.older.get().unwrap_or(&none),
-        };
         let own = &self.data.namespace;
         let mut kinds = Kinds::default();
         let mut suspects = Vec::new();
@@ -168,31 +245,38 @@ impl App {
         take(Listed::inside(own, None, listeners)?);
         let mut places = self.namespaces.places(own);
         for mut place in places.all {
+            place.listeners.extend(proxies);
             place.listeners.extend(proxies_in(place.namespace.other()));
             match Listed::inside(&place.namespace, Some(place.found), place.listeners) {
                 Ok(listed) => take(listed),
                 Err(error) => places.unseen.push(error.to_string()),
             }
         }
-        let inodes = suspects.iter().flat_map(|(_, sockets)| sockets);
-        let inodes = inodes.map(|socket| socket.inode);
-        let owners = self.owners(inodes.chain(kinds.inodes()).collect());
-        let judge = |(around, sockets): &(Surroundings, Vec<Connected>)| {
-            let sockets = sockets.iter();
-            let past = sockets.filter_map(|socket| view.judge(around, socket, &owners));
-            past.collect::<Vec<_>>()
-        };
-        Ok(PastRedirect {
-            uncovered: suspects.iter().flat_map(judge).collect(),
-            kinds: kinds.of_governed(&owners.holders, |path| view.governs(path)),
+        Ok(Seen {
+            suspects,
+            kinds,
             unseen: places.unseen,
         })
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        let proxies = self.redirector.proxies();
+        let cgroups = proxies.iter().filter_map(|proxy| proxy.cgroup.as_deref());
+        Ground {
+            own: self.redirector.own_cgroup(),
+            top: cgroup::below(&self.mount, &self.governed),
+            proxies: cgroups
+                .map(|path| cgroup::below(&self.mount, path))
+                .collect(),
+            older: self.past.older.get(),
+            none: HashSet::new(),
+        }
     }
 
     /// Closes what goes past the redirect.
     pub fn close_uncovered(&self, which: &Which) -> Result<Outcome, KernelError> {
         let uncovered = self.past_redirect()?.uncovered;
-        let outcome = close::close(uncovered, which, &self.data.sink);
+        let outcome = close::close(uncovered, which, Cause::Asked, &self.data.sink);
         tracing::info!(
             closed = outcome.closed.len(),
             left = outcome.left,
@@ -202,11 +286,10 @@ impl App {
         Ok(outcome)
     }
 
-    fn owners(&self, inodes: HashSet<u32>) -> Owners {
+    fn owners(&self, inodes: HashSet<u32>, with_executables: bool) -> Owners {
         if inodes.is_empty() {
             return Owners::default();
         }
-        let with_executables = self.data.policy.load().tables.asks_for_executables();
         let mut known: HashMap<u32, Option<Holder>> = HashMap::new();
         let mut who = |pid| {
             let holder = known

@@ -171,8 +171,7 @@ fn of_connection(args: &ExplainArgs, to: &str) -> Result<Exit, Failure> {
             let task = connecting(args, tables.asks_for_executables())?;
             if !tables.netns_asked().is_empty() {
                 let own = own_namespace()?;
-                let mount = preflight::cgroup2_mount().unwrap_or_default();
-                tables.know_namespaces(&Named::now(tables.netns_asked(), &own, &mount, task.netns));
+                tables.know_namespaces(&Named::now(tables.netns_asked(), &own, task.netns));
             }
             let protocol = protocol(args);
             let to = to.iter();

@@ -1,9 +1,6 @@
 //! `sidetrack guard`: the rules, in force before there is a daemon.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -64,8 +61,9 @@ pub fn run(args: GuardArgs) -> Result<Exit, Failure> {
         governed: governed.clone(),
         proxy: None,
         inbound: true,
+        elsewhere: config.receives_in_namespaces(),
     };
-    let started = put_in_force(&config, pins, generation, (&points, &mount));
+    let started = put_in_force(&config, pins, generation, &points);
     started.map_err(|error| {
         Failure::new(Exit::Missing, "putting the rules in force").because(error.as_ref())
     })?;
@@ -81,7 +79,7 @@ fn put_in_force(
     config: &Config,
     pins: Pins,
     generation: u32,
-    (points, mount): (&Points, &Path),
+    points: &Points,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let redirector = Redirector::load(Facts {
         own_cgroup: 0,
@@ -91,7 +89,7 @@ fn put_in_force(
         pins: Some(pins),
     })
     .map_err(|error: LoadError| error)?;
-    fill(&redirector, config, generation, (points, mount))?;
+    fill(&redirector, config, generation, points)?;
     redirector.will_leave(Left::InForce);
     Ok(())
 }
@@ -100,7 +98,7 @@ fn fill(
     redirector: &Redirector,
     config: &Config,
     generation: u32,
-    (points, mount): (&Points, &Path),
+    points: &Points,
 ) -> Result<(), KernelError> {
     let tables = RuleTables::compile(config, Scope::Selections, generation);
     if !tables.netns_asked().is_empty() {
@@ -108,7 +106,7 @@ fn fill(
             KernelError::new("opening the own network namespace", "mount /proc", error)
         })?;
         // Those that appear later are not known, and get the strictest rule that could be theirs.
-        let names = Named::now(tables.netns_asked(), &own, mount, None);
+        let names = Named::now(tables.netns_asked(), &own, None);
         tables.know_namespaces(&names);
     }
     redirector.activate(tables)?;

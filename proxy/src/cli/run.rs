@@ -13,6 +13,7 @@ use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
 
 use super::{Exit, Failure};
@@ -214,14 +215,20 @@ async fn until_asked_to_end(
     let control = tokio::spawn(control.serve(daemon.clone(), detach));
     notify(&[NotifyState::Ready]);
     tracing::info!(instance = %config.daemon.instance, "{ready}");
+    let mut reloading = JoinSet::new();
     let at_once = loop {
         tokio::select! {
             _ = signals.terminate.recv() => break false,
             _ = signals.interrupt.recv() => break false,
             _ = detaching.wait_for(|detach| *detach) => break true,
-            _ = signals.hangup.recv() => reload(daemon).await,
+            // Those that arrive while it reloads are one.
+            _ = signals.hangup.recv(), if reloading.is_empty() => {
+                reloading.spawn(reload(daemon.clone()));
+            }
+            Some(_) = reloading.join_next() => {}
         }
     };
+    reloading.shutdown().await;
     if let (Daemon::Intercepting(app), true) = (daemon, at_once) {
         app.redirector.will_leave(Left::Nothing);
     }
@@ -241,7 +248,7 @@ async fn until_asked_to_end(
     Ended { at_once, drained }
 }
 
-async fn reload(daemon: &Daemon) {
+async fn reload(daemon: Daemon) {
     let mut state = vec![NotifyState::Reloading];
     state.extend(NotifyState::monotonic_usec_now().ok());
     notify(&state);

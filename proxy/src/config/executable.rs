@@ -1,16 +1,20 @@
 //! Executables that selections name, by path.
 
-use std::{fs, io, path::Path};
+use std::{io, os::unix::fs::MetadataExt as _, path::Path};
 
 use sidetrack_abi::executable::{EXECUTABLE_NAMES, NAME_MAX};
+
+pub mod leads;
+
+use leads::Leads;
 
 /// An executable, and what its path leads to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Executable {
     /// As it is written.
     pub path: String,
-    /// Where that leads by symbolic links, if it does: a task has the path of the file itself.
-    pub target: Option<String>,
+    /// Where that leads by symbolic links: a task has the path of the file itself.
+    pub leads: Leads,
 }
 
 /// Why a text is no path of an executable.
@@ -45,7 +49,7 @@ impl Executable {
         Self::fits(path)?;
         Ok(Self {
             path: path.to_owned(),
-            target: target(path).ok().flatten(),
+            leads: leads(path).unwrap_or(Leads::Nowhere),
         })
     }
 
@@ -63,16 +67,16 @@ impl Executable {
     /// The same, looked up again; `None` if it leads where it did. While it leads nowhere, as in the
     /// middle of an upgrade, it is what it was.
     pub fn looked_up_again(&self) -> Option<Self> {
-        let target = target(&self.path).ok()?;
-        (target != self.target).then(|| Self {
+        let leads = leads(&self.path).ok()?;
+        (leads.target() != self.leads.target()).then(|| Self {
             path: self.path.clone(),
-            target,
+            leads,
         })
     }
 
     /// The paths that tasks may have.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        [Some(self.path.as_str()), self.target.as_deref()]
+        [Some(self.path.as_str()), self.leads.target()]
             .into_iter()
             .flatten()
     }
@@ -81,21 +85,42 @@ impl Executable {
     pub fn exists(&self) -> bool {
         Path::new(&self.path).exists()
     }
+
+    /// Whether who starts it gets the rights of its owner or its group.
+    pub fn is_set_id(&self) -> bool {
+        const SET_ID: u32 = 0o6000;
+        Path::new(&self.path)
+            .metadata()
+            .is_ok_and(|file| file.is_file() && file.mode() & SET_ID != 0)
+    }
+
+    /// Why links on its path are not followed, if so, and what to do.
+    pub fn not_followed(&self) -> Option<String> {
+        let Leads::AsOthersLike(what) = &self.leads else {
+            return None;
+        };
+        Some(format!(
+            "{:?} leads by a symbolic link, and others than root can change {}: the link is not \
+             followed, and only what has this very path counts. Name the file itself, or let \
+             nobody but root own or write to the folders and links on the way",
+            self.path,
+            what.display()
+        ))
+    }
 }
 
-/// Where a path leads, if elsewhere than to itself.
-fn target(path: &str) -> io::Result<Option<String>> {
-    let found = fs::canonicalize(path)?;
-    // A path that is none of the programs' is no task's either, as far as they can see.
-    let found = found
-        .to_str()
-        .filter(|found| Executable::fits(found).is_ok());
-    Ok(found.filter(|found| *found != path).map(str::to_owned))
+fn leads(path: &str) -> io::Result<Leads> {
+    let own = nix::unistd::geteuid().as_raw();
+    Ok(match leads::follow(Path::new(path), own)? {
+        // A path that is none of the programs' is no task's either, as far as they can see.
+        Leads::To(target) if Executable::fits(&target).is_err() => Leads::Nowhere,
+        leads => leads,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
 
     use super::*;
 
@@ -133,6 +158,7 @@ mod tests {
         symlink("two", at("link")).unwrap();
         let again = link.looked_up_again().unwrap();
         assert!(again.paths().eq([text("link"), text("two")]));
-        assert_eq!(Executable::parse(&text("two")).unwrap().target, None);
+        let two = Executable::parse(&text("two")).unwrap();
+        assert_eq!(two.leads, Leads::Nowhere);
     }
 }

@@ -28,20 +28,21 @@ impl fmt::Display for NetnsSource {
     }
 }
 
-/// An entry of a selector's `netns`.
+/// An entry of a selector's `netns`. What is named by its processes is none: a namespace that nobody
+/// named before would get its name only after a process of the cgroup has connected in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NetnsSelector {
     /// The daemon's own.
     Host,
-    /// Those that are found there; never [`NetnsSource::Selected`].
-    At(NetnsSource),
+    /// The one that is at this path whenever one is.
+    Path(PathBuf),
 }
 
 impl fmt::Display for NetnsSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host => f.write_str("host"),
-            Self::At(source) => source.fmt(f),
+            Self::Path(path) => write!(f, "{}", path.display()),
         }
     }
 }

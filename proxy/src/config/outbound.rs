@@ -8,7 +8,7 @@ use super::Protocols;
 use crate::identity::Expected;
 
 /// `[[outbound]]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboundRule {
     /// Name in records and messages; unique.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct OutboundRule {
 }
 
 /// `action` of an outbound rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutboundAction {
     /// Mutual TLS to the same address and port.
     Mtls(Mtls),
@@ -55,7 +55,7 @@ pub enum OutboundAction {
 }
 
 /// How an mTLS rule connects.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mtls {
     /// Framed and reused, or plain TLS.
     pub wire: Wire,

@@ -135,12 +135,14 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         fine.then(|| (name.clone(), select))
     });
     let selects = selects.collect();
+    netns::warn_of_too_many(problems, &selects);
     inbound::selects(problems, &file.inbound, &selects);
     let proxies = proxies::proxies(problems, file);
     let inbound = inbound::rules(problems, &file.inbound);
     let upstreams = upstream::upstreams(problems, file);
     let listeners = listener::listeners(problems, path, file, &inbound);
     listener::upstreams(problems, &listeners, &upstreams);
+    inbound::served(problems, &inbound, &intercept);
     Config {
         path: path.into(),
         intercepts: file.listener.is_empty() || concerns_interception(problems),

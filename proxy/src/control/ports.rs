@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::{config::Config, kernel::sockdiag::Listening};
 
-/// A port that an inbound rule names and on which something listens.
+/// A port that an inbound rule names and on which something listens in the daemon's own network
+/// namespace.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct InboundPort {
     /// The port.

@@ -50,7 +50,7 @@ pub struct Status {
     pub faults: Vec<Fault>,
     /// Rules by name: outbound, then inbound.
     pub rules: Rules,
-    /// Ports of the inbound rules on which something listens.
+    /// Ports of the inbound rules on which something listens in the daemon's own network namespace.
     pub ports: Vec<InboundPort>,
     /// Proxies of others, to which `redirect` rules send connections.
     pub proxies: Vec<ProxyListener>,

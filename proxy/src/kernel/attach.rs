@@ -31,6 +31,8 @@ pub struct Points {
     pub proxy: Option<PathBuf>,
     /// Whether connections from outside are steered.
     pub inbound: bool,
+    /// Whether that holds in other network namespaces too: what steers there already stays.
+    pub elsewhere: bool,
 }
 
 /// `enum bpf_attach_type` of each program, include/uapi/linux/bpf.h.
@@ -74,6 +76,12 @@ pub(super) enum Place {
     Cgroup(PathBuf),
     /// This process's own.
     Netns,
+    /// Another network namespace, by a file that shows it.
+    Elsewhere {
+        path: PathBuf,
+        /// As `lsns` shows it.
+        inode: u64,
+    },
 }
 
 /// How long a link is to last.
@@ -162,7 +170,7 @@ impl Programs {
                 pins.commit_link(name).map_err(pinning)?;
             }
             let kept: Vec<&str> = attached.iter().map(|one| one.program).collect();
-            pins.keep_only(&kept).map_err(pinning)?;
+            pins.keep_only(&kept, points.elsewhere).map_err(pinning)?;
         }
         Ok(Attachment { attached })
     }
@@ -245,7 +253,7 @@ enum Pin {
 impl Place {
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Cgroup(path) => path,
+            Self::Cgroup(path) | Self::Elsewhere { path, .. } => path,
             Self::Netns => Path::new(OWN_NETNS),
         }
     }
@@ -266,7 +274,7 @@ impl Place {
                 id: inode,
                 attach_type,
             },
-            Self::Netns => LinkTarget::Netns { inode, attach_type },
+            Self::Netns | Self::Elsewhere { .. } => LinkTarget::Netns { inode, attach_type },
         };
         Ok((file, target))
     }

@@ -16,6 +16,7 @@ use super::{
     },
 };
 
+pub(super) mod elsewhere;
 pub mod fault;
 pub mod left;
 pub mod others;
@@ -33,7 +34,7 @@ const NAMED: usize = 8;
 pub struct Effective {
     /// Its name.
     pub program: &'static str,
-    /// The cgroup, or `netns`.
+    /// The cgroup, `netns`, or `net:[INODE]` of another network namespace.
     pub place: String,
     /// Whether the kernel runs it there.
     pub effective: bool,
@@ -48,7 +49,7 @@ pub struct Effective {
 pub struct Hook {
     /// `connect4`, `sk_lookup`.
     pub hook: String,
-    /// Cgroups, or `netns`; the first ones.
+    /// Cgroups or network namespaces; the first ones.
     pub places: Vec<String>,
     /// How many places there are in all.
     pub count: usize,
@@ -59,7 +60,7 @@ pub struct Hook {
 /// A program that the kernel runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ran {
-    /// Its id.
+    /// Its id; of ours, which has one of its own in each network namespace, that at the first place.
     pub id: u32,
     /// Whether it is this instance's.
     pub ours: bool,
@@ -110,6 +111,7 @@ impl Place {
         match self {
             Self::Cgroup(path) => path.display().to_string(),
             Self::Netns => "netns".to_owned(),
+            Self::Elsewhere { inode, .. } => elsewhere::place(*inode),
         }
     }
 
@@ -148,6 +150,12 @@ impl LinkTarget {
 }
 
 impl Proof {
+    /// What was found in other network namespaces.
+    pub fn add_elsewhere(&mut self, found: Vec<Effective>, faults: Vec<Fault>) {
+        elsewhere::add(&mut self.programs, &mut self.hooks, found);
+        self.faults.extend(faults);
+    }
+
     /// Looks at what is attached: at each place, and at `cgroups` below the attach point.
     pub(super) fn of(
         &mut self,

@@ -13,13 +13,14 @@ use std::{
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::MetadataExt as _,
-    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    sync::atomic::{AtomicU8, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
 use nix::errno::Errno;
+use parking_lot::Mutex;
 use sidetrack_abi::inbound::{HOP_V4, HOP_V6};
 
 use super::{Family, KernelError, pins::PinName, preflight, sockdiag};
@@ -69,8 +70,17 @@ pub fn prefixes() -> impl Iterator<Item = IpNet> {
 #[derive(Debug)]
 pub struct HopRoutes {
     metric: u32,
-    /// Some are of this process's making, and nothing depends on them yet.
-    provisional: AtomicBool,
+    made: Mutex<Made>,
+}
+
+/// What this process has made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    None,
+    /// Some, and nothing depends on them yet.
+    Provisional,
+    /// Applications' connections depend on them, whoever made them and when.
+    Needed,
 }
 
 /// What became of an instance's routes.
@@ -108,7 +118,7 @@ impl HopRoutes {
             .map_or(0, |found| found.dev());
         Self {
             metric: metric(system, name),
-            provisional: AtomicBool::new(false),
+            made: Mutex::new(Made::None),
         }
     }
 
@@ -133,17 +143,15 @@ impl HopRoutes {
     pub fn ensure_elsewhere(&self) -> Result<(), KernelError> {
         let there = Self {
             metric: self.metric,
-            provisional: AtomicBool::new(false),
+            made: Mutex::new(Made::Needed),
         };
-        let made = there.ensure();
-        there.stay();
-        made
+        there.ensure()
     }
 
     fn add(&self, family: Family, kind: Kind) -> Result<(), KernelError> {
         match route::add(family, kind, self.metric) {
             Ok(()) => {
-                self.provisional.store(true, Ordering::Relaxed);
+                self.has_made_one();
                 Ok(())
             }
             Err(error) if is(&error, Errno::EEXIST) => Ok(()),
@@ -160,9 +168,17 @@ impl HopRoutes {
         }
     }
 
+    /// One that is put back later is as needed as the one that was lost.
+    fn has_made_one(&self) {
+        let mut made = self.made.lock();
+        if *made == Made::None {
+            *made = Made::Provisional;
+        }
+    }
+
     /// Applications' connections depend on them from now on: dropping this leaves them.
     pub fn stay(&self) {
-        self.provisional.store(false, Ordering::Relaxed);
+        *self.made.lock() = Made::Needed;
     }
 
     /// Removes those that are there, once no socket of an application needs them: its answers
@@ -229,7 +245,7 @@ impl HopRoutes {
 
 impl Drop for HopRoutes {
     fn drop(&mut self) {
-        if *self.provisional.get_mut()
+        if *self.made.get_mut() == Made::Provisional
             && let Err(error) = self.remove(Duration::ZERO)
         {
             tracing::warn!(%error, "removing what a start that failed has made");
@@ -293,6 +309,19 @@ mod tests {
             }
         }
         assert!(!is_source("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_route_that_is_put_back_while_a_daemon_serves_stays_when_it_ends() {
+        let hop = HopRoutes {
+            metric: 1,
+            made: Mutex::new(Made::None),
+        };
+        hop.has_made_one();
+        assert_eq!(*hop.made.lock(), Made::Provisional);
+        hop.stay();
+        hop.has_made_one();
+        assert_eq!(*hop.made.lock(), Made::Needed);
     }
 
     #[test]

@@ -260,14 +260,15 @@ impl Pins {
     }
 
     /// Removes the links of other programs than these, and the maps of other objects. What steers in
-    /// another network namespace stays for as long as that does, since it blocks there.
-    pub(super) fn keep_only(&self, programs: &[&str]) -> Result<(), PinError> {
+    /// another network namespace stays for as long as that does, since it blocks there, if an inbound
+    /// rule holds `elsewhere`; with no such rule nobody would put it right.
+    pub(super) fn keep_only(&self, programs: &[&str], elsewhere: bool) -> Result<(), PinError> {
         for path in entries(&self.folder.join(LINKS)) {
             let kept = path
                 .file_name()
                 .and_then(|name| name.to_str())
                 .is_some_and(|name| programs.contains(&name));
-            if !kept && !steering::is_in_force(&path) {
+            if !(kept || elsewhere && steering::is_in_force(&path)) {
                 remove_link(&path)?;
             }
         }

@@ -49,7 +49,7 @@ use asked::{Asked, Kind, Truth};
 use chains::Chains;
 pub use classes::Made;
 use classes::{Classes, Source};
-pub use netns::Names;
+pub use netns::{MOST_DIFFERENT, Names};
 pub use order::{Ahead, Rank, listed};
 pub use places::Place;
 pub use ports::{PortPrefix, port_prefixes};
@@ -302,6 +302,12 @@ impl RuleTables {
             chains: &self.chains,
         };
         self.classes.write().know_namespaces(&source, all);
+    }
+
+    /// How many network namespaces have to stay unknown, because selections name them in more different
+    /// ways than [`MOST_DIFFERENT`].
+    pub fn unnumbered_namespaces(&self) -> usize {
+        self.classes.read().namespaces.unnumbered()
     }
 
     /// Whether it is known what selections call a network namespace, or nobody asks.

@@ -11,6 +11,7 @@ use sidetrack_abi::names::program;
 use super::{
     KernelError, Redirector,
     attach::SK_LOOKUP,
+    effective::{Effective, Fault, elsewhere, fault},
     load,
     pins::steering_name,
     sys::{
@@ -81,6 +82,29 @@ impl Redirector {
         })
     }
 
+    /// What the kernel runs in the namespace, and whether it would go on without this process.
+    pub fn proof_of_steering(
+        &self,
+        steering: &Steering,
+        namespace: &Namespace,
+    ) -> (Effective, Option<Fault>) {
+        let order = sys::query_programs(namespace.as_fd(), SK_LOOKUP, false);
+        let info = link::link_info(steering.link.as_fd());
+        let holds = info
+            .as_ref()
+            .is_ok_and(|info| info.target == steering.target && info.program == steering.program);
+        let inode = namespace.id().inode;
+        let found = elsewhere::effective(steering.program, inode, order.unwrap_or_default(), holds);
+        let pins = self.pins.lock();
+        let unpinned = match (info, pins.as_ref()) {
+            (Ok(info), Some(pins)) if found.effective => {
+                fault::of_pin(&steering_name(namespace.cookie()), &info, pins)
+            }
+            _ => None,
+        };
+        (found, unpinned)
+    }
+
     /// Nobody uses a namespace any more: its pin goes.
     pub fn end_steering(&self, netns: u64) {
         if let Some(pins) = self.pins.lock().as_ref()
@@ -88,15 +112,5 @@ impl Redirector {
         {
             tracing::warn!(netns, %error, "removing what steered in a network namespace");
         }
-    }
-}
-
-impl Steering {
-    /// Whether the kernel runs the program in the namespace.
-    pub fn is_effective(&self, namespace: &Namespace) -> bool {
-        let info = link::link_info(self.link.as_fd());
-        info.is_ok_and(|info| info.target == self.target && info.program == self.program)
-            && sys::query_programs(namespace.as_fd(), SK_LOOKUP, false)
-                .is_ok_and(|order| order.contains(&self.program))
     }
 }

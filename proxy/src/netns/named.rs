@@ -1,16 +1,9 @@
 //! Namespaces that selections name, as they are at the moment.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{Id, Namespace, source::Source};
+use super::{Id, Namespace};
 use crate::{config::NetnsSelector, kernel::rules::Names};
-
-/// How many are held at once: whoever may make namespaces could make any number of them in a cgroup
-/// that an entry names.
-const MOST: usize = 1024;
 
 /// What the entries of selections name. It is looked at again and again.
 #[derive(Debug, Default)]
@@ -21,22 +14,24 @@ pub struct Named {
 }
 
 #[derive(Debug)]
-struct Entry {
-    /// None is the daemon's own.
-    source: Option<Source>,
-    /// Held, so that no other can have its inode while it is taken for this one.
-    held: HashMap<Id, Namespace>,
+enum Entry {
+    Own,
+    At {
+        path: PathBuf,
+        /// Held, so that no other can have its inode while it is taken for this one.
+        held: Option<Namespace>,
+    },
 }
 
 impl Named {
     /// By these entries, at which nobody has looked yet.
     pub fn new(asked: &[NetnsSelector]) -> Self {
-        let entries = asked.iter().map(|one| Entry {
-            source: match one {
-                NetnsSelector::Host => None,
-                NetnsSelector::At(source) => Some(Source::new(source.clone())),
+        let entries = asked.iter().map(|one| match one {
+            NetnsSelector::Host => Entry::Own,
+            NetnsSelector::Path(path) => Entry::At {
+                path: path.clone(),
+                held: None,
             },
-            held: HashMap::new(),
         });
         Self {
             entries: entries.collect(),
@@ -48,20 +43,18 @@ impl Named {
     pub fn now(
         asked: &[NetnsSelector],
         own: &Namespace,
-        mount: &Path,
         beside: impl IntoIterator<Item = u64>,
     ) -> BTreeMap<u64, Names> {
         let mut named = Self::new(asked);
-        named.look(own, mount);
+        named.look(own);
         named.names(own, beside)
     }
 
     /// Looks what they name now.
-    pub fn look(&mut self, own: &Namespace, mount: &Path) {
+    pub fn look(&mut self, own: &Namespace) {
         self.doubt = None;
-        let mut room = MOST;
         for entry in &mut self.entries {
-            if let Err(doubt) = entry.look(own, mount, &mut room) {
+            if let Err(doubt) = entry.look(own) {
                 self.doubt = Some(doubt);
             }
         }
@@ -82,8 +75,7 @@ impl Named {
         let mut names: BTreeMap<u64, Names> = BTreeMap::new();
         names.entry(own.cookie()).or_default();
         for (place, entry) in self.entries.iter().enumerate() {
-            let host = entry.source.is_none().then_some(own);
-            for namespace in entry.held.values().chain(host) {
+            if let Some(namespace) = entry.named(own) {
                 names.entry(namespace.cookie()).or_default().add(place);
             }
         }
@@ -97,63 +89,85 @@ impl Named {
 }
 
 impl Entry {
-    fn look(&mut self, own: &Namespace, mount: &Path, room: &mut usize) -> Result<(), String> {
-        let Some(source) = &mut self.source else {
+    fn named<'a>(&'a self, own: &'a Namespace) -> Option<&'a Namespace> {
+        match self {
+            Self::Own => Some(own),
+            Self::At { held, .. } => held.as_ref(),
+        }
+    }
+
+    /// What could not be looked at keeps its name: that a path leads elsewhere is not known.
+    fn look(&mut self, own: &Namespace) -> Result<(), String> {
+        let Self::At { path, held } = self else {
             return Ok(());
         };
-        let mut before = std::mem::take(&mut self.held);
-        // What is not there names nothing.
-        let paths = source.look(mount).unwrap_or_default();
-        let mut doubt = Ok(());
-        for path in paths {
-            let id = Id::at(&path).ok();
-            if id.is_some_and(|id| self.held.contains_key(&id)) {
-                continue;
-            }
-            if *room == 0 {
-                return Err(format!("more than {MOST} namespaces are named"));
-            }
-            let found = match id.and_then(|id| before.remove(&id)) {
-                Some(held) => Ok(held),
-                None => Namespace::at(&path, own),
-            };
-            match found {
-                Ok(namespace) => {
-                    *room -= 1;
-                    self.held.insert(namespace.id(), namespace);
-                }
-                Err(error) if error.is_absent() => {}
-                Err(error) => doubt = Err(error.to_string()),
-            }
+        let is_held = |held: &Namespace| Id::at(path).is_ok_and(|id| id == held.id());
+        if held.as_ref().is_some_and(is_held) {
+            return Ok(());
         }
-        doubt
+        match Namespace::at(path, own) {
+            Ok(namespace) => *held = Some(namespace),
+            Err(error) if error.is_absent() => *held = None,
+            Err(error) => return Err(error.to_string()),
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, process};
+    use std::{fs, os::unix::fs::symlink, path::Path};
 
     use super::*;
-    use crate::{config::NetnsSource, kernel::sys};
+    use crate::kernel::sys;
+
+    fn own() -> Namespace {
+        Namespace::own(sys::netns_cookie().unwrap()).unwrap()
+    }
+
+    fn at(path: &Path) -> NetnsSelector {
+        NetnsSelector::Path(path.into())
+    }
 
     #[test]
     fn the_own_namespace_has_all_its_names_and_another_one_none() {
-        let own = Namespace::own(sys::netns_cookie().unwrap()).unwrap();
-        let at = NetnsSelector::At;
+        let own = own();
         let asked = [
-            at(NetnsSource::Path("/proc/self/ns/net".into())),
-            at(NetnsSource::Path(PathBuf::from("/no/such/namespace"))),
+            at(Path::new("/proc/self/ns/net")),
+            at(Path::new("/no/such/namespace")),
             NetnsSelector::Host,
-            at(NetnsSource::Pid(process::id())),
         ];
-        let mount = Path::new("/");
-        let names = Named::now(&asked, &own, mount, [0]);
+        let names = Named::now(&asked, &own, [0]);
         let mut of_own = Names::default();
-        [0, 2, 3].into_iter().for_each(|place| of_own.add(place));
+        [0, 2].into_iter().for_each(|place| of_own.add(place));
         assert_eq!(
             names,
             BTreeMap::from([(0, Names::default()), (own.cookie(), of_own)])
         );
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_looked_at_keeps_what_it_named_and_leaves_others_unknown() {
+        let own = own();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("named");
+        symlink("/proc/self/ns/net", &path).unwrap();
+        let mut named = Named::new(&[at(&path)]);
+        named.look(&own);
+        let before = named.names(&own, [0]);
+        assert_eq!((before.len(), named.doubt()), (2, None));
+        fs::remove_file(&path).unwrap();
+        // Too many links: an error that does not say that nothing is there.
+        symlink(&path, &path).unwrap();
+        named.look(&own);
+        assert!(named.doubt().unwrap().contains("named"));
+        let doubted = named.names(&own, [0]);
+        assert_eq!(doubted.get(&own.cookie()), before.get(&own.cookie()));
+        assert!(!doubted.contains_key(&0), "{doubted:?}");
+        fs::remove_file(&path).unwrap();
+        named.look(&own);
+        let gone = named.names(&own, [0]);
+        assert_eq!(named.doubt(), None);
+        assert!(gone.values().all(|names| *names == Names::default()));
     }
 }

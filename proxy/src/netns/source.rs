@@ -1,10 +1,11 @@
 //! Where namespaces are found that the configuration names.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
+use super::Id;
 use crate::{
     config::{NetnsSource, cgroup::NoNames},
     kernel::{
@@ -70,9 +71,29 @@ pub fn of_process(pid: u32) -> PathBuf {
     format!("/proc/{pid}/ns/net").into()
 }
 
+/// Where the network namespace of a process shows whose first thread has ended before others: at one of
+/// those. `first` is where it would show else.
+pub fn of_other_thread(first: &Path) -> Option<PathBuf> {
+    let process = first.strip_prefix("/proc").ok()?.iter().next()?;
+    let tasks = Path::new("/proc").join(process).join("task");
+    let each = fs::read_dir(tasks).ok()?.flatten();
+    each.map(|task| task.path().join("ns/net"))
+        .find(|path| path != first && Id::at(path).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_without_its_first_thread_is_in_the_namespace_of_another_one() {
+        let first = of_process(std::process::id());
+        let other = of_other_thread(&first).unwrap();
+        assert_ne!(other, first);
+        assert_eq!(Id::at(&other).unwrap(), Id::at(&first).unwrap());
+        assert_eq!(of_other_thread(Path::new("/run/netns/blue")), None);
+        assert_eq!(of_other_thread(Path::new("/proc/0/ns/net")), None);
+    }
 
     #[test]
     fn a_process_is_known_by_when_it_began_and_not_by_its_number_alone() {

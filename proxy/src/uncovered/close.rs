@@ -4,7 +4,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
-use super::Uncovered;
+use super::{Uncovered, Why};
 use crate::{
     kernel::sockdiag::{CloseError, Closed, Closer},
     record::{Direction, Record, RecordSink},
@@ -42,6 +42,27 @@ impl Which {
     }
 }
 
+/// On whose word.
+#[derive(Clone, Copy, Debug)]
+pub enum Cause {
+    /// Somebody asked for it, or `intercept.existing` says so.
+    Asked,
+    /// A reload.
+    Reload,
+}
+
+impl Cause {
+    fn refusal(self, why: Why) -> Refusal {
+        match self {
+            Self::Asked => Refusal::new(Reason::NotCovered, format!("closed: {why}")),
+            Self::Reload => Refusal::new(
+                Reason::PolicyChanged,
+                format!("a reload refuses it, which was past the redirect: {why}"),
+            ),
+        }
+    }
+}
+
 /// What was done.
 #[derive(Debug, Default, Serialize)]
 pub struct Outcome {
@@ -57,7 +78,7 @@ pub struct Outcome {
 }
 
 /// Closes those of `all` that `which` names. Each has an access record.
-pub fn close(all: Vec<Uncovered>, which: &Which, sink: &RecordSink) -> Outcome {
+pub fn close(all: Vec<Uncovered>, which: &Which, cause: Cause, sink: &RecordSink) -> Outcome {
     let mut outcome = Outcome::default();
     let (wanted, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| which.holds(one));
     outcome.left = rest.len();
@@ -65,7 +86,7 @@ pub fn close(all: Vec<Uncovered>, which: &Which, sink: &RecordSink) -> Outcome {
         outcome.closed = wanted;
         return outcome;
     }
-    if let Err(error) = close_each(wanted, sink, &mut outcome) {
+    if let Err(error) = close_each(wanted, cause, sink, &mut outcome) {
         outcome.error = Some(error.to_string());
     }
     outcome
@@ -73,6 +94,7 @@ pub fn close(all: Vec<Uncovered>, which: &Which, sink: &RecordSink) -> Outcome {
 
 fn close_each(
     wanted: Vec<Uncovered>,
+    cause: Cause,
     sink: &RecordSink,
     outcome: &mut Outcome,
 ) -> Result<(), CloseError> {
@@ -85,7 +107,7 @@ fn close_each(
         };
         match closer.close(&uncovered.socket)? {
             Closed::Now => {
-                record(&uncovered, sink);
+                record(&uncovered, cause, sink);
                 outcome.closed.push(uncovered);
             }
             Closed::Before => outcome.gone += 1,
@@ -94,15 +116,13 @@ fn close_each(
     Ok(())
 }
 
-fn record(uncovered: &Uncovered, sink: &RecordSink) {
+fn record(uncovered: &Uncovered, cause: Cause, sink: &RecordSink) {
     let mut record = Record::begin(sink, Direction::Outbound, uncovered.source);
+    record.protocol = uncovered.socket.protocol;
     record.destination = Some(uncovered.destination);
     record.pid = uncovered.holders.first().map(|holder| holder.pid);
     record.uid = uncovered.holders.first().map(|holder| holder.uid);
     record.netns = uncovered.netns;
     record.rule = uncovered.rule.as_deref().map(Into::into);
-    record.refuse(Refusal::new(
-        Reason::NotCovered,
-        format!("closed: {}", uncovered.why),
-    ));
+    record.refuse(cause.refusal(uncovered.why));
 }

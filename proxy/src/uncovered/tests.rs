@@ -27,6 +27,10 @@ const OUTSIDE: u64 = 5;
 const PORT: u16 = 40000;
 
 fn owners(holder: &str) -> Owners {
+    owners_that_run(holder, None)
+}
+
+fn owners_that_run(holder: &str, exe: Option<&str>) -> Owners {
     let cgroups = [
         (ROOT, "/"),
         (WEB, "/apps/web"),
@@ -34,7 +38,7 @@ fn owners(holder: &str) -> Owners {
         (OUTSIDE, "/apps2"),
     ];
     let holder = Holder {
-        exe: None,
+        exe: exe.map(str::to_owned),
         pid: 1,
         command: "peer".into(),
         cgroup: holder.into(),
@@ -62,7 +66,11 @@ fn judged(socket: &Connected, holder: &str) -> Option<(String, Why)> {
 }
 
 fn judged_below(top: &str, socket: &Connected, holder: &str) -> Option<(String, Why)> {
-    let config = Config::parse(RULES, Path::new("test")).unwrap();
+    judged_by(RULES, top, socket, &owners(holder))
+}
+
+fn judged_by(rules: &str, top: &str, socket: &Connected, owners: &Owners) -> Option<(String, Why)> {
+    let config = Config::parse(rules, Path::new("test")).unwrap();
     let policy = Policy::build(config, Scope::Selections, 1, None).unwrap();
     let view = View {
         policy: &policy,
@@ -82,7 +90,7 @@ fn judged_below(top: &str, socket: &Connected, holder: &str) -> Option<(String, 
     if !view.is_suspect(&around, socket) {
         return None;
     }
-    let uncovered = view.judge(&around, socket, &owners(holder))?;
+    let uncovered = view.judge(&around, socket, owners)?;
     assert!(uncovered.is_in("host") && !uncovered.is_in("1"));
     Some((uncovered.rule.unwrap_or_default(), uncovered.why))
 }
@@ -118,6 +126,42 @@ fn the_cgroup_of_who_has_it_decides_and_then_that_of_its_birth() {
     assert_eq!(
         judged(&socket(PORT, "192.0.2.1:80", WEB, 7), "/apps/web"),
         None
+    );
+}
+
+#[test]
+fn what_is_excluded_by_executable_is_past_no_rule_wherever_its_socket_was_made() {
+    let backup = "/opt/example/bin/backup";
+    let exclude =
+        r#"exclude = [{ cgroup = "/apps/web", exe = "/opt/example/bin/backup", gid = 0 }]"#;
+    let include = r#"include = [{ cgroup = "/apps/web" }]"#;
+    let rules = RULES.replace(include, &format!("{include}\n{exclude}"));
+    let judged = |born: u64, holder: &str, exe: Option<&str>| {
+        let to = socket(PORT, "10.1.0.1:80", born, 7);
+        judged_by(&rules, "/apps", &to, &owners_that_run(holder, exe)).map(|(_, why)| why)
+    };
+    assert_eq!(judged(WEB, "/apps/web", Some(backup)), None);
+    assert_eq!(
+        judged(WEB, "/apps/other", Some(backup)),
+        None,
+        "it has moved"
+    );
+    assert_eq!(judged(WEB, "/apps/web", None), Some(Why::OlderThanRule));
+    assert_eq!(
+        judged(WEB, "/apps/other", Some("/bin/sh")),
+        Some(Why::Moved)
+    );
+    let nobodys = socket(PORT, "10.1.0.1:80", WEB, 8);
+    let past = judged_by(
+        &rules,
+        "/apps",
+        &nobodys,
+        &owners_that_run("/apps/web", Some(backup)),
+    );
+    assert_eq!(
+        past,
+        Some(("web".into(), Why::OlderThanRule)),
+        "nobody is seen"
     );
 }
 

@@ -1,9 +1,13 @@
 //! Connections that come to applications in other namespaces.
 
-use std::path::Path;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use harness::{
-    Capture, Daemon, World,
+    Capture, Daemon, World, bpf,
     cgroup::Cgroup,
     daemon::Setup,
     holds,
@@ -84,6 +88,19 @@ fn setup(home: &World, services: &[&Service], more: &str) -> Setup {
         .with(rules::inbound(r#"["tunnel", "mtls"]"#, &allow) + more)
 }
 
+fn inode_of(service: &Service) -> String {
+    let inode = fs::metadata(service.path()).expect("a namespace").ino();
+    format!("net:[{inode}]")
+}
+
+/// Where what steers in its namespace is pinned.
+#[track_caller]
+fn pin_of(daemon: &Daemon, service: &Service) -> PathBuf {
+    let cookie = wait_state(daemon, &service.path(), "serving")["netns"].clone();
+    let links = pins::folder(daemon.instance()).join("links");
+    links.join(format!("st_sk_lookup_{cookie}"))
+}
+
 const SERVED: &str = "netns = \"served\"\n";
 
 #[test]
@@ -133,6 +150,9 @@ fn a_containers_port_stays_closed_to_strangers_when_the_daemon_is_killed_until_d
     daemon.signal(Signal::SIGKILL);
     daemon.wait_end();
     assert_eq!(blue.stranger(), Some("ECONNREFUSED".to_owned()));
+    let left = daemon.status();
+    left.expect_red(&["inbound rules are in force", "net:[", "closed there"]);
+    assert_eq!(left.order("sk_lookup", &inode_of(&blue)), ["st_sk_lookup"]);
     let daemon = setup(&home, &[&blue], SERVED).start();
     daemon.status().expect_green();
     blue.hello("second");
@@ -167,9 +187,7 @@ fn a_container_that_ends_leaves_no_pin_of_what_steered_there() {
     let home = World::unwired();
     let blue = Service::start(&home, "blue", 'b');
     let daemon = setup(&home, &[&blue], SERVED).start();
-    let cookie = wait_state(&daemon, &blue.path(), "serving")["netns"].clone();
-    let links = pins::folder(daemon.instance()).join("links");
-    let pin = links.join(format!("st_sk_lookup_{cookie}"));
+    let pin = pin_of(&daemon, &blue);
     assert!(pin.exists(), "{}", pin.display());
     let path = blue.path();
     let Service {
@@ -184,4 +202,95 @@ fn a_container_that_ends_leaves_no_pin_of_what_steered_there() {
     wait_state(&daemon, &path, "absent");
     holds("its pin is gone", || !pin.exists());
     daemon.status().expect_green();
+}
+
+/// What `harm` does to the pin is seen, in these words, and a restart mends it, as it says.
+#[track_caller]
+fn goes_red(blue: &Service, setup: impl Fn() -> Setup, harm: impl Fn(&Path), words: &[&str]) {
+    let mut daemon = setup().start();
+    let pin = pin_of(&daemon, blue);
+    daemon.status().expect_green();
+    harm(&pin);
+    let status = daemon.status();
+    status.expect_red(words);
+    let faults = status.json["faults"].as_array().into_iter().flatten();
+    for fault in faults {
+        let fix = fault["fix"].as_str().unwrap();
+        assert!(fix.contains("restart the daemon"), "{fault}");
+    }
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait_end();
+    let again = setup().start();
+    again.status().expect_green();
+    assert!(blue.stranger().is_some());
+    assert!(pin.exists());
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn status_goes_red_when_nobody_is_steered_any_more_in_a_container_or_would_be_without_the_daemon() {
+    let home = World::unwired();
+    let blue = Service::start(&home, "blue", 'b');
+    let green = Service::start(&home, "green", 'd');
+    let both = || setup(&home, &[&blue, &green], SERVED);
+    let words = ["inbound rules do not hold", &blue.path(), "not attached"];
+    goes_red(&blue, both, bpf::detach_pinned, &words);
+    let unpin = |pin: &Path| fs::remove_file(pin).unwrap();
+    goes_red(&blue, both, unpin, &["pin of st_sk_lookup_", "is gone"]);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn status_shows_what_steers_in_each_container_and_the_programs_of_others_there() {
+    let home = World::unwired();
+    let services = [("blue", 'b'), ("green", 'd'), ("red", 'b')];
+    let services = services.map(|(name, client)| Service::start(&home, name, client));
+    let [blue, green, red] = &services;
+    let _other = bpf::looking_up(&green.path());
+    let daemon = setup(&home, &[blue, green, red], SERVED).start();
+    for service in &services {
+        pin_of(&daemon, service);
+    }
+    let status = daemon.status();
+    status.expect_green();
+    let order = |service| status.order("sk_lookup", &inode_of(service));
+    assert_eq!(order(green), ["foreign", "st_sk_lookup"]);
+    for service in [blue, red] {
+        assert_eq!(order(service), ["st_sk_lookup"]);
+    }
+    let hooks = status.json["hooks"].as_array().unwrap().iter();
+    let hooks: Vec<_> = hooks.filter(|hook| hook["hook"] == "sk_lookup").collect();
+    // Where nobody else is it is one, with the daemon's own.
+    assert_eq!(hooks.len(), 2, "{hooks:?}");
+    let programs = status.json["programs"].as_array().unwrap();
+    for service in &services {
+        let of_it = programs
+            .iter()
+            .find(|one| one["place"] == inode_of(service));
+        assert_eq!(of_it.unwrap()["effective"], true, "{programs:?}");
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_start_without_such_a_rule_takes_away_what_another_build_left_in_containers() {
+    let home = World::unwired();
+    let blue = Service::start(&home, "blue", 'b');
+    let mut daemon = setup(&home, &[&blue], SERVED).start();
+    let pin = pin_of(&daemon, &blue);
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait_end();
+    // As after an upgrade: the program goes on with maps that the next daemon does not know.
+    let folder = pins::folder(daemon.instance());
+    let entries = fs::read_dir(&folder).unwrap().flatten();
+    let maps = entries.map(|entry| entry.path());
+    let maps = maps.filter(|path| !path.ends_with("links"));
+    for path in maps.collect::<Vec<_>>() {
+        fs::rename(&path, folder.join("v1-another")).unwrap();
+    }
+    assert_eq!(blue.stranger(), Some("ECONNREFUSED".to_owned()));
+    let daemon = setup(&home, &[&blue], "").start();
+    daemon.status().expect_green();
+    assert!(!pin.exists(), "{}", pin.display());
+    assert_eq!(blue.stranger(), None);
 }

@@ -5,6 +5,7 @@ use harness::{
     peer::{Server, binary, parse},
     process::Running,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{Container, Stage, wait_state};
@@ -132,6 +133,29 @@ fn a_daemon_that_is_told_so_closes_what_was_there_before_in_every_namespace() {
     assert_eq!(daemon.only_record().reason(), "not-covered");
     assert_eq!(sockets(&daemon, &[]), Vec::<Value>::new());
     assert_eq!(goes_on(client), "ECONNABORTED");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn what_was_left_alone_and_is_denied_by_a_reload_is_closed_in_its_namespace_alone() {
+    let stage = Stage::set();
+    let blue = stage.blue.path();
+    let setup = || stage.setup().netns(["host", &blue]);
+    let mut daemon = setup().start();
+    let served = wait_state(&daemon, &blue, "serving");
+    let (_servers, clients): (Vec<_>, Vec<_>) = [&stage.blue, &stage.green]
+        .into_iter()
+        .map(old_connection)
+        .unzip();
+    let deny = PLAIN.replace("passthrough", "deny") + "select = \"blue\"\n";
+    setup().with(deny).write();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_told("READY=1", 2);
+    let record = daemon.only_record();
+    assert_eq!(record.reason(), "policy-changed", "{record}");
+    assert_eq!(record.netns(), served["netns"].as_u64());
+    let fates: Vec<Value> = clients.into_iter().map(goes_on).collect();
+    assert_eq!(fates, [Value::from("ECONNABORTED"), true.into()]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a start would do, and what it does.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use harness::{bpf::Foreign, netns::NetNs, until};
 use serde_json::Value;
 
@@ -115,8 +117,11 @@ fn a_simulation_shows_what_is_then_listened_on_in_which_namespace_and_what_is_sa
                    action = \"allow\"\n";
     let quic = "[[outbound]]\nname = \"quic\"\nto = [\"0.0.0.0/0\"]\nports = [\"443\"]\n\
                 protocol = \"udp\"\naction = \"deny\"\n";
+    let served = "[[inbound]]\nname = \"everywhere\"\nports = [\"6000\"]\naccept = [\"plain\"]\n\
+                  netns = \"served\"\n";
     let entries = ["host".to_owned(), container.path(), nowhere.clone()];
-    let setup = everything(&world).with(gateway).with(quic).netns(entries);
+    let setup = everything(&world).with(gateway).with(quic).with(served);
+    let setup = setup.netns(entries);
     let simulated = simulate(&world, &setup, 0);
     assert_eq!(simulated["udp"]["quic"], "deny");
     assert_eq!(simulated["inbound"]["in"], "7000-7999");
@@ -130,6 +135,9 @@ fn a_simulation_shows_what_is_then_listened_on_in_which_namespace_and_what_is_sa
     let why = absent.unwrap()["otherwise"].as_str().unwrap();
     assert!(why.contains("No such file"), "{why}");
     let listeners = simulated["listeners"].as_array().unwrap().clone();
+    let inode = fs::metadata(container.path()).unwrap().ino();
+    let inside = format!("local 254.77.77.0/24 dev lo, table local, in net:[{inode}]");
+    assert!(routes.contains(&inside), "{routes}");
     let daemon = setup.start();
     for (entry, netns) in [
         ("host".to_owned(), world.a.netns()),
@@ -146,5 +154,9 @@ fn a_simulation_shows_what_is_then_listened_on_in_which_namespace_and_what_is_sa
             (listening(&world, netns) == meant).then_some(())
         });
     }
-    daemon.status().expect_green();
+    let status = daemon.status();
+    status.expect_green();
+    let last = simulated["programs"].as_array().and_then(|all| all.last());
+    assert_eq!(last.unwrap()["place"], format!("net:[{inode}]"));
+    expect_same(&simulated, &status);
 }

@@ -12,10 +12,13 @@ use super::{Attr, bpf, put_pointer};
 const PROG_LOAD: i32 = 5;
 const PROG_ATTACH: i32 = 8;
 const PROG_DETACH: i32 = 9;
+const LINK_CREATE: i32 = 28;
 const LINK_UPDATE: i32 = 29;
 
 const CGROUP_SOCK_ADDR: u32 = 18;
 const CONNECT4: u32 = 10;
+const SK_LOOKUP_TYPE: u32 = 30;
+const SK_LOOKUP: u32 = 36;
 
 /// BPF_F_ALLOW_MULTI
 const ALLOW_MULTI: u32 = 2;
@@ -71,7 +74,7 @@ impl Foreign {
     }
 
     fn attach(path: &Path, instructions: &[u64], flags: u32) -> Self {
-        let program = load(instructions);
+        let program = load(instructions, (CGROUP_SOCK_ADDR, CONNECT4));
         let cgroup = File::open(path).expect("open a cgroup");
         let mut attr = Attr::default();
         attr[0] = cgroup.as_raw_fd() as u32;
@@ -97,16 +100,31 @@ impl Drop for Foreign {
 #[track_caller]
 pub fn run_another_in(link: &Path) {
     let link = super::open_pinned(link);
-    let program = load(&RETURN_1);
+    let program = load(&RETURN_1, (CGROUP_SOCK_ADDR, CONNECT4));
     let mut attr = Attr::default();
     attr[0] = link.as_raw_fd() as u32;
     attr[1] = program.as_raw_fd() as u32;
     bpf(LINK_UPDATE, &mut attr).expect("update a link");
 }
 
-fn load(instructions: &[u64]) -> OwnedFd {
+/// Attaches an sk_lookup program that lets everything pass to the network namespace at `path`, for as long
+/// as the link is held.
+#[track_caller]
+pub fn looking_up(path: &str) -> OwnedFd {
+    let program = load(&RETURN_1, (SK_LOOKUP_TYPE, SK_LOOKUP));
+    let namespace = File::open(path).expect("open a network namespace");
     let mut attr = Attr::default();
-    (attr[0], attr[1]) = (CGROUP_SOCK_ADDR, instructions.len() as u32);
+    attr[0] = program.as_raw_fd() as u32;
+    attr[1] = namespace.as_raw_fd() as u32;
+    attr[2] = SK_LOOKUP;
+    let fd = bpf(LINK_CREATE, &mut attr).expect("attach to a network namespace");
+    // SAFETY: the kernel has just made this descriptor for us.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn load(instructions: &[u64], (kind, attach_type): (u32, u32)) -> OwnedFd {
+    let mut attr = Attr::default();
+    (attr[0], attr[1]) = (kind, instructions.len() as u32);
     put_pointer(&mut attr, 2, instructions.as_ptr().cast_mut().cast());
     put_pointer(&mut attr, 4, c"GPL".as_ptr().cast_mut().cast());
     let mut name = [0_u8; 16];
@@ -115,7 +133,7 @@ fn load(instructions: &[u64]) -> OwnedFd {
         *word = u32::from_ne_bytes(bytes.try_into().expect("four bytes"));
     }
     // expected_attach_type
-    attr[17] = CONNECT4;
+    attr[17] = attach_type;
     let fd = bpf(PROG_LOAD, &mut attr).expect("load a program");
     // SAFETY: the kernel has just made this descriptor for us.
     unsafe { OwnedFd::from_raw_fd(fd) }

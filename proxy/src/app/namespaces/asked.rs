@@ -32,7 +32,7 @@ impl Namespaces {
         let mut found = Vec::new();
         let mut state = self.state.lock();
         // After the kernel has told of it: what was mounted before somebody connected has its name.
-        state.judge(self.place(means));
+        state.judge(means);
         let tables = means.redirector.tables();
         for (cookie, refused) in asked {
             if let Some(known) = state.known.get_mut(&cookie) {
@@ -68,17 +68,17 @@ impl Namespaces {
         if found.is_empty() {
             return;
         }
-        let place = self.place(means);
         let mut state = self.state.lock();
         if !tables.netns_asked().is_empty() {
-            for (_, namespace, _, witness) in &found {
-                state.judged.add(namespace, witness.clone());
+            for (refused, namespace, _, witness) in &found {
+                let user = refused.connection.uid;
+                state.judged.add(namespace, witness.clone(), Some(user));
             }
-            state.judge(place);
+            state.judge(means);
         }
         for (refused, namespace, how, witness) in found {
             if self.selected && wants_listeners(tables, &refused) {
-                state.add_selected(place, namespace, how, witness);
+                state.add_selected(means, namespace, how, witness);
             }
         }
     }

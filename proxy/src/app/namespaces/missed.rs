@@ -20,6 +20,9 @@ const REST: u32 = 20;
 /// Namespaces and users that are remembered.
 const MOST: usize = 1_024;
 
+/// Those of the namespaces in which one user connected.
+const MOST_OF_USER: usize = MOST / 4;
+
 /// Those to search for. A user whose searches find nothing waits longer for the next one.
 #[derive(Default)]
 pub(super) struct Missed {
@@ -45,7 +48,11 @@ pub(super) enum Next {
 
 impl Missed {
     pub(super) fn add(&mut self, refused: Refused) {
-        if self.asked.len() < MOST {
+        let uid = refused.connection.uid;
+        let others = self.asked.values();
+        let of_user = others.filter(|other| other.connection.uid == uid).count();
+        let is_known = self.asked.contains_key(&refused.netns);
+        if is_known || (self.asked.len() < MOST && of_user < MOST_OF_USER) {
             self.asked.insert(refused.netns, refused);
         }
     }
@@ -141,5 +148,15 @@ mod tests {
         missed.add(refused(1, 2));
         now += FIRST_PAUSE;
         assert!(matches!(missed.next(now), Next::Now(asked) if asked.contains_key(&1)));
+    }
+    #[test]
+    fn a_user_who_makes_namespaces_without_end_leaves_room_for_those_of_others() {
+        let mut missed = Missed::default();
+        for netns in 0..2 * MOST as u64 {
+            missed.add(refused(netns, 1));
+        }
+        assert_eq!(missed.asked.len(), MOST_OF_USER);
+        missed.add(refused(u64::MAX, 2));
+        assert!(missed.asked.contains_key(&u64::MAX));
     }
 }

@@ -1,11 +1,16 @@
 //! Whether what is served is served, asked of the kernel.
 
-use std::{collections::HashSet, io, net::SocketAddr};
+use std::{collections::HashSet, io, net::SocketAddr, sync::Arc};
 
-use super::{Means, Namespaces, known::State, receiving::Receiving};
+use super::{Means, Namespaces, known::State};
 use crate::{
     canary::elsewhere::Elsewhere,
-    kernel::{effective::Fault, sockdiag},
+    kernel::{
+        Redirector,
+        effective::{Effective, Fault, Proof},
+        sockdiag,
+        steering::Steering,
+    },
     netns::Namespace,
 };
 
@@ -17,8 +22,16 @@ pub(in crate::app) struct Served {
     listeners: Vec<(SocketAddr, u64)>,
     /// For connections from outside.
     inward: Vec<(SocketAddr, u64)>,
-    /// Whether those are steered, where inbound rules hold there.
-    is_steered: Option<bool>,
+    steered: Steered,
+}
+
+/// Whether connections from outside are steered to those listeners.
+enum Steered {
+    /// No inbound rule wants it.
+    Unasked,
+    /// It could not be attached.
+    Not,
+    By(Arc<Steering>),
 }
 
 impl Served {
@@ -45,7 +58,32 @@ impl Served {
             && self.inward == now.inward
     }
 
-    fn faults(&self) -> Vec<Fault> {
+    /// What steers there, and what is not as it was meant.
+    fn proof(&self, redirector: &Redirector) -> (Option<Effective>, Vec<Fault>) {
+        let mut faults = self.lost();
+        let (steering, unpinned) = match &self.steered {
+            Steered::Unasked => return (None, faults),
+            Steered::Not => (None, None),
+            Steered::By(steering) => {
+                let (found, unpinned) = redirector.proof_of_steering(steering, &self.namespace);
+                (Some(found), unpinned)
+            }
+        };
+        if !steering.as_ref().is_some_and(|found| found.effective) {
+            faults.push(Fault::new(
+                format!(
+                    "inbound rules do not hold in the network namespace {}: sk_lookup is not \
+                     attached there",
+                    self.found
+                ),
+                "restart the daemon, which attaches it, and look into its log",
+            ));
+        }
+        faults.extend(unpinned);
+        (steering, faults)
+    }
+
+    fn lost(&self) -> Vec<Fault> {
         let there = match self.there() {
             Ok(there) => there,
             Err(error) => {
@@ -58,16 +96,6 @@ impl Served {
                 )];
             }
         };
-        let unsteered = (self.is_steered == Some(false)).then(|| {
-            Fault::new(
-                format!(
-                    "inbound rules do not hold in the network namespace {}: sk_lookup is not \
-                     attached there",
-                    self.found
-                ),
-                "restart the daemon, which attaches it, and look into its log",
-            )
-        });
         let all = self.listeners.iter().chain(&self.inward);
         let lost = all.filter(|one| !there.contains(one));
         let lost = lost.map(|(at, _)| {
@@ -81,7 +109,7 @@ impl Served {
                  does",
             )
         });
-        lost.chain(unsteered).collect()
+        lost.collect()
     }
 
     /// All that listen there.
@@ -107,21 +135,44 @@ impl Namespaces {
                         .as_ref()
                         .map(|receiving| receiving.listeners.clone())
                         .unwrap_or_default(),
-                    is_steered: serving.receiving.as_deref().map(Receiving::is_effective),
+                    steered: match &serving.receiving {
+                        None => Steered::Unasked,
+                        Some(receiving) => {
+                            let steering = receiving.steering.clone();
+                            steering.map_or(Steered::Not, Steered::By)
+                        }
+                    },
                 }),
                 State::Failing(_) => None,
             })
             .collect()
     }
 
-    /// Listeners of ours that are not where they should be. What the kernel's tables say of them
-    /// is compared with the tables.
-    pub(in crate::app) fn faults(&self, means: Means<'_>) -> Vec<Fault> {
-        let mut faults = self.lost();
+    /// What steers in each, and listeners of ours that are not where they should be. What the
+    /// kernel's tables say of them is compared with the tables.
+    pub(in crate::app) fn prove(&self, means: Means<'_>, proof: &mut Proof) {
+        let mut served = self.serving();
+        served.sort_unstable_by_key(|one| one.namespace.cookie());
+        let found: Vec<_> = served
+            .into_iter()
+            .map(|served| {
+                let found = served.proof(means.redirector);
+                (served, found)
+            })
+            .collect();
+        // Whatever ended meanwhile is no fault.
+        let now = self.serving();
+        let still = found
+            .into_iter()
+            .filter(|(served, _)| now.iter().any(|now| served.is_still(now)))
+            .map(|(_, found)| found);
+        let (steering, faults): (Vec<_>, Vec<_>) = still.unzip();
+        let mut faults = faults.concat();
         if means.receives {
             faults.extend(self.unreceived());
         }
-        faults
+        faults.extend(self.state.lock().judged.fault());
+        proof.add_elsewhere(steering.into_iter().flatten().collect(), faults);
     }
 
     /// Namespaces in which inbound rules should hold and could not be put in force.
@@ -141,28 +192,6 @@ impl Namespaces {
                     "put that right; it is tried again each few seconds",
                 )
             })
-            .collect()
-    }
-
-    fn lost(&self) -> Vec<Fault> {
-        let found: Vec<(Served, Vec<Fault>)> = self
-            .serving()
-            .into_iter()
-            .map(|served| {
-                let faults = served.faults();
-                (served, faults)
-            })
-            .filter(|(_, faults)| !faults.is_empty())
-            .collect();
-        if found.is_empty() {
-            return Vec::new();
-        }
-        // Whatever ended meanwhile is no fault.
-        let now = self.serving();
-        found
-            .into_iter()
-            .filter(|(served, _)| now.iter().any(|now| served.is_still(now)))
-            .flat_map(|(_, faults)| faults)
             .collect()
     }
 }

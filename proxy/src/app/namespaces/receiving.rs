@@ -24,7 +24,8 @@ use crate::{
 pub(super) struct Receiving {
     inward: Arc<Inward>,
     suspects: Suspects,
-    steering: Option<Steering>,
+    /// Absent where it could not be attached.
+    pub(super) steering: Option<Arc<Steering>>,
     /// With their cookies.
     pub(super) listeners: Vec<(SocketAddr, u64)>,
     missing: Vec<Family>,
@@ -84,7 +85,7 @@ impl Receiving {
             let governed = means.governed();
             // Before and after, as in the daemon's own.
             self.count(means, governed.as_ref(), true)?;
-            self.steering = Some(means.redirector.steer_in(&namespace)?);
+            self.steering = Some(Arc::new(means.redirector.steer_in(&namespace)?));
             self.count(means, governed.as_ref(), false)?;
             self.count(means, governed.as_ref(), false)?;
         }
@@ -119,13 +120,6 @@ impl Receiving {
         let selected = selected_cgroups(&policy.config);
         self.inward.owners.update(&sockets, selected);
         Ok(())
-    }
-
-    /// Whether the kernel steers.
-    pub(super) fn is_effective(&self) -> bool {
-        let namespace = &self.inward.namespace;
-        let steering = self.steering.as_ref();
-        steering.is_some_and(|steering| steering.is_effective(namespace))
     }
 }
 

@@ -10,7 +10,10 @@ use crate::{
     cli::{Failure, print, print_json},
     config::Config,
     kernel::{
-        attach::{Points, planned::Planned},
+        attach::{
+            Points,
+            planned::{self, Planned},
+        },
         cgroup, hop, object,
         pins::{self, PinName},
         preflight::{self, Preflight},
@@ -42,7 +45,7 @@ struct Simulated {
     programs: Vec<Planned>,
     /// Where links and maps would be pinned.
     pins: Option<String>,
-    /// Routes that would be made in the daemon's own namespace.
+    /// Routes that would be made, in the daemon's own network namespace if none is said.
     routes: Vec<String>,
     #[serde(flatten)]
     rules: Ruled,
@@ -104,11 +107,15 @@ fn simulate(config: &Config) -> Simulated {
                 governed: governed.clone(),
                 proxy,
                 inbound: true,
+                elsewhere: config.receives_in_namespaces(),
             };
             programs = points.planned(&name);
             found = Some(mount);
         }
     }
+    let namespaces = listening::namespaces(config, found.as_deref());
+    let received = listening::received(config, &namespaces);
+    programs.extend(planned::elsewhere(&name, &received));
     for planned in &programs {
         let at = format!("{} at {}", planned.hook, planned.place);
         let refusal = planned.refused.as_ref();
@@ -116,15 +123,18 @@ fn simulate(config: &Config) -> Simulated {
         let unseen = planned.unseen.as_ref();
         not_looked_at.extend(unseen.map(|why| format!("programs of others, {at}: {why}")));
     }
-    let namespaces = listening::namespaces(config, found.as_deref());
     let listeners = listening::listeners(config, &namespaces);
     let named = listening::named(config, found.as_deref());
-    let routed = config.inbound.iter().take(1).flat_map(|_| hop::prefixes());
-    let routes = routed.flat_map(|net| {
-        [
-            format!("unreachable {net}, table main"),
-            format!("local {net} dev lo, table local"),
-        ]
+    let own = (!config.inbound.is_empty()).then(String::new);
+    let others = received.iter();
+    let others = others.map(|there| format!(", in {}", listening::name(there.inode)));
+    let routes = own.into_iter().chain(others).flat_map(|at| {
+        hop::prefixes().flat_map(move |net| {
+            [
+                format!("unreachable {net}, table main{at}"),
+                format!("local {net} dev lo, table local{at}"),
+            ]
+        })
     });
     Simulated {
         instance: name.to_string(),

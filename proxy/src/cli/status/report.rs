@@ -160,7 +160,12 @@ fn of_daemon(status: &Value) -> String {
             at(port, "/listening"),
         );
     }
-    for namespace in at(status, "/namespaces").as_array().into_iter().flatten() {
+    let namespaces = at(status, "/namespaces").as_array();
+    let receives = |namespace: &Value| !at(namespace, "/inbound").is_null();
+    if namespaces.is_some_and(|all| all.iter().any(receives)) {
+        out += "inbound ports are those of the daemon's own network namespace\n";
+    }
+    for namespace in namespaces.into_iter().flatten() {
         let more = match at(namespace, "/why") {
             Value::Null => format!(
                 "netns {} (inode {}), {} connections",

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::{claims, references, values};
 use crate::{
     config::{
-        Accept, InboundRule, Select, SourceMode, display_ports,
+        Accept, InboundRule, Intercept, Select, SourceMode, display_ports,
         errors::Problems,
         file::{self, Port},
         shape::rule_key,
@@ -69,6 +69,22 @@ pub(super) fn selects(
                 "name a selection by cgroup, unit, uid or user",
             );
         }
+    }
+}
+
+/// What is meant to hold in other network namespaces, where none is served.
+pub(super) fn served(problems: &mut Problems, rules: &[InboundRule], intercept: &Intercept) {
+    if intercept.netns.is_empty()
+        && let Some(rule) = rules.iter().find(|rule| rule.in_namespaces)
+    {
+        problems.warn(
+            "intercept.netns",
+            &format!(
+                "it names no network namespace beside the daemon's own, so that netns = \"served\" of the \
+                 inbound rule {:?} never holds; add \"selected\", a path, \"pid:\" or \"cgroup:\"",
+                rule.name
+            ),
+        );
     }
 }
 

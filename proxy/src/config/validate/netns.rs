@@ -1,9 +1,15 @@
 //! `intercept.netns`, and the `netns` of selectors.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+};
 
 use super::cgroups;
-use crate::config::{NetnsSelector, NetnsSource, errors::Problems};
+use crate::{
+    config::{NetnsSelector, NetnsSource, Select, errors::Problems},
+    kernel::rules::MOST_DIFFERENT,
+};
 
 const KEY: &str = "intercept.netns";
 const HOST: &str = "host";
@@ -51,19 +57,62 @@ pub(super) fn selectors(
         let key = format!("{key}[{index}]");
         selectors.push(match text.as_str() {
             HOST => NetnsSelector::Host,
-            "selected" => {
-                problems.bad(
-                    &key,
-                    text,
-                    "this says which namespaces are served, and names none",
-                    "write \"host\", a path, \"pid:1234\" or \"cgroup:/pods\"",
-                );
-                return None;
-            }
-            text => NetnsSelector::At(source(problems, &key, text)?),
+            text => NetnsSelector::Path(path(problems, &key, text)?),
         });
     }
     Some(selectors)
+}
+
+/// Warns of more namespaces than selectors can tell apart, of which that without a name is one.
+pub(super) fn warn_of_too_many(problems: &mut Problems, selects: &BTreeMap<String, Select>) {
+    let selectors = selects
+        .values()
+        .flat_map(|select| select.include.iter().chain(&select.exclude));
+    let named: HashSet<&NetnsSelector> = selectors.flat_map(|one| &one.netns).collect();
+    if named.len() >= MOST_DIFFERENT {
+        problems.warn(
+            "select",
+            &format!(
+                "selectors name {} network namespaces, and {} are told apart at a time: any more get the \
+                 strictest rule that could be theirs",
+                named.len(),
+                MOST_DIFFERENT - 1
+            ),
+        );
+    }
+}
+
+/// Where a selector finds a namespace.
+fn path(problems: &mut Problems, key: &str, text: &str) -> Option<PathBuf> {
+    let (reason, fix) = if text == "selected" {
+        (
+            "this says which namespaces are served, and names none",
+            "write \"host\" or a path like \"/run/netns/blue\"",
+        )
+    } else if text.starts_with("cgroup:") {
+        (
+            "processes come to a namespace and go, and their connections would be decided before \
+             anybody has seen that they are there",
+            "select by the cgroup itself, with cgroup = \"/pods/*\" in the selector, which holds from \
+             the first connection on; or name the namespace by the path at which it is mounted",
+        )
+    } else if text.starts_with("pid:") || Path::new(text).starts_with("/proc") {
+        (
+            "a process may go to another namespace, and its number to another process, before anybody \
+             has seen it",
+            "name the namespace by the path at which it is mounted, like \"/run/netns/blue\" (`ip netns \
+             attach blue 1234` mounts that of a process), or select by cgroup",
+        )
+    } else if Path::new(text).is_absolute() {
+        return Some(text.into());
+    } else {
+        (
+            "this names no network namespace",
+            "write \"host\" or a path like \"/run/netns/blue\"",
+        )
+    };
+    problems.bad(key, text, reason, fix);
+    None
 }
 
 /// Warns of namespaces that are selected and get no listeners.
@@ -75,9 +124,11 @@ pub(super) fn warn_of_unserved(
 ) {
     let unserved = selected.iter().filter(|one| match one {
         NetnsSelector::Host => false,
-        NetnsSelector::At(source) => {
-            !served.contains(source) && !served.contains(&NetnsSource::Selected)
-        }
+        NetnsSelector::Path(path) => !served.iter().any(|source| match source {
+            NetnsSource::Selected => true,
+            NetnsSource::Path(at) => at == path,
+            NetnsSource::Pid(_) | NetnsSource::Cgroup(_) => false,
+        }),
     });
     for one in unserved {
         problems.warn(

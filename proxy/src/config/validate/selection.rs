@@ -45,6 +45,17 @@ pub(super) fn select(
                     "widen intercept.cgroup, or leave the selector out",
                 );
             }
+            if list == "exclude"
+                && let Some(found) = selector.executable.as_ref()
+                && found.is_set_id()
+            {
+                problems.warnings.push(format!(
+                    "{key}.exe = {:?}: it is set-uid or set-gid, and whoever may make user \
+                     namespaces can pass for it without what it asks of them: this excludes them \
+                     too. Say a cgroup or a user with it",
+                    found.path
+                ));
+            }
             if list == "include" {
                 netns::warn_of_unserved(problems, &key, &selector.netns, &intercept.netns);
             }
@@ -170,6 +181,9 @@ fn executable(problems: &mut Problems, key: &str, path: &str) -> Option<Executab
                     "{key} = {path:?}: there is no such file now; it is selected once there is"
                 ));
             }
+            let not_followed = found.not_followed();
+            let not_followed = not_followed.map(|text| format!("{key}: {text}"));
+            problems.warnings.extend(not_followed);
             Some(found)
         }
         Err(error) => {

@@ -8,6 +8,7 @@ use crate::{
     identity::Expected,
 };
 
+mod executables;
 mod gateway;
 mod listeners;
 mod protocols;
@@ -271,15 +272,18 @@ fn a_namespace_that_is_selected_and_never_served_is_accepted_and_mentioned() {
 }
 
 #[test]
-fn an_executable_that_is_not_there_is_accepted_and_mentioned() {
-    let with = |exe: &str| config(&format!("[select.x]\ninclude = [{{ exe = \"{exe}\" }}]\n"));
-    let warned = with("/opt/no/such/file").warnings;
-    assert!(
-        warned
-            .iter()
-            .any(|warning| warning.contains("no such file"))
-    );
-    assert_eq!(with("/proc/self/exe").warnings, [""; 0]);
+fn more_namespaces_than_can_be_told_apart_are_accepted_and_mentioned() {
+    let warned = |count: usize| {
+        let each = (0..count).map(|one| format!("{{ netns = [\"/run/netns/{one}\"] }}"));
+        let include = each.collect::<Vec<_>>().join(", ");
+        config(&format!("[select.x]\ninclude = [{include}]\n")).warnings
+    };
+    assert!(warned(63).is_empty());
+    let warnings = warned(64);
+    let [only] = warnings.as_slice() else {
+        panic!("{warnings:?}");
+    };
+    assert!(only.contains("64") && only.contains("63"), "{only}");
 }
 
 #[test]

@@ -8,14 +8,15 @@ use std::{
 };
 
 use serde::Serialize;
+use sidetrack_abi::names::program;
 
-use super::{Lasting, Place, Points};
+use super::{Lasting, Place, Points, SK_LOOKUP};
 use crate::kernel::{
     effective::{hook_name, others},
-    pins::{PinName, link_path},
+    pins::{self, PinName, link_path},
     sys::{
         self,
-        link::{self, LinkInfo},
+        link::{self, LinkInfo, LinkTarget},
     },
 };
 
@@ -26,7 +27,7 @@ pub struct Planned {
     pub program: &'static str,
     /// The hook.
     pub hook: &'static str,
-    /// The cgroup, or `netns`.
+    /// The cgroup, `netns`, or `net:[INODE]` of another network namespace.
     pub place: String,
     /// Whether it stays in force when the daemon ends.
     pub pinned: bool,
@@ -54,6 +55,15 @@ pub struct Turn {
     pub ours: bool,
 }
 
+/// A network namespace beside the daemon's own.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// A file that shows it.
+    pub path: PathBuf,
+    /// As `lsns` shows it.
+    pub inode: u64,
+}
+
 impl Points {
     /// What would be attached, in the order in which it would.
     pub fn planned(&self, name: &PinName) -> Vec<Planned> {
@@ -62,23 +72,56 @@ impl Points {
             .map(|(program, attach_type, place, lasting)| {
                 let pinned = lasting == Lasting::Pinned;
                 let before = pinned.then(|| in_force(name, program, attach_type, &place));
-                let before = before.flatten().map(|info| info.program);
-                let (order, unseen) = match order(program, attach_type, &place, before) {
-                    Ok(order) => (order, None),
-                    Err(error) => (vec![Turn::ours(program)], Some(error.to_string())),
-                };
-                Planned {
-                    program,
-                    hook: hook_name(attach_type),
-                    place: place.name(),
-                    pinned,
-                    replaces: before.is_some(),
-                    order,
-                    refused: place.held(attach_type).map(|held| held.to_string()),
-                    unseen,
-                }
+                plan((program, attach_type), &place, pinned, before.flatten())
             })
             .collect()
+    }
+}
+
+/// What would be attached to other network namespaces, for connections that come there.
+pub fn elsewhere(name: &PinName, namespaces: &[Elsewhere]) -> Vec<Planned> {
+    let steered = pins::steered(name).into_iter();
+    let steered: Vec<LinkInfo> = steered
+        .filter_map(|netns| pinned(name, &pins::steering_name(netns)))
+        .collect();
+    let each = namespaces.iter().map(|Elsewhere { path, inode }| {
+        let before = steered.iter().find(
+            |info| matches!(info.target, LinkTarget::Netns { inode: at, .. } if at == *inode),
+        );
+        let place = Place::Elsewhere {
+            path: path.clone(),
+            inode: *inode,
+        };
+        plan(
+            (program::SK_LOOKUP, SK_LOOKUP),
+            &place,
+            true,
+            before.cloned(),
+        )
+    });
+    each.collect()
+}
+
+fn plan(
+    (program, attach_type): (&'static str, u32),
+    place: &Place,
+    pinned: bool,
+    before: Option<LinkInfo>,
+) -> Planned {
+    let before = before.map(|info| info.program);
+    let (order, unseen) = match order(program, attach_type, place, before) {
+        Ok(order) => (order, None),
+        Err(error) => (vec![Turn::ours(program)], Some(error.to_string())),
+    };
+    Planned {
+        program,
+        hook: hook_name(attach_type),
+        place: place.name(),
+        pinned,
+        replaces: before.is_some(),
+        order,
+        refused: place.held(attach_type).map(|held| held.to_string()),
+        unseen,
     }
 }
 
@@ -94,10 +137,14 @@ impl Turn {
 
 /// The link of before that would get the new program.
 fn in_force(name: &PinName, program: &str, attach_type: u32, place: &Place) -> Option<LinkInfo> {
-    let found = link::open_pinned(&link_path(name, program)?).ok()?;
-    let info = link::link_info(found.as_fd()).ok()?;
+    let info = pinned(name, program)?;
     let (_, target) = place.open(attach_type).ok()?;
     (info.target == target).then_some(info)
+}
+
+fn pinned(name: &PinName, link: &str) -> Option<LinkInfo> {
+    let found = link::open_pinned(&link_path(name, link)?).ok()?;
+    link::link_info(found.as_fd()).ok()
 }
 
 fn order(

@@ -63,6 +63,11 @@ impl Finder {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Whether the process `pid` is in the cgroup `id` now. Reads files.
+    pub fn is_in(&self, id: u64, pid: u32) -> bool {
+        process::cgroup(pid).is_ok_and(|path| is(&super::folder(&self.mount, &path), id))
+    }
+
     /// Waits for a search that begins after this was called, and is for all who wait then.
     async fn search<L>(&self, id: u64, look: L) -> Option<String>
     where

@@ -85,7 +85,7 @@ pub(super) fn of_link(one: &Attached, id: u32, pins: Option<&Pins>) -> Option<Fa
 }
 
 /// Whether what is attached would also go on without the daemon.
-fn of_pin(name: &str, held: &LinkInfo, pins: &Pins) -> Option<Fault> {
+pub(in crate::kernel) fn of_pin(name: &str, held: &LinkInfo, pins: &Pins) -> Option<Fault> {
     let found = pins
         .link(name)
         .map(|link| link.map(|link| link::link_info(link.as_fd())).transpose());

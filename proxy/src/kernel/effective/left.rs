@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Effective, Fault, Grouped, Hook, fault};
+use super::{Effective, Fault, Grouped, Hook, elsewhere, fault};
 use crate::{
     holder::Holder,
     kernel::{
@@ -94,8 +94,12 @@ fn read(
             )),
         }
     }
+    let (steered, closed) = elsewhere::left(name)?;
     let own: Vec<u32> = found.programs.iter().map(|one| one.id).collect();
     faults.append(&mut found.faults);
+    faults.extend(closed);
+    let mut hooks = found.grouped.into_hooks(|id| own.contains(&id));
+    elsewhere::add(&mut found.programs, &mut hooks, steered);
     Ok(LeftInForce {
         instance: name.to_string(),
         state,
@@ -103,7 +107,7 @@ fn read(
         generation: pins::pinned_settings(name).map(|settings| settings.generation),
         cgroup: found.cgroup,
         programs: found.programs,
-        hooks: found.grouped.into_hooks(|id| own.contains(&id)),
+        hooks,
         faults,
     })
 }

@@ -1,7 +1,10 @@
 //! The tables that cgroups' classes lead to. They grow while their rule set is active, as classes
 //! are met: what nothing refers to yet changes no decision.
 
-use std::collections::{HashMap as StdHashMap, HashSet};
+use std::{
+    collections::{HashMap as StdHashMap, HashSet},
+    io,
+};
 
 use aya::maps::{HashMap, LpmTrie, MapData, MapError};
 use sidetrack_abi::{
@@ -151,25 +154,55 @@ impl Classes {
         Ok(())
     }
 
-    /// Tells the kernel which network namespaces are known, and what follows from their names first.
+    /// Tells the kernel which network namespaces are known, and what follows from their names first. What
+    /// fails keeps none of the others from it: a namespace of which the kernel has nothing gets the
+    /// strictest rule, and one that it still has under other names might get any.
+    ///
+    /// # Errors
+    /// The first that happened.
     pub(super) fn tell_namespaces(&mut self, tables: &RuleTables) -> Result<(), KernelError> {
         let known = tables.numbered_namespaces();
         self.tell(tables);
         let told: Vec<u64> = self.namespaces.keys().copied().collect();
         for cookie in told.into_iter().filter(|told| !known.contains_key(told)) {
-            // Gone already if somebody else has removed it.
-            let _ = self.stages.remove(&of_namespace(cookie));
-            self.namespaces.remove(&cookie);
+            self.unname(cookie);
         }
-        for (cookie, number) in known {
-            if self.namespaces.get(&cookie) != Some(&number) {
-                self.stages
-                    .insert(of_namespace(cookie), number, 0)
-                    .map_err(filling)?;
-                self.namespaces.insert(cookie, number);
+        let differing = known
+            .into_iter()
+            .filter(|(cookie, number)| self.namespaces.get(cookie) != Some(number));
+        // New ones last, for which there may be no room.
+        let (renamed, new): (Vec<_>, Vec<_>) =
+            differing.partition(|(cookie, _)| self.namespaces.contains_key(cookie));
+        let mut outcome = Ok(());
+        for (cookie, number) in renamed.into_iter().chain(new) {
+            match self.stages.insert(of_namespace(cookie), number, 0) {
+                Ok(()) => {
+                    self.namespaces.insert(cookie, number);
+                }
+                Err(error) => {
+                    self.unname(cookie);
+                    outcome = outcome.and(Err(filling(error)));
+                }
             }
         }
-        Ok(())
+        outcome
+    }
+
+    /// The kernel has nothing of a namespace from here on, or it is tried again.
+    fn unname(&mut self, cookie: u64) {
+        let is_gone = |error: &MapError| match error {
+            MapError::SyscallError(error) => error.io_error.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        };
+        match self.stages.remove(&of_namespace(cookie)) {
+            // Somebody else may have removed it.
+            Err(error) if !is_gone(&error) => {
+                tracing::debug!(%error, cookie, "removing a namespace's number");
+            }
+            Ok(()) | Err(_) => {
+                self.namespaces.remove(&cookie);
+            }
+        }
     }
 
     /// The network namespaces that the kernel was told of, as entries of the stages.
@@ -229,4 +262,53 @@ fn class_of(made: &Made, kinds: &[u32]) -> Option<Class> {
             (stage, key.class)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::Path};
+
+    use super::*;
+    use crate::{
+        config::Config,
+        kernel::rules::{Names, Scope},
+    };
+
+    #[test]
+    #[ignore = "privileged: run by cargo xtask test"]
+    fn namespaces_that_there_is_no_room_for_keep_no_other_under_an_old_name() {
+        let text = "version = 1\nselect.x.include = [{ netns = [\"/run/netns/x\"] }]\n\
+                    [[outbound]]\nname = \"x\"\nselect = \"x\"\nto = [\"10.0.0.0/8\"]\n\
+                    ports = [\"443\"]\naction = \"passthrough\"\n";
+        let config = Config::parse(text, Path::new("/f.toml")).unwrap();
+        let tables = RuleTables::compile(&config, Scope::Selections, 1);
+        let nameless = |cookies: std::ops::Range<u64>| cookies.map(|one| (one, Names::default()));
+        let mut all: BTreeMap<u64, Names> = nameless(0..40).collect();
+        (0..3).for_each(|one| all.get_mut(&one).unwrap().add(0));
+        tables.know_namespaces(&all);
+        let made = tables.made_since(0).into_iter();
+        let stages = made.filter_map(|made| match made {
+            Made::Stage(key, _) => Some(key),
+            Made::Rules { .. } => None,
+        });
+        let room = stages.collect::<HashSet<_>>().len() as u32 + 3;
+        let mut classes = Classes::create().unwrap();
+        classes.stages = HashMap::create(room, NO_PREALLOC).unwrap();
+        tables.know_namespaces(&nameless(0..3).collect());
+        classes.tell_namespaces(&tables).unwrap();
+
+        tables.know_namespaces(&all);
+        // As if the kernel had no memory for it: others have all places.
+        classes.stages.remove(&of_namespace(2)).unwrap();
+        let mut others = (100..).map(of_namespace);
+        assert!(others.any(|other| classes.stages.insert(other, 0, 0).is_err()));
+        assert!(classes.tell_namespaces(&tables).is_err());
+        let known = tables.numbered_namespaces();
+        for cookie in [0, 1] {
+            let told = classes.stages.get(&of_namespace(cookie), 0);
+            assert_eq!(told.ok(), known.get(&cookie).copied());
+        }
+        let told: HashSet<u64> = classes.namespaces.keys().copied().collect();
+        assert_eq!(told, HashSet::from([0, 1]), "it will be tried again");
+    }
 }

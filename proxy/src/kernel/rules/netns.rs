@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::config::NetnsSelector;
 
-/// Different sets of names that are told apart. Whoever moves processes may make any; a namespace
-/// with one beyond it stays unknown.
-const MOST: usize = 64;
+/// Different sets of names that are told apart, that of no name among them. Each costs entries of the
+/// kernel's tables for each class of cgroups; a namespace with one beyond them stays unknown.
+pub const MOST_DIFFERENT: usize = 64;
 
 /// The entries of selectors that name a namespace; none of them is any other namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,8 @@ pub(super) struct Namespaces {
     /// A number is its place here.
     met: Vec<Names>,
     known: HashMap<u64, u32>,
+    /// How many have names without a number.
+    unnumbered: usize,
 }
 
 impl Namespaces {
@@ -58,11 +60,13 @@ impl Namespaces {
         (0..).zip(&self.met)
     }
 
-    /// The numbers of those of `names` that have none yet, as far as there is room.
+    /// The numbers of those of `names` that have none yet, as far as there is room. No name at all comes
+    /// first: most namespaces have none, and there is always room for that.
     pub(super) fn number(&mut self, names: &BTreeMap<u64, Names>) -> Vec<u32> {
         let before = self.met.len();
-        for one in names.values() {
-            if self.met.len() < MOST && !self.met.contains(one) {
+        let nameless = Names::default();
+        for one in std::iter::once(&nameless).chain(names.values()) {
+            if self.met.len() < MOST_DIFFERENT && !self.met.contains(one) {
                 self.met.push(one.clone());
             }
         }
@@ -76,6 +80,7 @@ impl Namespaces {
         self.known = each
             .filter_map(|(cookie, names)| Some((*cookie, number(names)? as u32)))
             .collect();
+        self.unnumbered = names.len() - self.known.len();
     }
 
     /// The number of a namespace, by its cookie.
@@ -85,6 +90,10 @@ impl Namespaces {
 
     pub(super) fn names(&self, number: u32) -> Option<&Names> {
         self.met.get(number as usize)
+    }
+
+    pub(super) fn unnumbered(&self) -> usize {
+        self.unnumbered
     }
 
     pub(super) fn known(&self) -> &HashMap<u64, u32> {

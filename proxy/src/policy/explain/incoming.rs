@@ -59,6 +59,12 @@ pub fn incoming(config: &Config, port: u16, from: Option<IpAddr>) -> Incoming {
             let nets: Vec<_> = rule.plain_from.iter().map(ToString::to_string).collect();
             format!("plain text is refused, but from {}", nets.join(", "))
         });
+        meaning.push(match rule.in_namespaces {
+            true => "it holds in other network namespaces that are served, too; who listens there is not \
+                     looked at here, but in the daemon's own"
+                .to_owned(),
+            false => "in other network namespaces than the daemon's the port is left alone".to_owned(),
+        });
         if let Some(select) = &rule.select {
             meaning.push(format!("the listening application must be in {select:?}"));
         }

@@ -5,17 +5,18 @@ use nix::{sys::signal::kill, unistd::Pid};
 
 use super::*;
 
-#[test]
-#[ignore = "privileged: run by cargo xtask test"]
-fn a_reload_that_asks_for_an_executable_judges_live_connections_by_what_made_them() {
-    let world = World::pair();
-    let folder = Folder::of(&world);
-    let (named, other) = (folder.copy("named"), folder.copy("other"));
+/// Which of these live connections are answered still after a reload that says `mtls` for what `select`
+/// selects, and what was said of those that are not.
+fn after_reload(
+    world: &World,
+    select: &str,
+    clients: impl FnOnce(&[&str]) -> Vec<Running>,
+) -> (Vec<bool>, Vec<String>) {
     let [plain, b] = {
-        let b = Setup::new(&world, &world.b)
+        let b = Setup::new(world, &world.b)
             .with(rules::inbound(r#"["tunnel", "mtls", "plain"]"#, OURS));
         [
-            Setup::new(&world, &world.a).with(rules::outbound_passthrough()),
+            Setup::new(world, &world.a).with(rules::outbound_passthrough()),
             b,
         ]
     };
@@ -25,28 +26,84 @@ fn a_reload_that_asks_for_an_executable_judges_live_connections_by_what_made_the
     let script = [
         "script", &connect, "send=one", "line", "pause", "send=two", "line",
     ];
-    let clients = [&named, &other].map(|program| {
-        let mut client = world.a.spawn(program, &script);
+    let mut clients = clients(&script);
+    for client in &mut clients {
         client.line("it is answered", |line| {
             line.contains("\"line\"").then_some(())
         });
-        client
-    });
-    Setup::new(&world, &world.a)
-        .with(format!("[select.one]\n{}\n", folder.select("named")))
+    }
+    let select = select.replace("APPS", &world.a.apps().name());
+    Setup::new(world, &world.a)
+        .with(format!("[select.one]\n{select}\n"))
         .with(rules::outbound_mtls("tunnel", "spiffe://example.org/b"))
         .with("select = \"one\"")
         .write();
     a.signal(Signal::SIGHUP);
     a.wait_told("READY=1", 2);
-    let record = a.wait_records(1).remove(0);
-    assert_eq!(record.reason(), "policy-changed", "{record}");
-    let answered = clients.map(|mut client| {
+    let closed = a.wait_records(1);
+    let answered = clients.into_iter().map(|mut client| {
         client.tell("go on");
         let ended: Finished = client.finish();
         ended.stdout.contains("two\\n") || ended.stdout.matches("\"ok\":").count() == 6
     });
+    let reasons = closed.iter().map(|record| record.reason().to_owned());
+    (answered.collect(), reasons.collect())
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_reload_that_asks_for_an_executable_judges_live_connections_by_what_made_them() {
+    let world = World::pair();
+    let folder = Folder::of(&world);
+    let programs = [folder.copy("named"), folder.copy("other")];
+    let clients = |script: &[&str]| {
+        let clients = programs.iter();
+        clients
+            .map(|program| world.a.spawn(program, script))
+            .collect()
+    };
+    let (answered, reasons) = after_reload(&world, &folder.select("named"), clients);
     assert_eq!(answered, [false, true], "the named one, and another");
+    assert_eq!(reasons, ["policy-changed"]);
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn an_executable_that_is_handed_out_of_anybodys_mounts_is_not_told_by_its_path() {
+    let world = World::pair();
+    let folder = Folder::of(&world);
+    let (named, other) = (folder.copy("named"), folder.copy("other"));
+    let (over, open) = (named.display(), other.display());
+    let mounted = format!("mount --bind {open} {over}; exec 9<{over}; echo mounted; read line");
+    let own = [
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-ec",
+        &mounted,
+    ];
+    let mut holder = world.a.spawn("unshare", &own);
+    holder.line("it has mounted", |line| {
+        line.contains("mounted").then_some(())
+    });
+    let handed_out = PathBuf::from(format!("/proc/{}/fd/9", holder.pid()));
+    let select = format!("include = [{{ cgroup = \"APPS\" }}]\nexclude = [{{ exe = {named:?} }}]");
+    let clients = |script: &[&str]| {
+        let clients = [&named, &handed_out].into_iter();
+        clients
+            .map(|program| world.a.spawn(program, script))
+            .collect()
+    };
+    let (answered, reasons) = after_reload(&world, &select, clients);
+    assert_eq!(
+        answered,
+        [true, false],
+        "the excluded one, and what has its path"
+    );
+    assert_eq!(reasons, ["policy-changed"]);
+    holder.tell("enough");
+    holder.finish().expect_code(0);
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Where a start would listen: in which network namespaces, found now, and at which addresses.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 use serde::Serialize;
 
 use crate::{
     config::{Config, NetnsSelector, NetnsSource},
     control,
-    kernel::rules::{RuleTables, Scope},
+    kernel::{
+        attach::planned::Elsewhere,
+        rules::{RuleTables, Scope},
+    },
     netns::{Id, source::Source},
 };
 
@@ -18,6 +21,9 @@ pub(super) struct Namespaces {
     pub(super) entry: String,
     /// Those that it names now, as `readlink` and `lsns` show them.
     pub(super) found: Vec<String>,
+    /// Those of them that are not the daemon's own.
+    #[serde(skip)]
+    others: Vec<Elsewhere>,
     /// Why there are none, or when there will be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) otherwise: Option<String>,
@@ -47,7 +53,8 @@ pub(super) fn namespaces(config: &Config, mount: Option<&Path>) -> Vec<Namespace
 fn host(own: Option<Id>) -> Namespaces {
     Namespaces {
         entry: "host".into(),
-        found: own.iter().map(name).collect(),
+        found: own.iter().map(|id| name(id.inode)).collect(),
+        others: Vec::new(),
         otherwise: None,
     }
 }
@@ -59,13 +66,13 @@ pub(super) fn named(config: &Config, mount: Option<&Path>) -> Vec<Namespaces> {
     let entries = tables.netns_asked().iter();
     let each = entries.map(|entry| match entry {
         NetnsSelector::Host => host(own),
-        NetnsSelector::At(source) => look(source, own, mount),
+        NetnsSelector::Path(path) => look(&NetnsSource::Path(path.clone()), own, mount),
     });
     each.collect()
 }
 
 fn look(entry: &NetnsSource, own: Option<Id>, mount: Option<&Path>) -> Namespaces {
-    let (mut found, mut otherwise) = (Vec::new(), None);
+    let (mut found, mut others, mut otherwise) = (Vec::new(), Vec::new(), None);
     match (entry, mount) {
         (NetnsSource::Selected, _) => {
             otherwise = Some(
@@ -82,7 +89,13 @@ fn look(entry: &NetnsSource, own: Option<Id>, mount: Option<&Path>) -> Namespace
                         Ok(id) if own == Some(id) => {
                             otherwise = Some(format!("{} is the daemon's own", path.display()));
                         }
-                        Ok(id) => found.push(name(&id)),
+                        Ok(id) => {
+                            found.push(name(id.inode));
+                            others.push(Elsewhere {
+                                path,
+                                inode: id.inode,
+                            });
+                        }
                         Err(error) => otherwise = Some(format!("{}: {error}", path.display())),
                     }
                 }
@@ -97,12 +110,23 @@ fn look(entry: &NetnsSource, own: Option<Id>, mount: Option<&Path>) -> Namespace
     Namespaces {
         entry: entry.to_string(),
         found,
+        others,
         otherwise,
     }
 }
 
-fn name(id: &Id) -> String {
-    format!("net:[{}]", id.inode)
+/// As `readlink` has it.
+pub(super) fn name(inode: u64) -> String {
+    format!("net:[{inode}]")
+}
+
+/// Namespaces beside the daemon's own in which inbound rules would hold, each once.
+pub(super) fn received(config: &Config, namespaces: &[Namespaces]) -> Vec<Elsewhere> {
+    let mut known = HashSet::new();
+    let all = namespaces.iter().flat_map(|entry| &entry.others);
+    all.filter(|there| config.receives_in_namespaces() && known.insert(there.inode))
+        .cloned()
+        .collect()
 }
 
 /// Every listener, in the daemon's own namespace and in those that are there.
@@ -126,9 +150,10 @@ pub(super) fn listeners(config: &Config, namespaces: &[Namespaces]) -> Vec<Liste
                 continue;
             }
             known.push(namespace);
-            // Elsewhere there is one of each family, and only for what goes out.
+            // Elsewhere there is one of each family, and for what comes in only if a rule holds there.
             let (kinds, count): (&[&str], u32) = match index {
                 0 => (&["outbound", "inbound"], config.intercept.listeners),
+                _ if config.receives_in_namespaces() => (&["outbound", "inbound"], 1),
                 _ => (&["outbound"], 1),
             };
             for takes in kinds {

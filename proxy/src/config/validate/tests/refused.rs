@@ -141,6 +141,21 @@ fn selectors_that_cannot_be_used() {
             "and names none",
         ),
         (
+            "{ netns = [\"cgroup:/pods/*\"] }",
+            ".netns[0]",
+            "with cgroup = \"/pods/*\" in the selector",
+        ),
+        (
+            "{ netns = [\"host\", \"pid:1234\"] }",
+            ".netns[1]",
+            "the path at which it is mounted",
+        ),
+        (
+            "{ netns = [\"/proc/1234/ns/net\"] }",
+            ".netns[0]",
+            "the path at which it is mounted",
+        ),
+        (
             "{ netns = [\"blue\"] }",
             ".netns[0]",
             "names no network namespace",

@@ -301,6 +301,10 @@ fn an_inbound_rule_holds_in_other_namespaces_only_if_it_says_so() {
     let holds = |netns: &str| rule(netns).unwrap().receives_in_namespaces();
     assert!(!holds("") && !holds("netns = \"host\""));
     assert!(holds("netns = \"served\""));
+    let never = |netns: &str| !rule(netns).unwrap().warnings.is_empty();
+    let host = "[intercept]\nnetns = [\"host\"]";
+    assert!(never(&format!("netns = \"served\"\n{host}")));
+    assert!(!never("netns = \"served\"") && !never(host));
     let errors = rule("netns = \"all\"").unwrap_err().to_string();
     assert!(errors.contains("netns"), "{errors}");
 }

@@ -14,6 +14,9 @@ struct Told {
 
 struct Tree {
     folder: tempfile::TempDir,
+    /// What was removed: a file system gives the number of a folder that is gone to another, which
+    /// the kernel never does with a cgroup's.
+    removed: tempfile::TempDir,
     tables: RuleTables,
     known: Known,
     told: Told,
@@ -24,6 +27,7 @@ impl Tree {
     fn new(patterns: &[&str]) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            removed: tempfile::tempdir().unwrap(),
             tables: rules_for_cgroups(patterns),
             known: Known::default(),
             told: Told::default(),
@@ -45,7 +49,8 @@ impl Tree {
     }
 
     fn remove(&self, path: &str) {
-        fs::remove_dir_all(self.at(path)).unwrap();
+        let id = crate::kernel::cgroup::id(&self.at(path)).unwrap();
+        fs::rename(self.at(path), self.removed.path().join(id.to_string())).unwrap();
     }
 
     fn look(&mut self, at: Option<&str>) {
@@ -101,13 +106,12 @@ fn a_cgroup_that_is_made_again_is_told_of_by_its_new_id() {
     tree.look(None);
     assert_eq!(tree.class(before), tree.is("/s/web"));
     tree.remove("/s/t");
-    // So that the file system does not give the same number again.
-    let taken = [tree.make("/x"), tree.make("/y")];
+    let others = [tree.make("/x"), tree.make("/y")];
     let after = tree.make("/s/t/web");
     tree.look(Some("/s"));
     tree.look(Some("/"));
     assert_eq!(tree.class(after), tree.is("/s/web"));
-    assert_eq!(tree.class(taken[1]), tree.is("/elsewhere"));
+    assert_eq!(tree.class(others[1]), tree.is("/elsewhere"));
     tree.look(None);
     assert_eq!(tree.told.table.len(), 6, "{:?}", tree.told.table);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sidetrack_abi::rules::{ACTION_TLS, FAIL_BLOCK, RULE_UNCLASSIFIED};
 
 use super::*;
-use crate::config::{NetnsSelector, NetnsSource};
+use crate::config::NetnsSelector;
 
 const OWN: u64 = 1;
 const BLUE: u64 = 2;
@@ -13,7 +13,7 @@ const GREEN: u64 = 3;
 const NEW: u64 = 9;
 
 fn at(path: &str) -> NetnsSelector {
-    NetnsSelector::At(NetnsSource::Path(path.into()))
+    NetnsSelector::Path(path.into())
 }
 
 fn within(netns: &[NetnsSelector]) -> Selector {
@@ -193,16 +193,20 @@ fn what_can_be_named_in_more_ways_than_there_is_room_for_stays_unknown() {
             .collect(),
         exclude: vec![],
     });
+    // That without a name comes last.
     let all = (0..128_u64).map(|bits| {
         let mut names = Names::default();
         (0..7)
             .filter(|bit| bits >> bit & 1 == 1)
             .for_each(|bit| names.add(bit));
-        (bits, names)
+        (127 - bits, names)
     });
     only.0.know_namespaces(&all.collect());
     let known = (0..128).filter(|cookie| only.0.knows_namespace(*cookie));
-    assert_eq!(known.count(), 64);
-    only.is_unclassified(0, 127);
-    assert!(!only.selects(0, 0) && only.selects(0, 1));
+    assert_eq!(known.count(), MOST_DIFFERENT);
+    assert_eq!(only.0.unnumbered_namespaces(), 128 - MOST_DIFFERENT);
+    only.is_unclassified(0, 126);
+    assert!(!only.selects(0, 127) && only.selects(0, 0));
+    only.know(&[(OWN, &[])]);
+    assert_eq!(only.0.unnumbered_namespaces(), 0);
 }

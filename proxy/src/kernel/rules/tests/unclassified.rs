@@ -8,6 +8,7 @@ use super::*;
 use crate::config::{
     Executable,
     cgroup::{NoNames, Selects},
+    executable::leads::Leads,
 };
 
 /// What the programs find: the deepest cgroup that is in the table decides.
@@ -172,7 +173,10 @@ fn any_selector() -> impl Strategy<Value = Selector> {
         gid,
         executable: executable.map(|which| Executable {
             path: EXECUTABLES[which].into(),
-            target: (which == 1).then(|| EXECUTABLES[2].into()),
+            leads: match which {
+                1 => Leads::To(EXECUTABLES[2].into()),
+                _ => Leads::Nowhere,
+            },
         }),
         netns: Vec::new(),
     })
