@@ -33,7 +33,13 @@ pub mod run;
 pub mod sockets;
 pub mod status;
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
+Examples:
+  sidetrack exec -- curl http://10.1.2.3:8080/
+  sidetrack check --config /etc/sidetrack/sidetrack.toml
+  sidetrack run --config /etc/sidetrack/sidetrack.toml
+  sidetrack status
+
 Exit codes:
    0  done
    1  failed
@@ -44,7 +50,7 @@ exec exits with the code of its command.";
 
 /// eBPF socket redirector: mutual TLS between hosts for unchanged applications.
 #[derive(Debug, Parser)]
-#[command(name = "sidetrack", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "sidetrack", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -76,6 +76,35 @@ fn with_a_configuration_its_rules_hold_for_the_command() {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
+fn a_process_that_leaves_the_commands_cgroup_is_redirected_no_more_and_what_it_had_goes_on() {
+    let world = World::pair();
+    let to = world.b.at(7000);
+    let server = world.b.serve(&[to], &[]);
+    let peer = peer::binary().display().to_string();
+    let connect = format!("connect={to}");
+    let outside = format!("join={}", world.a.daemons().path().display());
+    let steps = [
+        &peer, "script", "slot=0", &connect, "names", "send=in", "line", &outside, "slot=1",
+        &connect, "names", "send=out", "line", "slot=0", "send=on", "line",
+    ];
+    let ended = exec(&world.a, &[], &steps).finish().expect_code(0);
+    assert_eq!(records(&ended, &to.to_string()), 1, "{ended}");
+    assert!(!ended.stdout.contains("errno"), "{ended}");
+    // The far application sees the port of the second socket itself, and a proxy's of the first.
+    let own: Vec<bool> = server
+        .accepted()
+        .iter()
+        .map(|seen| {
+            let client = seen["accept"].as_str().unwrap();
+            let name = format!("\"getsockname\":\"{client}\"");
+            ended.stdout.contains(&name)
+        })
+        .collect();
+    assert_eq!(own, [false, true], "{ended}");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
 fn it_keeps_the_commands_exit_code_output_and_input() {
     let world = World::pair();
     let mut echo = exec(

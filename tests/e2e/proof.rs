@@ -51,17 +51,25 @@ fn pin(daemon: &Daemon, program: &str) -> std::path::PathBuf {
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn status_goes_red_when_a_program_is_detached_behind_our_back() {
-    for program in [
-        "st_connect4",
-        "st_connect6",
-        "st_getpeername4",
-        "st_sockops",
-    ] {
-        goes_red(
-            |_, daemon| bpf::detach_pinned(&pin(daemon, program)),
-            &[program, "was detached"],
-        );
+    let world = World::pair();
+    let mut daemon = everything(&world).start();
+    let links = pins::folder(daemon.instance()).join("links");
+    let pinned = fs::read_dir(&links).unwrap().flatten();
+    let programs: Vec<String> = pinned
+        .map(|link| link.file_name().into_string().unwrap())
+        .collect();
+    // And sk_lookup, which is at the namespace.
+    assert_eq!(programs.len(), bpf::AT_THE_ATTACH_POINT + 1, "{programs:?}");
+    for program in &programs {
+        daemon.status().expect_green();
+        bpf::detach_pinned(&pin(&daemon, program));
+        daemon.status().expect_red(&[program, "was detached"]);
+        daemon.signal(Signal::SIGKILL);
+        daemon.wait_end();
+        // A restart mends it.
+        daemon = everything(&world).start();
     }
+    daemon.status().expect_green();
 }
 
 #[test]

@@ -80,6 +80,40 @@ impl Guarded {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
+fn a_deny_rule_fails_connect_with_the_errno_that_it_names_over_both_families() {
+    let world = World::pair();
+    let errnos = [
+        (6100, "EPERM"),
+        (6101, "EACCES"),
+        (6102, "ECONNREFUSED"),
+        (6103, "EHOSTUNREACH"),
+        (6104, "ENETUNREACH"),
+        (6105, "ETIMEDOUT"),
+    ];
+    let rules = errnos.map(|(port, errno)| {
+        format!(
+            "[[outbound]]\nname = \"{errno}\"\nto = [\"10.88.0.0/24\", \"fd88::/64\"]\n\
+             ports = [{port}]\naction = \"deny\"\nerrno = \"{errno}\"\n"
+        )
+    });
+    let _daemon = Setup::new(&world, &world.a).with(rules.concat()).start();
+    // Somebody listens: what refuses is the rule.
+    let at = |port| [world.b.at(port), world.b.at6(port)];
+    let ports: Vec<_> = errnos.into_iter().flat_map(|(port, _)| at(port)).collect();
+    let server = world.b.serve(&ports, &[]);
+    for (port, errno) in errnos {
+        let [v4, v6] = at(port);
+        for (socket, to) in [("tcp4", v4), ("tcp6", v6), ("tcp6", v4)] {
+            let connect = format!("connect={to}");
+            let steps = world.a.script(&[socket, &connect]);
+            assert_eq!(steps.of(&connect), Err(errno.to_owned()), "{socket} {to}");
+        }
+    }
+    assert!(server.accepted().is_empty());
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
 fn a_client_of_the_wrong_ca_is_refused() {
     Guarded::refuses_flaw(Flaw::WrongCa, "unknown-issuer");
 }

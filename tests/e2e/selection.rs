@@ -7,6 +7,7 @@ mod executables;
 mod leaving;
 mod netns;
 mod podman;
+mod units;
 
 use harness::{
     Capture, Daemon, World,

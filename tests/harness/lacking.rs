@@ -1,4 +1,4 @@
-//! What a kernel may lack: a test that needs it says that it has tested nothing.
+//! What a kernel or a machine may lack: a test that needs it says that it has tested nothing.
 
 use std::{io::Write as _, panic::Location, path::Path};
 
@@ -22,6 +22,17 @@ pub fn has_btf() -> bool {
     let has = Path::new("/sys/kernel/btf/vmlinux").exists();
     if !has {
         skipped("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)");
+    }
+    has
+}
+
+/// Whether units can be started: PID 1 is systemd.
+#[track_caller]
+pub fn has_systemd() -> bool {
+    // What sd_booted(3) looks at.
+    let has = Path::new("/run/systemd/system").is_dir();
+    if !has {
+        skipped("PID 1 is not systemd: no unit can be started");
     }
     has
 }

@@ -1,7 +1,6 @@
 //! `sidetrack detach`: removes all that is attached.
 
 use std::{
-    collections::HashMap,
     fs, io,
     path::Path,
     time::{Duration, Instant},
@@ -18,17 +17,18 @@ use crate::{
     },
     kernel::{
         cgroup,
-        hop::{HopRoutes, Removed as Routes},
+        hop::HopRoutes,
         pins::{self, PinName, Pins},
-        preflight, sys,
+        preflight,
     },
-    netns::{Namespace, users},
 };
 
 /// How long a daemon may take to end; it does not wait for its connections.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long applications may take to close connections that the daemon's end has cut.
 const ANSWERING: Duration = Duration::from_secs(1);
+/// How long the canary of a daemon that was killed may take to end: it gives up by itself.
+const CANARY: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Arguments of `detach`.
@@ -43,7 +43,7 @@ pub struct DetachArgs {
 /// Removes it: a running daemon detaches and ends, what a dead one left is deleted.
 ///
 /// # Errors
-/// [`Exit::Failed`] if a daemon does not end, or something cannot be removed.
+/// [`Exit::Failed`] if a daemon does not end, or something is left.
 pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
     let InstanceArgs {
         instance,
@@ -81,17 +81,18 @@ pub fn run(args: DetachArgs) -> Result<Exit, Failure> {
         }
         _ => told,
     };
-    let routes = remove_routes(instance)?;
-    remove_routes_elsewhere(instance, &steered);
-    remove_cgroup(&args)?;
+    let routes = HopRoutes::of(&PinName::of(instance)).remove_everywhere(&steered, ANSWERING);
+    remove_cgroups(&args)?;
     if let Ok(mount) = preflight::cgroup2_mount() {
         pins::sweep_dead_execs(&mount);
     }
     print(&told)?;
-    if let Routes::KeptFor(_) = routes {
-        print(&format!("{routes}; detach again when they are closed\n"))?;
+    if routes.is_empty() {
+        return Ok(Exit::Done);
     }
-    Ok(Exit::Done)
+    let left: Vec<String> = routes.iter().map(|left| format!("\n  {left}")).collect();
+    let doing = format!("removing the routes to applications{}", left.concat());
+    Err(Failure::new(Exit::Failed, doing))
 }
 
 enum Removed {
@@ -151,50 +152,25 @@ fn remove(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The hop's routes, which any daemon leaves: applications may still answer by them.
-fn remove_routes(instance: &Instance) -> Result<Routes, Failure> {
-    HopRoutes::of(&PinName::of(instance))
-        .remove(ANSWERING)
-        .map_err(|error| {
-            Failure::new(Exit::Failed, "removing the routes to applications").because(&error)
-        })
-}
-
-/// Those in other network namespaces, as far as somebody uses them. What cannot be removed goes with
-/// the namespace.
-fn remove_routes_elsewhere(instance: &Instance, steered: &[u64]) {
-    let Ok(own) = sys::netns_cookie().and_then(Namespace::own) else {
-        return;
-    };
-    let used = match steered.is_empty() {
-        true => HashMap::new(),
-        false => users::all().found,
-    };
-    for witness in used.values() {
-        let Ok(namespace) = Namespace::open(witness.path(), &own) else {
-            continue;
-        };
-        if !steered.contains(&namespace.cookie()) {
-            continue;
-        }
-        let hop = HopRoutes::of(&PinName::of(instance));
-        match namespace.enter(|| hop.remove(ANSWERING)) {
-            Ok(Ok(Routes::All)) => {}
-            Ok(Ok(kept)) => tracing::warn!(at = %witness.path().display(), "{kept}"),
-            Ok(Err(error)) => tracing::warn!(%error, "removing the routes of a namespace"),
-            Err(error) => tracing::warn!(%error, "entering a network namespace"),
-        }
-    }
-}
-
 /// What a daemon that was killed left behind: its cgroup, which is below the one that the daemon
-/// was started in, as this command most often is too.
-fn remove_cgroup(args: &DetachArgs) -> Result<(), Failure> {
+/// was started in, as this command most often is too, and that of its canary.
+fn remove_cgroups(args: &DetachArgs) -> Result<(), Failure> {
     let Ok(mount) = preflight::cgroup2_mount() else {
         return Ok(());
     };
+    let failed = |what: String| {
+        Failure::new(Exit::Failed, format!("removing {what}"))
+            .fix("end the processes in its cgroup.procs")
+    };
     // Of one that was killed while it waited for its canary.
-    cgroup::remove_named(&mount, &cgroup::canary_name(&args.of.instance));
+    let canary = cgroup::canary_name(&args.of.instance);
+    let until = Instant::now() + CANARY;
+    while !cgroup::remove_named(&mount, &canary) {
+        if Instant::now() >= until {
+            return Err(failed(format!("the cgroup {canary}")));
+        }
+        std::thread::sleep(POLL);
+    }
     let name = cgroup::own_name(&args.of.instance);
     let places = [Some(mount.clone()), cgroup::current(&mount).ok()];
     for folder in places
@@ -203,15 +179,10 @@ fn remove_cgroup(args: &DetachArgs) -> Result<(), Failure> {
         .map(|parent| parent.join(&name))
     {
         match fs::remove_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(
-                    Failure::new(Exit::Failed, format!("removing {}", folder.display()))
-                        .because(&error)
-                        .fix("end the processes in its cgroup.procs"),
-                );
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(folder.display().to_string()).because(&error));
             }
-            Ok(()) => {}
+            _ => {}
         }
     }
     Ok(())

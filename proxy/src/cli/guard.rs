@@ -1,6 +1,10 @@
 //! `sidetrack guard`: the rules, in force before there is a daemon.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -67,6 +71,10 @@ pub fn run(args: GuardArgs) -> Result<Exit, Failure> {
     started.map_err(|error| {
         Failure::new(Exit::Missing, "putting the rules in force").because(error.as_ref())
     })?;
+    for displaced in points.displaced() {
+        // Nobody may read it, and the rules are in force all the same.
+        let _ = writeln!(io::stderr(), "warning: {displaced}");
+    }
     print(&format!(
         "rules of instance {name} are in force at {}, without a proxy; `sidetrack run` takes them \
          over, `sidetrack detach --instance {name}` removes them\n",

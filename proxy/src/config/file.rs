@@ -94,7 +94,7 @@ pub struct Limits {
     pub idle_tunnels_per_peer: Option<i64>,
     /// Idle tunnels kept in all. Default 1024.
     pub idle_tunnels: Option<i64>,
-    /// How long an idle tunnel is kept. Default "15m".
+    /// How long an idle tunnel is kept. Default "60s".
     pub tunnel_idle: Option<String>,
     /// A tunnel older than this serves no further connection. Default "1h".
     pub tunnel_age: Option<String>,

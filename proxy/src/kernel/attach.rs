@@ -184,6 +184,9 @@ impl Programs {
     ) -> Result<(OwnedFd, Pin), KernelError> {
         let program = self.program(name)?;
         let (file, target) = place.open(attach_type)?;
+        if let Some(displaced) = place.displaced(attach_type) {
+            tracing::warn!(program = name, "{displaced}");
+        }
         if let Some(pins) = pins
             && let Some(found) = pins.link(name).map_err(pinning)?
             && link::link_info(found.as_fd()).is_ok_and(|info| info.target == target)

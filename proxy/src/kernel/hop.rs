@@ -25,6 +25,7 @@ use sidetrack_abi::inbound::{HOP_V4, HOP_V6};
 
 use super::{Family, KernelError, pins::PinName, preflight, sockdiag};
 
+pub mod everywhere;
 mod route;
 
 use route::Kind;
@@ -211,18 +212,38 @@ impl HopRoutes {
             }
             // Another instance's route may carry them. Of two that look at once, the one that
             // deleted last finds none, and puts its own back.
-            if first && self.delete(family, Kind::Local)? {
-                if route::leads_to_this_host(family) {
-                    self.delete(family, Kind::Unreachable)?;
+            if first {
+                if self.delete(family, Kind::Local)? {
+                    if route::leads_to_this_host(family) {
+                        self.delete(family, Kind::Unreachable)?;
+                        return Ok(0);
+                    }
+                    self.add(family, Kind::Local)?;
+                } else if !self.has(family, Kind::Unreachable)? {
+                    // This instance has none here.
                     return Ok(0);
                 }
-                self.add(family, Kind::Local)?;
             }
             first = false;
             if Instant::now() >= until {
                 return Ok(needed);
             }
             thread::sleep(POLL);
+        }
+    }
+
+    /// Whether it is there. The kernel tells that of a route with a metric only to whoever lists all
+    /// routes, or adds it again.
+    fn has(&self, family: Family, kind: Kind) -> Result<bool, KernelError> {
+        match route::add(family, kind, self.metric) {
+            Err(error) if is(&error, Errno::EEXIST) => Ok(true),
+            Err(error) if is_absent(family, &error) => Ok(false),
+            Ok(()) => self.delete(family, kind).map(|_| false),
+            Err(error) => Err(KernelError::new(
+                format!("looking for the {kind} route for connections to applications"),
+                "CAP_NET_ADMIN is needed in this network namespace",
+                error,
+            )),
         }
     }
 

@@ -6,7 +6,16 @@ use aya::{
     maps::{MapData, loaded_maps},
     programs::{loaded_links, loaded_programs},
 };
-use harness::{World, bpf, cgroup, daemon::Setup, peer, pins, rules, sidetrack_bin, wait::holds};
+use harness::{
+    Daemon, Running, World, bpf,
+    cgroup::{self, Cgroup},
+    daemon::Setup,
+    peer::{self, Server},
+    pins,
+    proxies::{Proxy, redirect},
+    rules, sidetrack_bin,
+    wait::holds,
+};
 use nix::sys::signal::Signal;
 
 /// What of the machine could be changed, as far as tests that run beside this one do not.
@@ -20,8 +29,9 @@ struct Machine {
     pins: Vec<PathBuf>,
 }
 
-fn look(world: &World, setup: &Setup) -> Machine {
-    let netns = world.a.netns();
+fn look(both: &Both, setup: &Setup) -> Machine {
+    let world = &both.world;
+    let places = [world.a.netns(), both.container.a.netns()];
     let routes = [
         &["rule"][..],
         &["-6", "rule"],
@@ -38,7 +48,10 @@ fn look(world: &World, setup: &Setup) -> Machine {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let [apps, daemons] = [world.a.apps(), world.a.daemons()].map(|cgroup| cgroup.path());
     Machine {
-        routes: routes.map(|words| netns.ip(words)).into(),
+        routes: places
+            .into_iter()
+            .flat_map(|netns| routes.map(|words| netns.ip(words)))
+            .collect(),
         cgroups: all
             .into_iter()
             .filter(|path| is_ours(path) || path.starts_with(apps) || path.starts_with(daemons))
@@ -52,7 +65,7 @@ fn look(world: &World, setup: &Setup) -> Machine {
             .filter(|line| !line.contains("/run/netns/sdt"))
             .map(str::to_owned)
             .collect(),
-        attached: [apps, daemons]
+        attached: [apps, daemons, both.own.path()]
             .into_iter()
             .flat_map(bpf::attached_to)
             .collect(),
@@ -115,83 +128,153 @@ impl Objects {
     }
 }
 
-fn setup(world: &World) -> Setup {
-    Setup::new(world, &world.a)
-        .with(rules::outbound_passthrough())
-        .with(rules::inbound_plain())
+/// Two namespaces: that of the daemon, and one in which applications of its cgroups are.
+struct Both {
+    world: World,
+    container: World,
+    /// The cgroup of the other proxy.
+    own: Cgroup,
+    _proxy: Proxy,
+    _servers: Vec<Server>,
 }
 
-#[track_caller]
-fn use_it(world: &World) {
-    for to in [world.b.at(7000), world.b.at6(7000)] {
-        let connect = format!("connect={to}");
-        world.a.script(&[&connect, "send=hello", "line"]).all_ok();
+const OTHERS: [&str; 2] = ["127.0.0.1:12345", "[::1]:12345"];
+
+impl Both {
+    fn make() -> Self {
+        let (world, container) = (World::pair(), World::pair());
+        let own = world.a.apps().child("proxy");
+        let proxy = Proxy::start(&world.a, &own, &OTHERS, &[]);
+        let far = |world: &World| {
+            let ports = [world.b.at(7000), world.b.at6(7000), world.b.at(6500)];
+            world.b.serve(&ports, &[])
+        };
+        let mut inside = container
+            .a
+            .command_in(world.a.apps().path(), peer::binary());
+        inside.args(["serve", "--listen", &container.a.at(6001).to_string()]);
+        let near = world.a.serve(&[world.a.at(7001)], &[]);
+        let servers = vec![far(&world), far(&container), near, Server::start(inside)];
+        Self {
+            world,
+            container,
+            own,
+            _proxy: proxy,
+            _servers: servers,
+        }
     }
-    let connect = format!("connect={}", world.a.at(7001));
-    world.b.script(&[&connect, "send=hello", "line"]).all_ok();
+
+    fn setup(&self) -> Setup {
+        let inside = "[[inbound]]\nname = \"inside\"\nports = [\"6001\"]\naccept = [\"plain\"]\n\
+                      netns = \"served\"\n";
+        Setup::new(&self.world, &self.world.a)
+            .netns(["host".to_owned(), self.container.a.netns().path()])
+            .with(rules::outbound_passthrough())
+            .with(rules::inbound_plain())
+            .with(inside)
+            .with(redirect("other", &OTHERS, "6500"))
+    }
+
+    /// A connection by each of its rules.
+    #[track_caller]
+    fn use_it(&self, daemon: &Daemon) {
+        let (world, container) = (&self.world, &self.container);
+        daemon.wait_proxy("other", "serving");
+        for to in [world.b.at(7000), world.b.at6(7000), world.b.at(6500)] {
+            let connect = format!("connect={to}");
+            world.a.script(&[&connect, "send=hello", "line"]).all_ok();
+        }
+        let connect = format!("connect={}", world.a.at(7001));
+        world.b.script(&[&connect, "send=hello", "line"]).all_ok();
+        let connect = format!("connect={}", container.a.at(6001));
+        let steps = [connect.as_str(), "send=hello", "line"];
+        container.b.script(&steps).all_ok();
+        let routes = container.a.netns().ip(&["route", "show", "table", "all"]);
+        assert!(routes.contains("254.77.77.0/24"), "{routes}");
+    }
+
+    /// Kills one while its canary is on its way, whose cgroup is left then.
+    #[track_caller]
+    fn kill_with_its_canary(&self, mut daemon: Daemon) -> Daemon {
+        let name = format!("sidetrack-canary-{}", daemon.instance());
+        let canary = self.world.a.apps().path().join(name);
+        for _ in 0..50 {
+            let mut command = self
+                .world
+                .a
+                .command_in(self.world.a.daemons().path(), sidetrack_bin());
+            command
+                .args(["status", "--instance", daemon.instance(), "--runtime-dir"])
+                .arg(daemon.runtime_dir());
+            let mut asking = Running::spawn(command);
+            while !canary.exists() && !asking.has_ended() {
+                std::hint::spin_loop();
+            }
+            daemon.signal(Signal::SIGKILL);
+            daemon.wait_end();
+            asking.finish();
+            if canary.exists() {
+                return daemon;
+            }
+            daemon = self.setup().start();
+        }
+        panic!("the canary's cgroup was each time gone before the daemon");
+    }
 }
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn after_detach_the_machine_is_as_before_whether_the_daemon_ran_or_was_killed() {
-    let world = World::pair();
-    let _far = world.b.serve(&[world.b.at(7000), world.b.at6(7000)], &[]);
-    let _near = world.a.serve(&[world.a.at(7001)], &[]);
-    let before = look(&world, &setup(&world));
+    let both = Both::make();
+    let before = look(&both, &both.setup());
     for kill in [false, true] {
-        let mut daemon = setup(&world).start();
-        use_it(&world);
+        let mut daemon = both.setup().start();
+        both.use_it(&daemon);
         daemon.ask("sockets");
         daemon.ask("status");
         let objects = Objects::of(daemon.pid());
         assert!(!objects.programs.is_empty() && !objects.links.is_empty());
         if kill {
-            daemon.signal(Signal::SIGKILL);
-            daemon.wait_end();
-            assert_ne!(
-                look(&world, &setup(&world)),
-                before,
-                "its rules are in force"
-            );
+            daemon = both.kill_with_its_canary(daemon);
+            let left = look(&both, &both.setup());
+            assert_ne!(left, before, "its rules are in force");
         }
         daemon.detach().expect_code(0);
         objects.wait_gone();
-        assert_eq!(look(&world, &setup(&world)), before, "killed: {kill}");
+        assert_eq!(look(&both, &both.setup()), before, "killed: {kill}");
     }
 }
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn after_detach_the_machine_is_as_before_a_guard_and_a_daemon_that_took_it_over() {
-    let world = World::pair();
-    let _far = world.b.serve(&[world.b.at(7000), world.b.at6(7000)], &[]);
-    let _near = world.a.serve(&[world.a.at(7001)], &[]);
-    let before = look(&world, &setup(&world));
-    let guarded = setup(&world);
+    let both = Both::make();
+    let before = look(&both, &both.setup());
+    let guarded = both.setup();
     guarded.guard().expect_code(0);
     let pinned = Objects::pinned(guarded.instance_name());
-    assert_ne!(look(&world, &guarded), before, "its rules are in force");
+    assert_ne!(look(&both, &guarded), before, "its rules are in force");
     let mut daemon = guarded.start();
-    use_it(&world);
+    both.use_it(&daemon);
     let objects = Objects::of(daemon.pid());
     daemon.signal(Signal::SIGKILL);
     daemon.wait_end();
-    setup(&world).guard().expect_code(0);
+    both.setup().guard().expect_code(0);
     daemon.detach().expect_code(0);
     for objects in [objects, pinned] {
         objects.wait_gone();
     }
-    assert_eq!(look(&world, &setup(&world)), before);
+    assert_eq!(look(&both, &both.setup()), before);
 }
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn after_an_exec_that_ended_and_one_that_was_killed_the_machine_is_as_before() {
-    let world = World::pair();
-    let _far = world.b.serve(&[world.b.at(7000)], &[]);
-    let mine = setup(&world).instance(format!("{}-exec", world.a.unique()));
+    let both = Both::make();
+    let world = &both.world;
+    let mine = both.setup().instance(format!("{}-exec", world.a.unique()));
     let config = mine.write().display().to_string();
-    let before = look(&world, &mine);
+    let before = look(&both, &mine);
     let peer = peer::binary().display().to_string();
     let connect = format!("connect={}", world.b.at(7000));
     let steps = [&peer, "script", &connect, "send=hello", "line", "pause"];
@@ -214,5 +297,5 @@ fn after_an_exec_that_ended_and_one_that_was_killed_the_machine_is_as_before() {
     for objects in objects {
         objects.wait_gone();
     }
-    assert_eq!(look(&world, &mine), before);
+    assert_eq!(look(&both, &mine), before);
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use harness::{
-    Capture, Daemon, World, bpf,
+    Capture, Daemon, Running, World, bpf,
     cgroup::Cgroup,
     daemon::Setup,
     holds,
@@ -159,11 +159,62 @@ fn a_containers_port_stays_closed_to_strangers_when_the_daemon_is_killed_until_d
     assert!(blue.stranger().is_some());
     let routes = |table: &str| blue.world.a.netns().ip(&["route", "show", "table", table]);
     assert!(routes("local").contains("254.77.77.0/24"));
-    daemon.detach();
+    daemon.detach().expect_code(0);
     assert_eq!(blue.stranger(), None, "as if nobody had been there");
     for table in ["local", "main"] {
         assert!(!routes(table).contains("254.77.77.0"), "{}", routes(table));
     }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn detach_finds_routes_in_a_namespace_of_which_no_pin_tells() {
+    let home = World::unwired();
+    let blue = Service::start(&home, "blue", 'b');
+    let mut daemon = setup(&home, &[&blue], SERVED).start();
+    let cookie = wait_state(&daemon, &blue.path(), "serving")["netns"].clone();
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait_end();
+    // As if it had been killed after it had made the routes and before it steered.
+    let links = pins::folder(daemon.instance()).join("links");
+    fs::remove_file(links.join(format!("st_sk_lookup_{cookie}"))).unwrap();
+    let routes = || blue.world.a.netns().ip(&["route", "show", "table", "all"]);
+    assert!(routes().contains("254.77.77.0/24"));
+    daemon.detach().expect_code(0);
+    assert!(!routes().contains("254.77.77.0"), "{}", routes());
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn detach_says_which_routes_a_containers_application_still_needs_and_removes_them_later() {
+    let home = World::unwired();
+    let blue = Service::start(&home, "blue", 'b');
+    let mut daemon = setup(&home, &[&blue], SERVED).start();
+    // One that does not close when its client has gone.
+    let inside = &blue.world.a;
+    let mut command = inside.command_in(blue.cgroup.path(), binary());
+    let at = inside.at(7001);
+    command.args(["serve", "--listen", &at.to_string(), "--mode", "tell"]);
+    let mut application = Running::spawn(command);
+    application.line("it listens", |line| line.contains("ready").then_some(()));
+    let steps = ["script", &format!("connect={at}"), "send=hello", "line"];
+    let client = blue.world.b.peer(&steps);
+    application.line("a client", |line| line.contains("will tell").then_some(()));
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait_end();
+    let left = daemon.detach().expect_code(1);
+    let named = ["254.77.77.0/24", "1 sockets", "network namespace"];
+    assert!(
+        named.iter().all(|word| left.stderr.contains(word)),
+        "{left}"
+    );
+    let routes = || inside.netns().ip(&["route", "show", "table", "all"]);
+    assert!(routes().contains("254.77.77.0/24"));
+    application.signal(Signal::SIGKILL);
+    application.finish();
+    client.finish();
+    daemon.detach().expect_code(0);
+    assert!(!routes().contains("254.77.77.0"), "{}", routes());
 }
 
 #[test]

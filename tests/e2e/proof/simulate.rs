@@ -1,6 +1,6 @@
 //! What a start would do, and what it does.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::{net::SocketAddrV4, os::unix::fs::MetadataExt as _};
 
 use harness::{bpf::Foreign, netns::NetNs, until};
 use serde_json::Value;
@@ -96,6 +96,53 @@ fn a_program_above_that_lets_nobody_beside_it_is_named_by_start_and_simulation()
     assert_eq!(bpf::attached_to(apps), Vec::<&str>::new());
     drop(other);
     setup.start().status().expect_green();
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_program_above_that_ours_displaces_is_named_by_guard_start_and_simulation() {
+    let world = World::pair();
+    let apps = world.a.apps().path();
+    let above = apps.parent().unwrap();
+    let _server = world.b.serve(&[world.b.at(6000)], &[]);
+    let to = |port| SocketAddrV4::new(world.b.v4(), port);
+    let connect = format!("connect={}", to(6001));
+    let connects = || world.a.script(&[&connect]).of(&connect).is_ok();
+    let _other = Foreign::overridable(above, to(6000));
+    assert!(connects(), "it runs, and sends that elsewhere");
+    let place = above.display().to_string();
+    let own = apps.display().to_string();
+    let words = [
+        "(foreign)",
+        "connect4",
+        &place,
+        &own,
+        "BPF_F_ALLOW_OVERRIDE",
+    ];
+    let said = |text: &str| words.iter().all(|word| text.contains(word));
+    let simulated = simulate(&world, &everything(&world), 0);
+    let warnings = simulated["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{simulated}");
+    assert!(said(warnings[0].as_str().unwrap()), "{warnings:?}");
+    everything(&world)
+        .guard()
+        .expect_code(0)
+        .expect_words(&words);
+    let mut daemon = everything(&world).start();
+    daemon.wait_log("BPF_F_ALLOW_OVERRIDE");
+    let status = daemon.status();
+    status.expect_green();
+    expect_same(&simulated, &status);
+    assert!(!connects(), "as it was said, it does not run any more");
+    // Over what is in force already, too.
+    let again = simulate(
+        &world,
+        &everything(&world).instance(world.a.unique() + "-2"),
+        0,
+    );
+    assert!(said(&again["warnings"].to_string()), "{again}");
+    daemon.detach().expect_code(0);
+    assert!(connects(), "it runs again");
 }
 
 /// Listening TCP sockets of a namespace, as ss(8) counts them.

@@ -20,6 +20,8 @@ const CONNECT4: u32 = 10;
 const SK_LOOKUP_TYPE: u32 = 30;
 const SK_LOOKUP: u32 = 36;
 
+/// BPF_F_ALLOW_OVERRIDE
+const ALLOW_OVERRIDE: u32 = 1;
 /// BPF_F_ALLOW_MULTI
 const ALLOW_MULTI: u32 = 2;
 
@@ -51,6 +53,13 @@ impl Foreign {
         Self::attach(path, &RETURN_1, 0)
     }
 
+    /// One that sends every connect() to `address`, with BPF_F_ALLOW_OVERRIDE: whoever attaches
+    /// another below has that run in its place.
+    #[track_caller]
+    pub fn overridable(path: &Path, address: SocketAddrV4) -> Self {
+        Self::attach(path, &sending_to(address), ALLOW_OVERRIDE)
+    }
+
     /// One that lets every connect() pass, after those that are there.
     #[track_caller]
     pub fn passing(path: &Path) -> Self {
@@ -60,17 +69,7 @@ impl Foreign {
     /// One that sends every connect() to `address`, after those that are there.
     #[track_caller]
     pub fn rewriting(path: &Path, address: SocketAddrV4) -> Self {
-        let ip = u32::from_ne_bytes(address.ip().octets());
-        let port = u32::from(address.port().to_be());
-        let mut program = vec![
-            // r2 = ip; *(u32 *)(r1 + USER_IP4) = r2
-            instruction(0xb7, 0x02, 0, ip),
-            instruction(0x63, 0x21, USER_IP4, 0),
-            instruction(0xb7, 0x02, 0, port),
-            instruction(0x63, 0x21, USER_PORT, 0),
-        ];
-        program.extend(RETURN_1);
-        Self::attach(path, &program, ALLOW_MULTI)
+        Self::attach(path, &sending_to(address), ALLOW_MULTI)
     }
 
     fn attach(path: &Path, instructions: &[u64], flags: u32) -> Self {
@@ -94,6 +93,20 @@ impl Drop for Foreign {
         attr[2] = CONNECT4;
         let _ = bpf(PROG_DETACH, &mut attr);
     }
+}
+
+fn sending_to(address: SocketAddrV4) -> Vec<u64> {
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let port = u32::from(address.port().to_be());
+    let mut program = vec![
+        // r2 = ip; *(u32 *)(r1 + USER_IP4) = r2
+        instruction(0xb7, 0x02, 0, ip),
+        instruction(0x63, 0x21, USER_IP4, 0),
+        instruction(0xb7, 0x02, 0, port),
+        instruction(0x63, 0x21, USER_PORT, 0),
+    ];
+    program.extend(RETURN_1);
+    program
 }
 
 /// Puts a program that lets every connect() pass into the pinned link of another.

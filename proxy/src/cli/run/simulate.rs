@@ -49,6 +49,8 @@ struct Simulated {
     routes: Vec<String>,
     #[serde(flatten)]
     rules: Ruled,
+    /// What it would do to programs of others.
+    warnings: Vec<String>,
     /// Why a start would fail.
     refused: Vec<String>,
     /// What this user may not look at.
@@ -72,6 +74,7 @@ pub(super) fn run(config: &Config, json: bool) -> Result<Exit, Failure> {
 fn simulate(config: &Config) -> Simulated {
     let name = PinName::of(&config.daemon.instance);
     let (mut refused, mut not_looked_at) = (Vec::new(), Vec::new());
+    let mut warnings = Vec::new();
     if let Err(failure) = Preflight::probe(object::EMBEDDED, config.limits.connections).require() {
         refused.push(failure.to_string());
     }
@@ -120,6 +123,7 @@ fn simulate(config: &Config) -> Simulated {
         let at = format!("{} at {}", planned.hook, planned.place);
         let refusal = planned.refused.as_ref();
         refused.extend(refusal.map(|why| format!("attaching {}: {why}", planned.program)));
+        warnings.extend(planned.displaces.clone());
         let unseen = planned.unseen.as_ref();
         not_looked_at.extend(unseen.map(|why| format!("programs of others, {at}: {why}")));
     }
@@ -149,6 +153,7 @@ fn simulate(config: &Config) -> Simulated {
         pins: pins::folder(&name).map(|folder| folder.display().to_string()),
         routes: routes.collect(),
         rules: Ruled::by(config),
+        warnings,
         refused,
         not_looked_at,
     }

@@ -15,6 +15,7 @@ mod protocols;
 mod proxies;
 mod refused;
 mod rules;
+mod sample;
 
 const SAMPLE: &str = include_str!("../../../../scripts/sidetrack.toml");
 

@@ -38,6 +38,9 @@ pub struct Planned {
     /// Why the kernel would refuse it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Whom of another tool it would keep from running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub displaces: Option<String>,
     /// Why what runs there already could not be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
@@ -109,8 +112,15 @@ fn plan(
     before: Option<LinkInfo>,
 ) -> Planned {
     let before = before.map(|info| info.program);
+    let displaced = place.displaced(attach_type);
     let (order, unseen) = match order(program, attach_type, place, before) {
-        Ok(order) => (order, None),
+        Ok(mut order) => {
+            if let Some(displaced) = &displaced {
+                let runs = |id: u32| !displaced.ids.contains(&id);
+                order.retain(|turn| turn.id.is_none_or(runs));
+            }
+            (order, None)
+        }
         Err(error) => (vec![Turn::ours(program)], Some(error.to_string())),
     };
     Planned {
@@ -121,6 +131,7 @@ fn plan(
         replaces: before.is_some(),
         order,
         refused: place.held(attach_type).map(|held| held.to_string()),
+        displaces: displaced.map(|displaced| displaced.to_string()),
         unseen,
     }
 }

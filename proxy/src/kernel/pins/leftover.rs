@@ -6,11 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{PATIENCE, POLL, PinError, PinName, Pins, entries, instances};
-use crate::kernel::{
-    cgroup,
-    hop::{HopRoutes, Removed},
-};
+use super::{PATIENCE, POLL, PinError, PinName, Pins, entries, instances, steered};
+use crate::kernel::{cgroup, hop::HopRoutes};
 
 /// Begins the names of `exec`'s pins.
 pub(super) const EXEC: &str = "exec_";
@@ -64,16 +61,14 @@ fn sweep(mount: &Path, pid: u32) -> Result<(), PinError> {
     if !cgroup::remove_named(mount, &cgroup::exec_name(pid)) {
         return Ok(());
     }
-    match HopRoutes::of(&pins.name()).remove(LAST_SOCKETS) {
-        Ok(Removed::All) => pins.remove(),
-        // The pins stay too, so that the next sweep tries again.
-        Ok(kept) => {
-            tracing::warn!(exec = pid, "{kept}; a later exec or detach removes them");
-            Ok(())
-        }
-        Err(error) => {
-            tracing::warn!(exec = pid, %error, "removing the routes of an exec");
-            Ok(())
-        }
+    let name = pins.name();
+    let left = HopRoutes::of(&name).remove_everywhere(&steered(&name), LAST_SOCKETS);
+    if left.is_empty() {
+        return pins.remove();
     }
+    // The pins stay too, so that the next sweep tries again.
+    for left in left {
+        tracing::warn!(exec = pid, "{left}");
+    }
+    Ok(())
 }

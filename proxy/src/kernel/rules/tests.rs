@@ -277,6 +277,7 @@ fn a_rule_for_all_of_ipv6_leaves_ipv4_alone_in_the_kernels_one_trie_too() {
 }
 
 mod documented;
+mod lookups;
 mod netns;
 mod order;
 mod unclassified;

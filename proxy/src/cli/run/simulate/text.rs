@@ -63,6 +63,7 @@ pub(super) fn of(simulated: &Simulated) -> String {
         rows,
     );
     for (heading, lines) in [
+        ("beware", &simulated.warnings),
         ("it would fail", &simulated.refused),
         ("not looked at", &simulated.not_looked_at),
     ] {
