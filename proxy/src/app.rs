@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashSet,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +25,7 @@ use crate::{
     gateway,
     inbound::{self, owners::Owners},
     kernel::{
-        Facts, Family, KernelError, Left, LoadError, Pins, Redirector,
+        Facts, Family, KernelError, Left, Pins, Redirector,
         attach::Points,
         cgroup::{self, whose::Finder},
         effective::Proof,
@@ -35,38 +34,42 @@ use crate::{
         rules::Scope,
     },
     netns::Namespace,
-    policy::{Policy, PolicyError},
+    policy::Policy,
     record::RecordSink,
 };
 
 mod applications;
+mod daemon;
+mod drain;
+mod errors;
 pub mod explain;
 mod heartbeat;
 mod housekeeping;
 mod listeners;
 mod namespaces;
+mod plain;
 pub mod reload;
+mod serving;
 pub mod uncovered;
 
+pub use daemon::Daemon;
+use drain::{GOODBYE, LAST_RECORDS};
+pub use errors::{BindError, ReloadError, StartError};
 use heartbeat::Heartbeat;
 use listeners::Listeners;
 pub use namespaces::NamespaceReport;
 use namespaces::Namespaces;
+pub use plain::{Plain, PlainStartError};
+use serving::Serving;
+pub use serving::ServingReport;
 use uncovered::Past;
 
 /// How long connects that were redirected just before a drain may take to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(50);
 
-/// How long a drain waits for peers to read the CLOSE of their tunnels, and for strangers to say
-/// who they are: as long as a tunnel waits for its peer after CLOSE.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 /// How long accept loops and the watches beside them may take to end once they are told to, if the
 /// drain does not give them more: each has a bounded queue to take, or a look at the host to finish.
 const LOOPS_END: Duration = Duration::from_secs(2);
-
-/// How long records of what a drain ended may take to be written.
-const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// What a daemon is started with.
 pub struct Plan {
@@ -97,56 +100,6 @@ pub struct ProxyCgroup {
     pub id: u64,
 }
 
-/// Why a daemon does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The kernel side cannot be loaded.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The kernel refused something.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// A listener cannot be bound.
-    #[error(
-        "binding a listener on the loopback address: {0}; is `lo` up in this network namespace?"
-    )]
-    Listen(#[source] std::io::Error),
-    /// The daemon's own namespace cannot be held.
-    #[error("opening the daemon's own network namespace: {0}; is /proc mounted?")]
-    Namespace(#[source] std::io::Error),
-    /// The gateway's listener cannot be bound.
-    #[error(
-        "binding the gateway's listener on {at}: {source}; is another process there, or the address \
-         of another host?"
-    )]
-    Gateway {
-        /// `gateway.listen`
-        at: SocketAddr,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-}
-
-/// Why a reload changed nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The file is wrong.
-    #[error("the configuration is wrong\n{0}")]
-    Config(crate::config::ConfigErrors),
-    /// What it names is wrong.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The kernel did not take the rules.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// A key that only a restart can change.
-    #[error("{0} cannot change while the daemon runs; restart it for that")]
-    NeedsRestart(&'static str),
-    /// What reads the files has ended before it was done.
-    #[error("reading the configuration and what it names: {0}")]
-    Read(#[from] tokio::task::JoinError),
-}
-
 /// A running daemon.
 pub struct App {
     /// What connections use.
@@ -169,6 +122,7 @@ pub struct App {
     namespaces: Namespaces,
     past: Past,
     canaries: Canaries,
+    serving: Serving,
 }
 
 impl App {
@@ -204,6 +158,8 @@ impl App {
             Some(gateway) => Some(listeners::at(gateway.listen)?),
             None => None,
         };
+        let serving = Serving::default();
+        let prepared = serving.prepare(&config)?;
         // Rules before listeners: where programs are attached already, the first connection that
         // finds a listener must be redirected by rules that are known here.
         let cgroups = housekeeping::watch_cgroups(plan.scope, &redirector);
@@ -223,6 +179,7 @@ impl App {
                 turn,
             ));
         }
+        serving.begin(prepared, &policy, &data, &heartbeat).await;
         let canaries = Canaries::new(
             plan.governed.clone(),
             cgroup::canary_name(&config.daemon.instance),
@@ -231,6 +188,7 @@ impl App {
             namespaces,
             hop,
             canaries,
+            serving,
             data,
             redirector,
             since: Instant::now(),
@@ -300,35 +258,8 @@ impl App {
             );
             accepting.abort_all();
         }
-        // Those that are leased now are closed as they come back.
-        self.data.pool.retain_generation(u64::MAX);
-        let live = &self.data.live;
-        live.begin_drain();
-        // Apart from `within`, so that a stranger who stalls delays no stop and fails none.
-        let soon = within.min(GOODBYE).saturating_sub(begun.elapsed());
-        let known = timeout(soon, live.strangers_gone()).await.is_ok();
-        let left = within.saturating_sub(begun.elapsed());
-        let mut drained = timeout(left, live.connections_ended()).await.is_ok();
-        // Each sends CLOSE as soon as it has no lease, and waits for its peer to read it.
-        let left = within.saturating_sub(begun.elapsed()).min(GOODBYE);
-        let closed = timeout(left, live.tunnels_ended()).await.is_ok();
-        if !drained {
-            tracing::warn!(
-                connections = live.count(),
-                "the drain deadline passed; resetting what is left"
-            );
-        }
-        if !(known && drained && closed) {
-            // A stranger may have turned out to be a connection since.
-            drained &= live.count() == 0;
-            live.cut();
-            // Each task ends at its next poll; their records are written as they do.
-            let ended = async {
-                live.strangers_gone().await;
-                live.connections_ended().await;
-            };
-            let _ = timeout(LAST_RECORDS, ended).await;
-        }
+        self.serving.end().await;
+        let drained = drain::live(&self.data, begun, within).await;
         self.redirector.end();
         self.detached.send_replace(true);
         // Closed when the reader of the kernel's refusals has ended: it holds the receiver.
@@ -339,6 +270,11 @@ impl App {
     /// The cgroup at which programs are attached.
     pub fn governed(&self) -> &Path {
         &self.governed
+    }
+
+    /// Its listeners, and what is behind them.
+    pub fn serving(&self) -> ServingReport {
+        self.serving.report(&self.data.policy.load())
     }
 
     fn refresh_addresses(&self) -> Result<(), KernelError> {

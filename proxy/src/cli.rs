@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     canary::{self, child::CanaryArgs},
-    config::{ConfigErrors, Instance},
+    config::{ConfigErrors, Instance, default_runtime_dir},
     control,
     kernel::pins::{self, PinName},
 };
@@ -99,7 +99,7 @@ pub struct InstanceArgs {
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = instance)]
     pub instance: Instance,
     /// Folder of its control socket, as in daemon.runtime_dir.
-    #[arg(long, value_name = "DIR", default_value = "/run/sidetrack")]
+    #[arg(long, value_name = "DIR", default_value_os_t = default_runtime_dir())]
     pub runtime_dir: PathBuf,
 }
 

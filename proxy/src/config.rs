@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU32,
     ops::RangeInclusive,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -21,21 +21,25 @@ pub mod errors;
 pub mod executable;
 pub mod file;
 mod left_alone;
+mod listener;
 pub mod netns;
 mod outbound;
 mod ports;
 mod protocol;
 mod shape;
+mod upstream;
 pub mod validate;
 
 pub use cgroup::CgroupPattern;
 pub use errors::{ConfigError, ConfigErrors};
 pub use executable::Executable;
 pub use left_alone::left_alone;
+pub use listener::{Listener, ListenerTls, Serves, TlsMode};
 pub use netns::{NetnsSelector, NetnsSource};
 pub use outbound::{FailMode, Mtls, OutboundAction, OutboundRule, Wire};
 pub use ports::display_ports;
 pub use protocol::{Datagrams, Protocol, Protocols};
+pub use upstream::{Address, Balance, Check, Health, ProxyHeader, Upstream, UpstreamTls};
 
 /// A whole configuration, valid by itself. Files that it names are not read yet.
 #[derive(Clone, Debug)]
@@ -54,16 +58,20 @@ pub struct Config {
     pub trust: BTreeMap<TrustDomain, TrustFiles>,
     /// Selections of workloads by name.
     pub selects: BTreeMap<String, Select>,
+    /// Whether anything is: not where the file has listeners and nothing that is about interception.
+    pub intercepts: bool,
     /// What is intercepted at all.
     pub intercept: Intercept,
     /// Proxies of others by name.
     pub proxies: BTreeMap<String, Proxy>,
-    /// Peers that rules name, by name.
+    /// Where listeners, and rules with `gateway`, send connections, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Rules for connections that applications of this host make.
     pub outbound: Vec<OutboundRule>,
     /// Rules for connections that come to applications of this host.
     pub inbound: Vec<InboundRule>,
+    /// What comes without being intercepted.
+    pub listeners: Vec<Listener>,
     /// This host as a gateway, if it is one.
     pub gateway: Option<Gateway>,
     /// What is allowed and works but deserves a word; printed by `check`.
@@ -233,15 +241,6 @@ impl Proxy {
     }
 }
 
-/// `[upstream.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Where it is: one is used for as long as it answers, then the next. Never empty.
-    pub addresses: Vec<SocketAddr>,
-    /// Whom each of them must prove to be: any of these. Never empty.
-    pub expect: Vec<Expected>,
-}
-
 /// `[gateway]` with `[[egress]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
@@ -317,6 +316,16 @@ pub enum SourceMode {
     Api,
     /// A PROXY protocol v2 header precedes the bytes; the application must expect it.
     ProxyProtocol,
+}
+
+/// Where control sockets are if nobody says otherwise.
+pub fn default_runtime_dir() -> PathBuf {
+    let user = nix::unistd::geteuid();
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        _ if user.is_root() => "/run/sidetrack".into(),
+        Some(folder) if Path::new(&folder).is_absolute() => Path::new(&folder).join("sidetrack"),
+        _ => format!("/tmp/sidetrack-{user}").into(),
+    }
 }
 
 impl Config {

@@ -20,12 +20,16 @@ use tokio::{
 };
 
 use crate::{
-    app::App, config::Instance, kernel::KernelError, policy::explain::Connecting,
+    app::{App, Daemon},
+    config::Instance,
+    kernel::KernelError,
+    policy::explain::Connecting,
     uncovered::close::Which,
 };
 
 pub mod lock;
 pub mod past;
+pub mod plain;
 pub mod ports;
 pub mod status;
 
@@ -102,15 +106,15 @@ impl Control {
     }
 
     /// Answers. `detach` is told when somebody asks for that.
-    pub async fn serve(self, app: Arc<App>, detach: watch::Sender<bool>) {
+    pub async fn serve(self, daemon: Daemon, detach: watch::Sender<bool>) {
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (app, detach) = (Arc::clone(&app), detach.clone());
+            let (daemon, detach) = (daemon.clone(), detach.clone());
             tokio::spawn(async move {
-                let answered = timeout(PATIENCE, answer(stream, &app, &detach)).await;
+                let answered = timeout(PATIENCE, answer(stream, &daemon, &detach)).await;
                 if let Ok(Err(error)) = answered {
                     tracing::debug!(%error, "answering on the control socket");
                 }
@@ -127,20 +131,40 @@ impl Drop for Control {
 
 async fn answer(
     mut stream: UnixStream,
-    app: &Arc<App>,
+    daemon: &Daemon,
     detach: &watch::Sender<bool>,
 ) -> io::Result<()> {
     let mut text = Vec::new();
     (&mut stream).take(LONGEST).read_to_end(&mut text).await?;
-    let answer = match serde_json::from_slice(&text) {
-        Err(error) => serde_json::json!({ "error": format!("not a question: {error}") }),
-        Ok(Question::Status) => {
+    let answer = match (serde_json::from_slice(&text), daemon) {
+        (Err(error), _) => serde_json::json!({ "error": format!("not a question: {error}") }),
+        (Ok(Question::Connections), _) => serde_json::to_value(daemon.data().live.list())?,
+        (Ok(Question::Detach), _) => {
+            detach.send_replace(true);
+            serde_json::json!({ "stopping": true, "pid": std::process::id() })
+        }
+        (Ok(Question::Status), Daemon::Plain(plain)) => {
+            serde_json::to_value(plain::PlainStatus::of(plain))?
+        }
+        (Ok(_), Daemon::Plain(_)) => serde_json::json!({
+            "error": "this daemon intercepts nothing: it has listeners alone, and asks no kernel"
+        }),
+        (Ok(question), Daemon::Intercepting(app)) => of_kernel(app, question).await?,
+    };
+    stream.write_all(&serde_json::to_vec(&answer)?).await?;
+    stream.shutdown().await
+}
+
+/// Answers what only the kernel knows.
+async fn of_kernel(app: &Arc<App>, question: Question) -> io::Result<serde_json::Value> {
+    Ok(match question {
+        Question::Status => {
             // The kernel is asked for each program: that blocks.
             let app = Arc::clone(app);
             let status = tokio::task::spawn_blocking(move || status::Status::of(&app)).await;
             serde_json::to_value(status.map_err(io::Error::other)?)?
         }
-        Ok(Question::Sockets { netns }) => {
+        Question::Sockets { netns } => {
             let look = move |app: &App| {
                 let mut past = app.past_redirect()?.uncovered;
                 past.retain(|one| netns.as_ref().is_none_or(|netns| one.is_in(netns)));
@@ -148,21 +172,14 @@ async fn answer(
             };
             blocking(app, look).await?
         }
-        Ok(Question::Close(which)) => blocking(app, move |app| app.close_uncovered(&which)).await?,
-        Ok(Question::Connections) => serde_json::to_value(app.data.live.list())?,
-        Ok(Question::Explain { to, udp, task }) => {
-            serde_json::to_value(app.explain(&to, udp, &task))?
-        }
-        Ok(Question::ExplainInbound { port, from }) => {
+        Question::Close(which) => blocking(app, move |app| app.close_uncovered(&which)).await?,
+        Question::Explain { to, udp, task } => serde_json::to_value(app.explain(&to, udp, &task))?,
+        Question::ExplainInbound { port, from } => {
             serde_json::to_value(app.explain_inbound(port, from))?
         }
-        Ok(Question::Detach) => {
-            detach.send_replace(true);
-            serde_json::json!({ "stopping": true, "pid": std::process::id() })
-        }
-    };
-    stream.write_all(&serde_json::to_vec(&answer)?).await?;
-    stream.shutdown().await
+        // Asked of either kind of daemon, and answered before.
+        Question::Connections | Question::Detach => serde_json::Value::Null,
+    })
 }
 
 /// Answers with what takes its time: the kernel's lists, and the descriptors of all processes.

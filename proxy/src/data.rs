@@ -117,6 +117,16 @@ impl DataPath {
         }
     }
 
+    /// A policy of this generation is in force: live connections are judged by it, idle tunnels of
+    /// others are closed, and the access record goes to the file that has its name by now.
+    pub fn switched_to(&self, generation: u32) {
+        self.pool.retain_generation(u64::from(generation));
+        self.reloaded.send_replace(generation);
+        if let Err(error) = self.sink.reopen() {
+            tracing::warn!(%error, "opening the access record's file again; the old one is used on");
+        }
+    }
+
     /// The policies that come after the one of `generation`, by which a connection was judged.
     pub fn reloads(&self, generation: u32) -> Reloads<'_> {
         Reloads {

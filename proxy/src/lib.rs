@@ -7,6 +7,9 @@
 //! [`refusal::Refusal`]) → [`tls`] (who is there) → [`tunnel`] or [`relay`] (bytes) → the peer's
 //! [`inbound`] → its application. [`record`] writes one line at the end.
 //!
+//! What comes without being intercepted: [`listener`] (accept, PROXY header, TLS) → [`policy`] →
+//! [`upstream`] (which endpoint, and whether it answers) → [`relay`].
+//!
 //! Around that: [`config`] (what people write), [`app`] (start, reload, drain), [`uncovered`]
 //! (what goes past the redirect), [`control`] (what `status` and `connections` ask), [`cli`] (what people type), [`certs`] (a small CA).
 
@@ -25,10 +28,12 @@ pub mod holder;
 pub mod identity;
 pub mod inbound;
 pub mod kernel;
+pub mod listener;
 pub mod live;
 pub mod netns;
 pub mod outbound;
 pub mod policy;
+pub mod proxy_header;
 pub mod record;
 pub mod refusal;
 pub mod relay;
@@ -37,3 +42,4 @@ pub mod telemetry;
 pub mod tls;
 pub mod tunnel;
 pub mod uncovered;
+pub mod upstream;

@@ -62,7 +62,7 @@ struct Present {
 pub struct LiveConnection {
     /// Its id in the records of both ends.
     pub id: String,
-    /// `outbound`, `inbound` or `egress`.
+    /// `outbound`, `inbound`, `egress` or `listener`.
     pub direction: &'static str,
     /// Seconds since the epoch.
     pub since: u64,
@@ -275,6 +275,7 @@ impl Place {
                 Direction::Outbound => "outbound",
                 Direction::Inbound => "inbound",
                 Direction::Egress => "egress",
+                Direction::Listener => "listener",
             },
             since: record
                 .at

@@ -3,12 +3,15 @@
 //! Only this module makes a [`OutboundPermit`] or an [`InboundPermit`], and only with one of
 //! those are bytes moved.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use sidetrack_abi::{Redirected, executable::NO_EXECUTABLE, rules::RULE_UNCLASSIFIED};
 
 use crate::{
-    config::{Config, Instance, Mtls, OutboundAction, Wire},
+    config::{Address, Config, Instance, Mtls, OutboundAction, Wire},
     kernel::rules::{RuleTables, Scope},
     refusal::{Reason, Refusal},
     tls::{
@@ -16,6 +19,7 @@ use crate::{
         material::{Material, MaterialErrors},
         server::TerminatorError,
     },
+    upstream::Upstream,
 };
 
 pub mod again;
@@ -23,6 +27,7 @@ mod claim;
 pub mod egress;
 pub mod explain;
 pub mod inbound;
+pub mod listener;
 pub mod outbound;
 pub mod unclassified;
 
@@ -44,6 +49,8 @@ pub struct Policy {
     outbound: Vec<OutboundRule>,
     inbound: HashMap<u16, Arc<InboundRoute>>,
     egress: Option<Arc<EgressPolicy>>,
+    listeners: BTreeMap<Arc<str>, Arc<listener::ListenerPolicy>>,
+    upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Rule names of the generation before: the kernel may tell after the switch of connections that
     /// its rules refused.
     before: Option<(u32, Vec<Arc<str>>)>,
@@ -81,6 +88,22 @@ pub enum PolicyError {
     /// What is for peers that connect through this gateway.
     #[error("[gateway]: {0}")]
     Gateway(#[source] TerminatorError),
+    /// TLS of a listener.
+    #[error("listener {listener:?}: preparing TLS: {source}")]
+    Listener {
+        /// Its name.
+        listener: String,
+        /// What is wrong.
+        source: rustls::Error,
+    },
+    /// TLS to an upstream.
+    #[error("upstream {upstream:?}: {source}")]
+    Upstream {
+        /// Its name.
+        upstream: String,
+        /// What is wrong.
+        source: OriginatorError,
+    },
     /// The upstream that a rule names is not there; `check` finds this first.
     #[error("rule {rule:?} names the upstream {upstream:?}, which is not configured")]
     NoUpstream {
@@ -116,43 +139,46 @@ impl Policy {
         }
         let mut outbound_rules = Vec::with_capacity(config.outbound.len());
         for rule in &config.outbound {
-            let route =
-                match &rule.action {
-                    OutboundAction::Passthrough => Some(Route::Passthrough),
-                    // The kernel acts on these; a connection of theirs never gets here.
-                    OutboundAction::Redirect { .. }
-                    | OutboundAction::Deny { .. }
-                    | OutboundAction::Ignore => None,
-                    OutboundAction::Mtls(mtls) => {
-                        let route = MtlsRoute::build(
-                            &rule.name,
-                            mtls,
-                            Towards::Destination,
-                            &material,
-                            generation,
-                        )?;
-                        Some(Route::Mtls(Arc::new(route)))
-                    }
-                    OutboundAction::Gateway { upstream, identity } => {
-                        let upstream = config.upstreams.get(upstream).ok_or_else(|| {
-                            PolicyError::NoUpstream {
+            let route = match &rule.action {
+                OutboundAction::Passthrough => Some(Route::Passthrough),
+                // The kernel acts on these; a connection of theirs never gets here.
+                OutboundAction::Redirect { .. }
+                | OutboundAction::Deny { .. }
+                | OutboundAction::Ignore => None,
+                OutboundAction::Mtls(mtls) => {
+                    let route = MtlsRoute::build(
+                        &rule.name,
+                        mtls,
+                        Towards::Destination,
+                        &material,
+                        generation,
+                    )?;
+                    Some(Route::Mtls(Arc::new(route)))
+                }
+                OutboundAction::Gateway { upstream, identity } => {
+                    let upstream =
+                        config
+                            .upstreams
+                            .get(upstream)
+                            .ok_or_else(|| PolicyError::NoUpstream {
                                 rule: rule.name.clone(),
                                 upstream: upstream.clone(),
-                            }
-                        })?;
-                        let mtls = Mtls {
-                            wire: Wire::Tunnel,
-                            identity: identity.clone(),
-                            expect: upstream.expect.clone(),
-                            server_name: None,
-                        };
-                        let gateways = Gateways::new(upstream.addresses.clone());
-                        let towards = Towards::Gateway(gateways);
-                        let route =
-                            MtlsRoute::build(&rule.name, &mtls, towards, &material, generation)?;
-                        Some(Route::Mtls(Arc::new(route)))
-                    }
-                };
+                            })?;
+                    let tls = upstream.tls.as_ref();
+                    let mtls = Mtls {
+                        wire: Wire::Tunnel,
+                        identity: identity.clone(),
+                        expect: tls.map(|tls| tls.expect.clone()).unwrap_or_default(),
+                        server_name: tls.and_then(|tls| tls.server_name.clone()),
+                    };
+                    let addresses = upstream.addresses.iter();
+                    let gateways = Gateways::new(addresses.filter_map(Address::socket).collect());
+                    let towards = Towards::Gateway(gateways);
+                    let route =
+                        MtlsRoute::build(&rule.name, &mtls, towards, &material, generation)?;
+                    Some(Route::Mtls(Arc::new(route)))
+                }
+            };
             outbound_rules.push(OutboundRule {
                 name: rule.name.as_str().into(),
                 route,
@@ -169,10 +195,13 @@ impl Policy {
             Some(gateway) => Some(EgressPolicy::build(gateway, &material)?),
             None => None,
         };
+        let upstreams = listener::upstreams(&config, &material, before)?;
         let tables = RuleTables::compile(&config, scope, generation);
         let told_before = before.filter(|policy| tables.names_no_more_executables(&policy.tables));
         Ok(Self {
             generation,
+            listeners: listener::listeners(&config, &upstreams, &material)?,
+            upstreams,
             executables_since: told_before.map_or(generation, |policy| policy.executables_since),
             tables: Arc::new(tables),
             config,

@@ -38,6 +38,8 @@ pub enum Direction {
     Inbound,
     /// A peer connected to others through this gateway.
     Egress,
+    /// Somebody connected to a listener of ours.
+    Listener,
 }
 
 /// Identifies one connection in the records of both ends: random, 16 bytes.
@@ -100,7 +102,9 @@ pub struct Record {
     pub own_identity: Option<Arc<str>>,
     /// The peer's proven identity; absent in plain text and before it proved one.
     pub peer_identity: Option<Arc<str>>,
-    /// The rule that decided; absent if none did.
+    /// The proven identity of the endpoint behind a listener, where the client proved one too.
+    pub upstream_identity: Option<Arc<str>>,
+    /// The rule or listener that decided; absent if none did.
     pub rule: Option<Arc<str>>,
     /// See [`Carriage`].
     pub carriage: Carriage,
@@ -142,6 +146,7 @@ impl Record {
             upstream: None,
             own_identity: None,
             peer_identity: None,
+            upstream_identity: None,
             rule: None,
             carriage: Carriage::None,
             tls: None,

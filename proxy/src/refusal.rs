@@ -72,6 +72,10 @@ reasons! {
     TooManyHandshakes = "too-many-handshakes", "raise limits.handshakes, or look for clients that never finish theirs";
     /// The daemon is draining.
     Draining = "draining", "the daemon is stopping and takes no new connections";
+    /// No endpoint of the listener's upstream is up.
+    UpstreamDown = "upstream-down", "the log says when each endpoint of the upstream went down, and why; it is checked until it answers";
+    /// The upstream answered a check with an error.
+    Unhealthy = "unhealthy", "the server behind the upstream is starting, overloaded or broken; its own log says why";
     /// The upstream did not answer in time.
     ConnectTimeout = "connect-timeout", "the host is down or a firewall drops packets to it";
     /// The upstream refused the connection.
@@ -88,6 +92,8 @@ reasons! {
     HandshakeFailed = "handshake-failed", "the peer refused the handshake; its own log says why";
     /// The peer spoke plain text on a port that does not accept it.
     Plaintext = "plaintext", "the client is not redirected, or its rule says passthrough; add \"plain\" to accept, or redirect it";
+    /// A client that has to begin with a PROXY header did not, or with a wrong one.
+    ProxyHeader = "proxy-header", "the listener's proxy_from names the client, which then must send a PROXY header, version 1 or 2: configure it there, or take its address out";
     /// The peer offers no common protocol version.
     TlsVersion = "tls-version", "the peer does not speak TLS 1.3";
     /// TLS of a kind that the rule does not accept.

@@ -2,6 +2,7 @@
 //!
 //! [`material`] reads keys and bundles, [`judge`] decides who a certificate chain proves to be,
 //! `verifier` puts that judgement into the handshake, [`client`] and [`server`] run it, and
+//! [`downstream`] runs it for the clients of listeners with [`certificates`] by server name, and
 //! [`hello`] reads what an inbound connection begins with. [`alert`] turns what went wrong into
 //! the one [`crate::refusal::Refusal`] and sees to it that the peer learns of it too.
 //!
@@ -17,7 +18,9 @@ use rustls::{
 };
 
 pub mod alert;
+pub mod certificates;
 pub mod client;
+pub mod downstream;
 pub mod hello;
 pub mod judge;
 mod leaf;

@@ -23,6 +23,7 @@ mod interop;
 mod languages;
 mod liars;
 mod lifecycle;
+mod listeners;
 mod local;
 mod many;
 mod memory;

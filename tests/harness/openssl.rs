@@ -50,7 +50,8 @@ impl Host {
         })
     }
 
-    fn start_openssl_client(
+    /// Connects and sends a line, and goes on with what it is told.
+    pub fn start_openssl_client(
         &self,
         to: SocketAddr,
         credential: Option<&Credential>,

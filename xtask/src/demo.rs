@@ -13,6 +13,7 @@ mod host;
 pub(crate) mod latency;
 mod mesh;
 mod proof;
+mod sidecar;
 mod stage;
 mod wire;
 
@@ -30,6 +31,8 @@ pub(crate) struct Options {
 enum Name {
     /// Two hosts, an unmodified HTTP server and curl, mutual TLS on the wire
     Mesh,
+    /// Two sidecars without interception, an HTTP server and curl that speak plain text
+    Sidecar,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -43,6 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut proofs = Proofs::default();
     let played = match options.name {
         Name::Mesh => mesh::play(&stage, &mut proofs),
+        Name::Sidecar => sidecar::play(&stage, &mut proofs),
     };
     if let Err(error) = played {
         proofs.judge("the demo ran to its end", Err(format!("{error:#}")));

@@ -36,7 +36,7 @@ impl Generations {
     }
 
     /// The next one. Never 0, which is none.
-    fn next(&self) -> u32 {
+    pub(super) fn next(&self) -> u32 {
         loop {
             let next = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
             if next != 0 {
@@ -61,10 +61,7 @@ impl App {
     pub async fn reload(self: &Arc<Self>) -> Result<u32, ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let before = self.data.policy.load_full();
-        let path = before.config.path.clone();
-        let load = move || Config::load(&path).map_err(ReloadError::Config);
-        let config = apart(load).await?;
-        same(&before.config, &config)?;
+        let config = read_again(&before).await?;
         self.switch(&before, config).await
     }
 
@@ -100,9 +97,14 @@ impl App {
         let older = Arc::clone(before);
         let build = move || Ok(Policy::build(config, scope, generation, Some(&older))?);
         let policy = Arc::new(apart(build).await?);
+        let prepared = self.serving.prepare(&policy.config)?;
         // All of /proc and each namespace are looked at: the loops of this thread go on in another.
         // Whoever gives up a reload waits for this, so that nothing is switched half-way.
         let now = block_in_place(|| self.put_in_force(before, policy))?;
+        let serving = &self.serving;
+        serving
+            .begin(prepared, &now, &self.data, &self.heartbeat)
+            .await;
         self.end_what_is_refused(before, now).await;
         Ok(generation)
     }
@@ -133,11 +135,7 @@ impl App {
         }
         // What has changed since it was prepared.
         self.namespaces.look_at_names(self.means());
-        self.data.pool.retain_generation(u64::from(generation));
-        self.data.reloaded.send_replace(generation);
-        if let Err(error) = self.data.sink.reopen() {
-            tracing::warn!(%error, "opening the access record's file again; the old one is used on");
-        }
+        self.data.switched_to(generation);
         Ok(policy)
     }
 
@@ -184,10 +182,18 @@ fn tell(outcome: &Outcome) {
 }
 
 /// Reads files, which may be on a host that does not answer: neither signals nor connections wait.
-async fn apart<T: Send + 'static>(
+pub(super) async fn apart<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ReloadError> + Send + 'static,
 ) -> Result<T, ReloadError> {
     spawn_blocking(read).await?
+}
+
+/// Reads the configuration that `before` is of, which may not change what a daemon is built around.
+pub(super) async fn read_again(before: &Policy) -> Result<Config, ReloadError> {
+    let path = before.config.path.clone();
+    let config = apart(move || Config::load(&path).map_err(ReloadError::Config)).await?;
+    same(&before.config, &config)?;
+    Ok(config)
 }
 
 /// What a running daemon is built around.
@@ -225,6 +231,10 @@ fn same(before: &Config, after: &Config) -> Result<(), ReloadError> {
         (
             "intercept.netns",
             before.intercept.netns == after.intercept.netns,
+        ),
+        (
+            "whether anything is intercepted",
+            before.intercepts == after.intercepts,
         ),
         ("[limits]", before.limits == after.limits),
         ("[log]", before.log == after.log),

@@ -4,7 +4,6 @@ use std::{
     error::Error,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     task::{Context, Waker},
     time::Duration,
 };
@@ -19,7 +18,7 @@ use tokio::{
 
 use super::{Exit, Failure};
 use crate::{
-    app::{self, App, Plan, ProxyCgroup, StartError},
+    app::{self, App, Daemon, Plan, ProxyCgroup, StartError},
     config::Config,
     control::{self, Control, lock::InstanceLock},
     kernel::{
@@ -35,6 +34,7 @@ use crate::{
     telemetry,
 };
 
+mod plain;
 mod simulate;
 
 /// Arguments of `run`.
@@ -67,6 +67,9 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     if args.simulate {
         return simulate::run(&config, args.json);
     }
+    if !config.intercepts {
+        return plain::run(config);
+    }
     let name = PinName::of(&config.daemon.instance);
     let build = |config| {
         Policy::build(
@@ -87,13 +90,8 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
 
     let runtime = runtime(config.daemon.workers.map(|workers| workers.get() as usize))?;
     let signals = Signals::install(&runtime)?;
-    let runtime_dir = &config.daemon.runtime_dir;
     let instance = &config.daemon.instance;
-    let _lock = InstanceLock::take(runtime_dir, instance).map_err(|error| {
-        Failure::new(Exit::Failed, "taking the instance's lock")
-            .because(&error)
-            .fix("stop that daemon, or give this one another daemon.instance or daemon.runtime_dir")
-    })?;
+    let _lock = lock(&config)?;
     let mount = preflight::cgroup2_mount().map_err(|error| {
         Failure::new(Exit::Missing, "finding the cgroup2 hierarchy").because(&error)
     })?;
@@ -139,14 +137,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
 }
 
 async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit, Failure> {
-    let path = control::socket_path(&config.daemon.runtime_dir, &config.daemon.instance);
-    let control = Control::bind(path.clone()).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("binding the control socket {}", path.display()),
-        )
-        .because(&error)
-    })?;
+    let control = control(config)?;
     if signals.end_asked() {
         return Ok(Exit::Done);
     }
@@ -157,14 +148,73 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
         app.drain(Duration::ZERO).await;
         return Ok(Exit::Done);
     }
+    let cgroup = app.governed().display().to_string();
+    let daemon = Daemon::Intercepting(app);
+    let ready = format!("ready: connections are redirected at {cgroup}");
+    let ended = until_asked_to_end(config, &daemon, control, &mut signals, &ready).await;
+    if ended.at_once {
+        tracing::info!(drained = ended.drained, "stopped and detached");
+    } else {
+        tracing::info!(
+            drained = ended.drained,
+            "stopped; rules stay in force without a proxy until a daemon runs again or \
+             `sidetrack detach` removes them"
+        );
+    }
+    Ok(ended.exit())
+}
+
+/// The control socket of an instance.
+fn control(config: &Config) -> Result<Control, Failure> {
+    let path = control::socket_path(&config.daemon.runtime_dir, &config.daemon.instance);
+    Control::bind(path.clone()).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("binding the control socket {}", path.display()),
+        )
+        .because(&error)
+    })
+}
+
+/// The lock of an instance.
+fn lock(config: &Config) -> Result<InstanceLock, Failure> {
+    InstanceLock::take(&config.daemon.runtime_dir, &config.daemon.instance).map_err(|error| {
+        Failure::new(Exit::Failed, "taking the instance's lock")
+            .because(&error)
+            .fix("stop that daemon, or give this one another daemon.instance or daemon.runtime_dir")
+    })
+}
+
+/// How a daemon ended.
+struct Ended {
+    /// It was asked to leave nothing behind, and waited for nobody.
+    at_once: bool,
+    /// No connection had to be reset.
+    drained: bool,
+}
+
+impl Ended {
+    fn exit(&self) -> Exit {
+        if self.drained || self.at_once {
+            Exit::Done
+        } else {
+            Exit::Failed
+        }
+    }
+}
+
+/// Runs a daemon that has started, until it has drained.
+async fn until_asked_to_end(
+    config: &Config,
+    daemon: &Daemon,
+    control: Control,
+    signals: &mut Signals,
+    ready: &str,
+) -> Ended {
     let (detach, mut detaching) = watch::channel(false);
-    let control = tokio::spawn(control.serve(Arc::clone(&app), detach));
+    let control = tokio::spawn(control.serve(daemon.clone(), detach));
     notify(&[NotifyState::Ready]);
-    tracing::info!(
-        instance = %config.daemon.instance,
-        cgroup = %app.governed().display(),
-        "ready: connections are redirected"
-    );
+    tracing::info!(instance = %config.daemon.instance, "{ready}");
     let mut reloading = JoinSet::new();
     let at_once = loop {
         tokio::select! {
@@ -173,49 +223,36 @@ async fn serve(config: &Config, plan: Plan, mut signals: Signals) -> Result<Exit
             _ = detaching.wait_for(|detach| *detach) => break true,
             // Those that arrive while it reloads are one.
             _ = signals.hangup.recv(), if reloading.is_empty() => {
-                reloading.spawn(reload(Arc::clone(&app)));
+                reloading.spawn(reload(daemon.clone()));
             }
             Some(_) = reloading.join_next() => {}
         }
     };
     reloading.shutdown().await;
-    if at_once {
+    if let (Daemon::Intercepting(app), true) = (daemon, at_once) {
         app.redirector.will_leave(Left::Nothing);
     }
     notify(&[NotifyState::Stopping]);
     // A reload may have changed it.
-    let drain = app.data.policy.load().config.daemon.drain;
+    let drain = daemon.data().policy.load().config.daemon.drain;
     let within = if at_once { Duration::ZERO } else { drain };
-    tracing::info!(connections = app.data.live.count(), deadline = ?within, "draining");
+    tracing::info!(connections = daemon.data().live.count(), deadline = ?within, "draining");
     let drained = tokio::select! {
-        drained = app.drain(within) => drained,
+        drained = daemon.drain(within) => drained,
         // Whoever asks twice does not want to wait.
-        _ = signals.terminate.recv() => app.drain(Duration::ZERO).await,
-        _ = signals.interrupt.recv() => app.drain(Duration::ZERO).await,
+        _ = signals.terminate.recv() => daemon.drain(Duration::ZERO).await,
+        _ = signals.interrupt.recv() => daemon.drain(Duration::ZERO).await,
     };
     control.abort();
     let _ = control.await;
-    if at_once {
-        tracing::info!(drained, "stopped and detached");
-    } else {
-        tracing::info!(
-            drained,
-            "stopped; rules stay in force without a proxy until a daemon runs again or \
-             `sidetrack detach` removes them"
-        );
-    }
-    Ok(if drained || at_once {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    Ended { at_once, drained }
 }
 
-async fn reload(app: Arc<App>) {
+async fn reload(daemon: Daemon) {
     let mut state = vec![NotifyState::Reloading];
     state.extend(NotifyState::monotonic_usec_now().ok());
     notify(&state);
-    match app.reload().await {
+    match daemon.reload().await {
         Ok(generation) => tracing::info!(generation, "reloaded"),
         Err(error) => tracing::error!("not reloaded, everything is as it was: {error}"),
     }
@@ -265,6 +302,7 @@ pub(super) fn start_failure(error: StartError) -> Failure {
         StartError::Load(LoadError::Pins(_))
         | StartError::Listen(_)
         | StartError::Namespace(_)
+        | StartError::Bind(_)
         | StartError::Gateway { .. } => Exit::Failed,
         StartError::Load(_) | StartError::Kernel(_) if is_lasting(&error) => Exit::Missing,
         StartError::Load(_) | StartError::Kernel(_) => Exit::Failed,

@@ -12,6 +12,10 @@ use schemars::{
 };
 use serde::Deserialize;
 
+mod listener;
+
+pub use listener::{Bind, Health, Listener, ListenerTls, Upstream};
+
 /// A Sidetrack configuration, version 1.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -36,12 +40,14 @@ pub struct File {
     pub intercept: Intercept,
     /// Proxies of others, to which rules with action redirect send connections, by name.
     pub proxy: BTreeMap<String, Proxy>,
-    /// Peers that rules name, by name: gateways.
+    /// Where listeners send connections, and rules with action gateway, by name.
     pub upstream: BTreeMap<String, Upstream>,
     /// Rules for connections that applications of this host make.
     pub outbound: Vec<Outbound>,
     /// Rules for connections that come to applications of this host.
     pub inbound: Vec<Inbound>,
+    /// What comes without being intercepted.
+    pub listener: Vec<Listener>,
     /// This host as a gateway, through which peers connect to others.
     pub gateway: Option<Gateway>,
     /// Rules for what peers may reach through this gateway; the first that fits decides.
@@ -56,7 +62,8 @@ pub struct Daemon {
     pub instance: Option<String>,
     /// How long live connections may go on after SIGTERM. Default "30s".
     pub drain: Option<String>,
-    /// Folder of the control socket, absolute. Default "/run/sidetrack".
+    /// Folder of the control socket, absolute. Default "/run/sidetrack"; of who is not root
+    /// "sidetrack" in $XDG_RUNTIME_DIR, else "/tmp/sidetrack-UID".
     pub runtime_dir: Option<PathBuf>,
     /// A daemon that has not moved for this long, because it hangs or is stopped, is taken for dead:
     /// each connection then gets its rule's fail mode. 500ms to 1min. Default "3s".
@@ -291,19 +298,6 @@ pub struct Inbound {
     /// "served", each other one that is served too.
     #[schemars(extend("enum" = ["host", "served"]))]
     pub netns: Option<String>,
-}
-
-/// `[upstream.NAME]`
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["addresses", "expect"]))]
-pub struct Upstream {
-    /// Addresses and ports. One is used for as long as it answers, then the next.
-    #[schemars(required)]
-    pub addresses: Vec<String>,
-    /// Whom each of them must prove to be: SPIFFE IDs, DNS names, "ip-san" or "any".
-    #[schemars(required)]
-    pub expect: Vec<String>,
 }
 
 /// `[gateway]`

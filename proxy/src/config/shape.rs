@@ -17,12 +17,7 @@ use super::{
 };
 
 /// Keys that the format's sketch names and that a later version brings.
-const LATER: &[&str] = &[
-    "listener",
-    "outbound.inspect",
-    "egress.names",
-    "egress.address",
-];
+const LATER: &[&str] = &["outbound.inspect", "egress.names", "egress.address"];
 
 /// Reads `text`; `None` if there is nothing to go on with. Notes the line of every key.
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<File> {

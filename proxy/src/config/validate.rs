@@ -15,12 +15,14 @@ mod claims;
 mod daemon;
 mod gateway;
 mod inbound;
+mod listener;
 mod netns;
 mod outbound;
 mod protocol;
 mod proxies;
 mod references;
 mod selection;
+mod upstream;
 mod values;
 
 /// Why a text cannot be an instance's name.
@@ -137,9 +139,13 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
     inbound::selects(problems, &file.inbound, &selects);
     let proxies = proxies::proxies(problems, file);
     let inbound = inbound::rules(problems, &file.inbound);
+    let upstreams = upstream::upstreams(problems, file);
+    let listeners = listener::listeners(problems, path, file, &inbound);
+    listener::upstreams(problems, &listeners, &upstreams);
     inbound::served(problems, &inbound, &intercept);
     Config {
         path: path.into(),
+        intercepts: file.listener.is_empty() || concerns_interception(problems),
         daemon: daemon::daemon(problems, &file.daemon),
         limits: daemon::limits(problems, &file.limits),
         log: daemon::log(problems, path, &file.log),
@@ -147,13 +153,27 @@ fn convert(problems: &mut Problems, file: &file::File, path: &Path) -> Config {
         trust,
         selects,
         proxies,
-        upstreams: gateway::upstreams(problems, file),
+        upstreams,
+        listeners,
         outbound: outbound::rules(problems, &file.outbound, &intercept),
         gateway: gateway::gateway(problems, file, &inbound),
         inbound,
         intercept,
         warnings: Vec::new(),
     }
+}
+
+/// Whether the file has anything that only a daemon with its programs in the kernel can do.
+fn concerns_interception(problems: &Problems) -> bool {
+    let tables = [
+        "intercept",
+        "outbound",
+        "inbound",
+        "gateway",
+        "select",
+        "proxy",
+    ];
+    tables.into_iter().any(|table| problems.has(table))
 }
 
 /// The key of a trust bundle's table.

@@ -11,6 +11,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    unistd::geteuid,
 };
 
 use crate::{config::Instance, holder::Holder};
@@ -35,6 +36,16 @@ pub enum LockError {
         holder: Holder,
         /// The lock's file.
         path: PathBuf,
+    },
+    /// The folder is another user's, who could answer in the daemon's place.
+    #[error(
+        "{} belongs to user {owner}; set daemon.runtime_dir to a folder of your own", dir.display()
+    )]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// Whose it is.
+        owner: u32,
     },
     /// The file cannot be made.
     #[error("making {}: {source}", path.display())]
@@ -62,6 +73,13 @@ impl InstanceLock {
             .mode(0o755)
             .create(runtime_dir)
             .map_err(unwritable)?;
+        let owner = fs::metadata(runtime_dir).map_err(unwritable)?.uid();
+        if owner != 0 && owner != geteuid().as_raw() {
+            return Err(LockError::Foreign {
+                dir: runtime_dir.into(),
+                owner,
+            });
+        }
         loop {
             let file = OpenOptions::new()
                 .read(true)

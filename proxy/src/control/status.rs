@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{past, ports::InboundPort};
 use crate::{
-    app::{App, NamespaceReport},
+    app::{App, NamespaceReport, ServingReport},
     canary::Sung,
     kernel::{
         effective::{Effective, Fault, Hook},
@@ -70,6 +70,9 @@ pub struct Status {
     pub refused: BTreeMap<&'static str, u64>,
     /// Counters of the programs.
     pub counters: BTreeMap<&'static str, u64>,
+    /// Listeners, and what is behind them.
+    #[serde(flatten)]
+    pub serving: ServingReport,
     /// What goes past the redirect.
     #[serde(flatten)]
     pub past: past::Past,
@@ -133,6 +136,7 @@ impl Status {
             maps: app.redirector.occupancy(),
             refused: tally::refused(),
             counters: app.redirector.counters().into_iter().collect(),
+            serving: app.serving(),
             past: past::Past::of(app),
         }
     }

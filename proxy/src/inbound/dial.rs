@@ -1,8 +1,5 @@
 //! The hop to the application.
 
-use std::net::SocketAddr;
-
-use ppp::v2::{Addresses, Builder, Command, Protocol, Version};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpSocket, TcpStream},
@@ -11,10 +8,11 @@ use tokio::{
 use super::inward::Inward;
 use crate::{
     addr::UpstreamAddr,
-    config::SourceMode,
+    config::{ProxyHeader, SourceMode},
     data::DataPath,
     kernel::hop,
     policy::{InboundPermit, InboundRoute},
+    proxy_header::{self, Announced},
     refusal::{Reason, Refusal},
     socket::{self, Faces},
 };
@@ -45,7 +43,12 @@ pub(super) async fn dial(
         }
     };
     if route.source == SourceMode::ProxyProtocol {
-        let header = proxy_header(permit.client().get(), to.get()).map_err(|error| {
+        let announced = Announced {
+            client: permit.client().get(),
+            destination: to.get(),
+            tls: None,
+        };
+        let header = proxy_header::of(&announced, ProxyHeader::V2).map_err(|error| {
             Refusal::new(
                 Reason::Internal,
                 format!("building the PROXY header: {error}"),
@@ -88,21 +91,4 @@ fn prepare(
         )
     })?;
     Ok(socket)
-}
-
-fn proxy_header(client: SocketAddr, destination: SocketAddr) -> std::io::Result<Vec<u8>> {
-    // A claimed source may be of the other family than the destination.
-    let addresses: Addresses = match (client, destination) {
-        (SocketAddr::V4(_), SocketAddr::V4(_)) | (SocketAddr::V6(_), SocketAddr::V6(_)) => {
-            (client, destination).into()
-        }
-        _ => {
-            let v6 = |addr: SocketAddr| match addr {
-                SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
-                SocketAddr::V6(_) => addr,
-            };
-            (v6(client), v6(destination)).into()
-        }
-    };
-    Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses).build()
 }

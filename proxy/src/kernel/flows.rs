@@ -25,12 +25,18 @@ pub enum NoOriginal {
 /// The data path's view of the kernel: cheap to clone, no lock on the per-connection path.
 #[derive(Clone)]
 pub struct FlowTable {
-    maps: Arc<FlowMaps>,
+    maps: Option<Arc<FlowMaps>>,
 }
 
 impl FlowTable {
     pub(super) fn new(maps: Arc<FlowMaps>) -> Self {
-        Self { maps }
+        Self { maps: Some(maps) }
+    }
+
+    /// Of a daemon that intercepts nothing: no socket was redirected, and none of ours has to be
+    /// exempted.
+    pub fn of_nothing() -> Self {
+        Self { maps: None }
     }
 
     /// What the client of an accepted socket asked for, by the socket itself.
@@ -38,42 +44,34 @@ impl FlowTable {
     /// # Errors
     /// [`NoOriginal`] if the socket was not redirected here: its connection must be closed.
     pub fn original(&self, accepted: &impl AsRawFd) -> Result<Redirected, NoOriginal> {
-        self.maps.original(accepted)
+        match &self.maps {
+            Some(maps) => maps.original(accepted),
+            None => Err(NoOriginal::NotRedirected),
+        }
     }
 
     /// Notes, before connect(), that a socket of ours is not to be redirected.
     pub fn exempt(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
-        self.maps.note_own(
-            socket,
-            &OwnSocket {
-                kind: OWN_EXEMPT,
-                client: Endpoint::default(),
-            },
-        )
+        self.note(socket, OWN_EXEMPT, Endpoint::default())
     }
 
     /// Notes, before connect(), that a socket of ours connects to an application that is to see the
     /// socket's own address.
     pub fn hop(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
-        self.maps.note_own(
-            socket,
-            &OwnSocket {
-                kind: OWN_HOP,
-                client: Endpoint::default(),
-            },
-        )
+        self.note(socket, OWN_HOP, Endpoint::default())
     }
 
     /// Notes, before connect(), that a socket of ours connects to an application for `client`,
     /// whom accept() and getpeername() are to show there.
     pub fn forward(&self, socket: &impl AsRawFd, client: SocketAddr) -> Result<(), KernelError> {
-        self.maps.note_own(
-            socket,
-            &OwnSocket {
-                kind: OWN_FORWARD,
-                client: client.into(),
-            },
-        )
+        self.note(socket, OWN_FORWARD, client.into())
+    }
+
+    fn note(&self, socket: &impl AsRawFd, kind: u32, client: Endpoint) -> Result<(), KernelError> {
+        match &self.maps {
+            Some(maps) => maps.note_own(socket, &OwnSocket { kind, client }),
+            None => Ok(()),
+        }
     }
 }
 

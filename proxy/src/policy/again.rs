@@ -72,7 +72,7 @@ fn by_now(refusal: Refusal) -> Refusal {
 
 /// Of whom a rule wants to meet, the policy has changed; of a certificate, what it was found to be is
 /// what people look for.
-fn of_peer(refusal: Refusal) -> Refusal {
+pub(super) fn of_peer(refusal: Refusal) -> Refusal {
     match refusal.reason {
         Reason::WrongIdentity | Reason::NotAllowed => by_now(refusal),
         certificate => Refusal::new(

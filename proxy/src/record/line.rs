@@ -7,13 +7,14 @@
 //! |---|---|
 //! | `time` | when the connection was accepted, RFC 3339, UTC, milliseconds |
 //! | `id` | 32 hexadecimal digits; the same at both ends of a tunnel |
-//! | `direction` | `outbound` or `inbound` |
+//! | `direction` | `outbound`, `inbound`, `egress` or `listener` |
 //! | `protocol` | `udp`; absent for TCP |
 //! | `source` | address and port of the application that connected |
 //! | `destination` | address and port that it wanted |
 //! | `upstream` | address and port where this proxy connected |
 //! | `identity` | this host's identity on the wire |
 //! | `peer_identity` | the peer's proven identity |
+//! | `upstream_identity` | the proven identity of the endpoint behind a listener, if the client proved one too |
 //! | `rule` | name of the rule that decided |
 //! | `carriage` | `plain`, `tls`, `tunnel-new` or `tunnel-reused` |
 //! | `tls` | `version`, `group`, `suite`, `resumed` |
@@ -62,6 +63,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Carriage::is_none")]
     carriage: Carriage,
@@ -95,6 +98,7 @@ pub(super) fn format(record: &Record, format: RecordFormat) -> Vec<u8> {
         upstream: record.upstream,
         identity: record.own_identity.as_deref(),
         peer_identity: record.peer_identity.as_deref(),
+        upstream_identity: record.upstream_identity.as_deref(),
         rule: record.rule.as_deref(),
         carriage: record.carriage,
         tls: record.tls.as_ref(),

@@ -93,7 +93,7 @@ impl Originator {
         server_name: Option<String>,
     ) -> Result<Self, OriginatorError> {
         Self::with_clock(
-            own,
+            Some(own),
             trust,
             expect,
             wire,
@@ -102,8 +102,28 @@ impl Originator {
         )
     }
 
+    /// Prepares plain TLS connections to servers that need not know who we are; with `own` they
+    /// learn it if they ask. `protocols` are offered by ALPN (RFC 7301), the preferred one first.
+    ///
+    /// # Errors
+    /// If `server_name` is no host name.
+    pub fn to_servers(
+        own: Option<&Arc<OwnIdentity>>,
+        trust: &Arc<TrustStore>,
+        expect: Arc<[Expected]>,
+        server_name: Option<String>,
+        protocols: &[&[u8]],
+    ) -> Result<Self, OriginatorError> {
+        let clock = Arc::new(DefaultTimeProvider);
+        let mut this = Self::with_clock(own, trust, expect, Wire::Tls, server_name, clock)?;
+        if let Some(config) = Arc::get_mut(&mut this.config) {
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        }
+        Ok(this)
+    }
+
     pub(super) fn with_clock(
-        own: &Arc<OwnIdentity>,
+        own: Option<&Arc<OwnIdentity>>,
         trust: &Arc<TrustStore>,
         expect: Arc<[Expected]>,
         wire: Wire,
@@ -119,17 +139,20 @@ impl Originator {
             }),
         };
         let verifier = Arc::new(Verifier::new(Arc::clone(trust), expect, Role::Server));
-        let mut config = ClientConfig::builder_with_details(Arc::clone(provider()), clock)
+        let builder = ClientConfig::builder_with_details(Arc::clone(provider()), clock)
             .with_protocol_versions(VERSIONS)
             .map_err(|source| OriginatorError::Tls {
-                identity: Arc::clone(&own.label),
+                identity: own.map_or_else(|| "nobody".into(), |own| Arc::clone(&own.label)),
                 source,
             })?
             .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(
-                &own.certified_key,
-            ))));
+            .with_custom_certificate_verifier(verifier.clone());
+        let mut config = match own {
+            Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+                Arc::clone(&own.certified_key),
+            ))),
+            None => builder.with_no_client_auth(),
+        };
         config.enable_early_data = false;
         match wire {
             Wire::Tunnel => {

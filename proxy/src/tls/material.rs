@@ -21,6 +21,7 @@ use crate::{
     identity::TrustDomain,
 };
 
+mod folder;
 mod pem;
 mod trust;
 
@@ -43,6 +44,8 @@ pub struct Material {
     pub generation: Generation,
     /// Own identities by their name in the configuration.
     pub identities: BTreeMap<String, Arc<OwnIdentity>>,
+    /// Further ones, of the folders that listeners name.
+    folders: BTreeMap<PathBuf, Vec<Arc<OwnIdentity>>>,
     /// Whom we trust to vouch for peers.
     pub trust: Arc<TrustStore>,
     /// What works now and deserves a word: a certificate that has expired, a private key that
@@ -57,6 +60,8 @@ pub struct OwnIdentity {
     pub name: String,
     /// Its name in records: the SPIFFE ID, else `dns:`, `ip:` or `cn:` and the first such name.
     pub label: Arc<str>,
+    /// DNS names of the leaf, in lower case.
+    pub names: Vec<Arc<str>>,
     /// Certificate chain and private key.
     pub certified_key: Arc<CertifiedKey>,
     /// When the leaf expires, or the first of the authorities that come with it.
@@ -102,7 +107,12 @@ impl Material {
     /// # Errors
     /// All that is wrong with all of them.
     pub fn load(config: &Config) -> Result<Self, MaterialErrors> {
-        Self::load_files(&config.identities, &config.trust)
+        let tls = config
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref());
+        let folders = tls.filter_map(|tls| tls.certificates.as_deref());
+        Self::load_all(&config.identities, &config.trust, folders)
     }
 
     /// [`Material::load`] of these files alone.
@@ -112,6 +122,14 @@ impl Material {
     pub fn load_files(
         identities: &BTreeMap<String, IdentityFiles>,
         trust: &BTreeMap<TrustDomain, TrustFiles>,
+    ) -> Result<Self, MaterialErrors> {
+        Self::load_all(identities, trust, std::iter::empty())
+    }
+
+    fn load_all<'a>(
+        identities: &BTreeMap<String, IdentityFiles>,
+        trust: &BTreeMap<TrustDomain, TrustFiles>,
+        folders: impl Iterator<Item = &'a Path>,
     ) -> Result<Self, MaterialErrors> {
         let mut found = Findings {
             now: SystemTime::now(),
@@ -129,15 +147,26 @@ impl Material {
             .iter()
             .map(|(domain, files)| (domain.clone(), trust::bundle(domain, files, &mut found)))
             .collect();
+        let folders = folders
+            .map(|folder| (folder.to_owned(), folder::identities(folder, &mut found)))
+            .collect();
         if !found.errors.is_empty() {
             return Err(MaterialErrors(found.errors));
         }
         Ok(Self {
+            folders,
             generation: Generation::next(),
             identities,
             trust: Arc::new(TrustStore::new(bundles)),
             warnings: found.warnings,
         })
+    }
+}
+
+impl Material {
+    /// The identities of a folder of certificates, in the order of their files' names.
+    pub fn in_folder(&self, folder: &Path) -> impl Iterator<Item = Arc<OwnIdentity>> {
+        self.folders.get(folder).into_iter().flatten().cloned()
     }
 }
 
@@ -175,11 +204,26 @@ impl Named {
 fn identity(name: &str, files: &IdentityFiles, found: &mut Findings) -> Option<OwnIdentity> {
     let certificate = Named::new(format!("identity.{name}.certificate"), &files.certificate);
     let private_key = Named::new(format!("identity.{name}.private_key"), &files.private_key);
+    pair(name, &certificate, &private_key, found)
+}
+
+fn pair(
+    name: &str,
+    certificate: &Named,
+    private_key: &Named,
+    found: &mut Findings,
+) -> Option<OwnIdentity> {
     // Both are read before either's failure ends it: every error is told at once.
-    let chain = own_chain(&certificate).map_err(|error| found.errors.push(error));
-    let key = pem::private_key(&private_key, &mut found.warnings)
+    let chain = own_chain(certificate).map_err(|error| found.errors.push(error));
+    let key = pem::private_key(private_key, &mut found.warnings)
         .map_err(|error| found.errors.push(error));
-    let ((chain, label, not_after), key) = chain.ok().zip(key.ok())?;
+    let (own, key) = chain.ok().zip(key.ok())?;
+    let OwnChain {
+        chain,
+        names,
+        label,
+        not_after,
+    } = own;
     let key = match any_supported_type(&key) {
         Ok(key) => key,
         Err(error) => {
@@ -212,12 +256,19 @@ fn identity(name: &str, files: &IdentityFiles, found: &mut Findings) -> Option<O
     Some(OwnIdentity {
         name: name.to_owned(),
         label,
+        names,
         certified_key: Arc::new(certified_key),
         not_after,
     })
 }
 
-type OwnChain = (Vec<CertificateDer<'static>>, Arc<str>, SystemTime);
+/// A chain that can be shown, leaf first.
+struct OwnChain {
+    chain: Vec<CertificateDer<'static>>,
+    names: Vec<Arc<str>>,
+    label: Arc<str>,
+    not_after: SystemTime,
+}
 
 fn own_chain(file: &Named) -> Result<OwnChain, MaterialError> {
     let chain = pem::certificates(file)?;
@@ -245,7 +296,12 @@ fn own_chain(file: &Named) -> Result<OwnChain, MaterialError> {
     let intermediates = chain.get(1..).unwrap_or_default();
     let not_after = leaf::first_to_expire(intermediates, UnixTime::now())
         .map_or(identity.not_after, |first| first.min(identity.not_after));
-    Ok((chain, identity.to_string().into(), not_after))
+    Ok(OwnChain {
+        label: identity.to_string().into(),
+        names: identity.dns.into_iter().map(Arc::from).collect(),
+        chain,
+        not_after,
+    })
 }
 
 #[cfg(test)]

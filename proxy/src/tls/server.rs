@@ -21,7 +21,7 @@ use super::{
     judge::{Role, TrustStore},
     material::OwnIdentity,
     provider,
-    verifier::{Verifier, meet},
+    verifier::{Verdict, Verifier, meet},
 };
 use crate::{
     config::Wire,
@@ -164,32 +164,7 @@ impl Terminator {
         peer: SocketAddr,
     ) -> Result<Terminated, Refusal> {
         let address = peer.ip().to_canonical();
-        let ClientHelloRead {
-            accepted,
-            tcp,
-            overrun,
-            ..
-        } = *hello;
-        if overrun {
-            reset(tcp);
-            return Err(Refusal::new(
-                Reason::HandshakeFailed,
-                "the peer sent early data, which was not offered to it",
-            ));
-        }
-        let handshake = StartHandshake::from_parts(accepted, tcp)
-            .into_stream_with(Arc::clone(&self.config), |connection| {
-                connection.set_buffer_limit(Some(BUFFER_LIMIT));
-            })
-            .into_fallible();
-        let (outcome, verdict) = meet(address, handshake).await;
-        let stream = match outcome {
-            Ok(stream) => stream,
-            Err((error, tcp)) => {
-                close_after_alert(tcp).await;
-                return Err(refusal_of_handshake(&error, verdict));
-            }
-        };
+        let (stream, verdict) = answer(&self.config, hello, peer).await?;
         let (_, connection) = stream.get_ref();
         let judged = self.verifier.conclude(
             verdict,
@@ -217,6 +192,41 @@ impl Terminator {
                 reset(stream.into_inner().0);
                 Err(refusal)
             }
+        }
+    }
+}
+
+/// Runs the rest of a handshake that began with `hello`; returns the verdict on the client's
+/// certificate, which is absent if it showed none in it.
+pub(super) async fn answer(
+    config: &Arc<ServerConfig>,
+    hello: Box<ClientHelloRead>,
+    peer: SocketAddr,
+) -> Result<(TlsStream<TcpStream>, Option<Verdict>), Refusal> {
+    let ClientHelloRead {
+        accepted,
+        tcp,
+        overrun,
+        ..
+    } = *hello;
+    if overrun {
+        reset(tcp);
+        return Err(Refusal::new(
+            Reason::HandshakeFailed,
+            "the peer sent early data, which was not offered to it",
+        ));
+    }
+    let handshake = StartHandshake::from_parts(accepted, tcp)
+        .into_stream_with(Arc::clone(config), |connection| {
+            connection.set_buffer_limit(Some(BUFFER_LIMIT));
+        })
+        .into_fallible();
+    let (outcome, verdict) = meet(peer.ip().to_canonical(), handshake).await;
+    match outcome {
+        Ok(stream) => Ok((stream, verdict)),
+        Err((error, tcp)) => {
+            close_after_alert(tcp).await;
+            Err(refusal_of_handshake(&error, verdict))
         }
     }
 }

@@ -135,7 +135,7 @@ impl TimeProvider for Clock {
 
 fn originator(host: &Material, expect: &[&str], wire: Wire, clock: &Arc<Clock>) -> Originator {
     Originator::with_clock(
-        &host.identities["own"],
+        Some(&host.identities["own"]),
         &host.trust,
         expecting(expect),
         wire,

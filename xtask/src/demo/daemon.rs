@@ -19,8 +19,24 @@ pub(super) struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    /// Starts it with `file` of the example `name` and waits until it is ready.
+    /// Starts it with `file` of the example `name`, for the host's applications, and waits until it is
+    /// ready.
     pub(super) fn start(host: &'a Host<'a>, name: &str, file: &str) -> Result<Self> {
+        Self::with(
+            host,
+            name,
+            file,
+            &[("cgroup", format!("{:?}", host.applications))],
+        )
+    }
+
+    /// The same with these values in place of those of the example, as TOML.
+    pub(super) fn with(
+        host: &'a Host<'a>,
+        name: &str,
+        file: &str,
+        values: &[(&str, String)],
+    ) -> Result<Self> {
         let stage = host.stage;
         let runtime_dir = stage.folder().join(format!("run-{}", host.letter));
         fs::create_dir(&runtime_dir)
@@ -28,15 +44,12 @@ impl<'a> Daemon<'a> {
         let from = example(name).join(file);
         let text =
             fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
-        let text = adapt(
-            &text,
-            &[
-                ("instance", &host.name),
-                ("runtime_dir", &runtime_dir.to_string_lossy()),
-                ("cgroup", &host.applications),
-            ],
-        )
-        .with_context(|| format!("adapting {}", from.display()))?;
+        let own = [
+            ("instance", format!("{:?}", host.name)),
+            ("runtime_dir", format!("{runtime_dir:?}")),
+        ];
+        let text = adapt(&text, &[&own, values].concat())
+            .with_context(|| format!("adapting {}", from.display()))?;
         let config = stage.folder().join(file);
         fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
 
@@ -58,6 +71,13 @@ impl<'a> Daemon<'a> {
     /// What a reading command of the daemon prints.
     pub(super) fn says(&self, command: &str) -> Result<String> {
         cmd::output(&mut self.ask(command))
+    }
+
+    /// The same with arguments.
+    pub(super) fn says_with(&self, command: &[&str]) -> Result<String> {
+        let mut ask = self.ask(command.first().copied().unwrap_or_default());
+        ask.args(command.get(1..).unwrap_or_default());
+        cmd::output(&mut ask)
     }
 
     fn ask(&self, command: &str) -> Command {
@@ -84,7 +104,7 @@ impl<'a> Daemon<'a> {
 }
 
 /// The example with this demo's values: its lines `key = …` are replaced, each exactly once.
-fn adapt(example: &str, values: &[(&str, &str)]) -> Result<String> {
+fn adapt(example: &str, values: &[(&str, String)]) -> Result<String> {
     let mut lines: Vec<String> = example.lines().map(str::to_owned).collect();
     for (key, value) in values {
         let mut places = lines
@@ -93,7 +113,7 @@ fn adapt(example: &str, values: &[(&str, &str)]) -> Result<String> {
         let (Some(line), None) = (places.next(), places.next()) else {
             bail!("it must have exactly one line `{key} = …`");
         };
-        *line = format!("{key} = {value:?}");
+        *line = format!("{key} = {value}");
     }
     Ok(lines.join("\n") + "\n")
 }
@@ -107,9 +127,9 @@ mod tests {
         for file in ["client.toml", "server.toml"] {
             let text = fs::read_to_string(example("mesh").join(file)).unwrap();
             let values = [
-                ("instance", "st-demo-1-a"),
-                ("runtime_dir", "/tmp/x"),
-                ("cgroup", "/c"),
+                ("instance", "\"st-demo-1-a\"".to_owned()),
+                ("runtime_dir", "\"/tmp/x\"".to_owned()),
+                ("cgroup", "\"/c\"".to_owned()),
             ];
             let adapted = adapt(&text, &values).unwrap();
             assert!(
@@ -121,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_missing_or_there_twice_is_an_error() {
-        assert!(adapt("a = 1\n", &[("b", "2")]).is_err());
-        assert!(adapt("a = 1\na = 2\n", &[("a", "2")]).is_err());
+        assert!(adapt("a = 1\n", &[("b", "2".to_owned())]).is_err());
+        assert!(adapt("a = 1\na = 2\n", &[("a", "2".to_owned())]).is_err());
     }
 }

@@ -46,8 +46,8 @@ pub(super) fn as_json(config: &Config) -> Value {
     let upstreams = config.upstreams.iter().map(|(name, upstream)| {
         json!({
             "name": name,
-            "addresses": upstream.addresses,
-            "expect": texts(&upstream.expect),
+            "addresses": texts(&upstream.addresses),
+            "expect": texts(upstream.expect()),
         })
     });
     let proxies = config.proxies.iter().map(|(name, proxy)| {
@@ -101,7 +101,7 @@ pub(super) fn as_text(config: &Config) -> String {
         vec![
             name.clone(),
             list(&upstream.addresses),
-            list(&upstream.expect),
+            list(upstream.expect()),
         ]
     });
     section(
@@ -236,7 +236,7 @@ fn expect(config: &Config, rule: &OutboundRule) -> Vec<String> {
         OutboundAction::Mtls(mtls) => texts(&mtls.expect),
         OutboundAction::Gateway { upstream, .. } => {
             let upstream = config.upstreams.get(upstream);
-            upstream.map_or_else(Vec::new, |upstream| texts(&upstream.expect))
+            upstream.map_or_else(Vec::new, |upstream| texts(upstream.expect()))
         }
         _ => Vec::new(),
     }

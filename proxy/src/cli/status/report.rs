@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod past;
+mod serving;
 
 fn text(value: &Value) -> String {
     value
@@ -18,11 +19,15 @@ fn text(value: &Value) -> String {
 
 /// All of it, for people.
 pub(super) fn of(status: &Value) -> String {
+    if at(status, "/intercepts") == false {
+        return serving::of_plain(status);
+    }
     let mut out = head(status);
     out += &verdict(status);
     if at(status, "/pid").is_number() {
         out += &of_daemon(status);
     }
+    out += &serving::report(status);
     out += &programs(status);
     out += &others(status);
     out += &counters(status);
@@ -39,22 +44,8 @@ fn head(status: &Value) -> String {
     if !at(status, "/pid").is_number() {
         return format!("instance {instance}: {state}\n{attached}");
     }
-    let mut out = format!(
-        "instance {} ({}), process {}, up {}\n",
-        instance,
-        state,
-        at(status, "/pid"),
-        humantime::format_duration(std::time::Duration::from_secs(
-            at(status, "/uptime").as_u64().unwrap_or_default()
-        )),
-    );
-    let names = |direction: &str| {
-        let names = at(status, &format!("/rules/{direction}"))
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        names.iter().map(text).collect::<Vec<_>>().join(", ")
-    };
+    let mut out = process(status);
+    let names = |direction: &str| few(at(status, &format!("/rules/{direction}")));
     out += &attached;
     out += &format!(
         "rules, generation {}: outbound [{}], inbound [{}]\n",
@@ -63,6 +54,29 @@ fn head(status: &Value) -> String {
         names("inbound"),
     );
     out
+}
+
+/// The first of many names, and how many more there are.
+fn few(names: &Value) -> String {
+    const SHOWN: usize = 20;
+    let all = names.as_array().map_or(&[][..], Vec::as_slice);
+    let mut shown: Vec<_> = all.iter().take(SHOWN).map(text).collect();
+    if let Some(more) = all.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more, see --json"));
+    }
+    shown.join(", ")
+}
+
+/// Which process it is.
+fn process(status: &Value) -> String {
+    let uptime = at(status, "/uptime").as_u64().unwrap_or_default();
+    format!(
+        "instance {} ({}), process {}, up {}\n",
+        text(at(status, "/instance")),
+        text(at(status, "/state")),
+        at(status, "/pid"),
+        humantime::format_duration(std::time::Duration::from_secs(uptime)),
+    )
 }
 
 /// Whether it is as it was meant, and what is not.
@@ -186,10 +200,14 @@ fn of_daemon(status: &Value) -> String {
             text(at(proxy, "/state")),
         );
     }
-    for (reason, count) in at(status, "/refused").as_object().into_iter().flatten() {
-        out += &format!("refused as {reason}: {count}\n");
-    }
-    out
+    out + &refused(status)
+}
+
+fn refused(status: &Value) -> String {
+    let counts = at(status, "/refused").as_object().into_iter().flatten();
+    counts
+        .map(|(reason, count)| format!("refused as {reason}: {count}\n"))
+        .collect()
 }
 
 /// Programs of ours.

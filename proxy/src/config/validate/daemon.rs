@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use super::{cgroups, netns, values};
 use crate::config::{
-    Daemon, Existing, Instance, Intercept, Limits, Log, RecordFormat, errors::Problems, file,
+    Daemon, Existing, Instance, Intercept, Limits, Log, RecordFormat, default_runtime_dir,
+    errors::Problems, file,
 };
 
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(500);
@@ -31,10 +32,7 @@ pub(super) fn daemon(problems: &mut Problems, file: &file::Daemon) -> Daemon {
             );
             Instance("default".into())
         });
-    let runtime_dir = file
-        .runtime_dir
-        .clone()
-        .unwrap_or_else(|| "/run/sidetrack".into());
+    let runtime_dir = file.runtime_dir.clone().unwrap_or_else(default_runtime_dir);
     if !runtime_dir.is_absolute() {
         problems.bad(
             "daemon.runtime_dir",

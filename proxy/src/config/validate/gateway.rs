@@ -1,85 +1,11 @@
-//! `[upstream.NAME]`, `[gateway]` and `[[egress]]`.
+//! `[gateway]` and `[[egress]]`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::collections::BTreeSet;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{claims, join, references, values};
-use crate::config::{
-    EgressRule, Gateway, InboundRule, Upstream, errors::Problems, file, shape::rule_key,
-};
-
-/// All upstreams, without those that cannot be used.
-pub(super) fn upstreams(problems: &mut Problems, file: &file::File) -> BTreeMap<String, Upstream> {
-    let named: BTreeSet<&str> = file
-        .outbound
-        .iter()
-        .filter_map(|rule| rule.gateway.as_deref())
-        .collect();
-    let upstreams = file.upstream.iter().filter_map(|(name, written)| {
-        let key = join("upstream", name);
-        let fine = values::name(problems, &key, name);
-        if !named.contains(name.as_str()) {
-            problems.warn(&key, "no rule sends connections to this upstream");
-        }
-        let upstream = upstream(problems, &key, written)?;
-        fine.then(|| (name.clone(), upstream))
-    });
-    upstreams.collect()
-}
-
-fn upstream(problems: &mut Problems, key: &str, file: &file::Upstream) -> Option<Upstream> {
-    let addresses_key = format!("{key}.addresses");
-    if file.addresses.is_empty() {
-        problems.missing(
-            &addresses_key,
-            "it is not said where the upstream is",
-            "write addresses = [\"10.0.0.9:15443\"]",
-        );
-    }
-    let expect_key = format!("{key}.expect");
-    if file.expect.is_empty() {
-        problems.missing(
-            &expect_key,
-            "an upstream must say whom it expects, or anybody with a certificate could answer",
-            "name SPIFFE IDs or DNS names, or \"ip-san\" for the address that was dialled",
-        );
-    }
-    let addresses: Vec<SocketAddr> = file
-        .addresses
-        .iter()
-        .enumerate()
-        .filter_map(|(index, text)| {
-            let key = format!("{addresses_key}[{index}]");
-            let at = address(problems, &key, text)?;
-            if at.ip().is_unspecified() || at.ip().is_multicast() {
-                problems.bad(
-                    &key,
-                    text,
-                    "nobody can be reached there",
-                    "write the address at which the upstream listens for others",
-                );
-                return None;
-            }
-            Some(at)
-        })
-        .collect();
-    let expect = values::expected(problems, &expect_key, &file.expect);
-    (!addresses.is_empty() && !expect.is_empty()).then_some(Upstream { addresses, expect })
-}
-
-fn address(problems: &mut Problems, key: &str, text: &str) -> Option<SocketAddr> {
-    const FIX: &str = "write \"10.0.0.9:15443\" or \"[2001:db8::9]:15443\"";
-    match text.parse::<SocketAddr>() {
-        Err(_) => problems.bad(key, text, "this is not an address and a port", FIX),
-        Ok(at) if at.port() == 0 => problems.bad(key, text, "nobody can connect to port 0", FIX),
-        Ok(at) => return Some(SocketAddr::new(at.ip().to_canonical(), at.port())),
-    }
-    None
-}
+use super::{claims, references, upstream, values};
+use crate::config::{EgressRule, Gateway, InboundRule, errors::Problems, file, shape::rule_key};
 
 /// This host as a gateway, with what may be reached through it.
 pub(super) fn gateway(
@@ -115,7 +41,7 @@ pub(super) fn gateway(
         );
         return None;
     };
-    let listen_at = address(problems, "gateway.listen", listen)?;
+    let listen_at = upstream::bind(problems, "gateway.listen", listen)?;
     for rule in inbound {
         if rule
             .ports

@@ -87,6 +87,30 @@ pub(super) fn upstream(problems: &mut Problems, key: &str, name: Option<&str>) -
     Some(name.into())
 }
 
+/// The upstream to which a listener sends connections.
+pub(super) fn listeners_upstream(
+    problems: &mut Problems,
+    key: &str,
+    name: Option<&str>,
+) -> Option<String> {
+    let key = format!("{key}.upstream");
+    let Some(name) = name else {
+        problems.missing(
+            &key,
+            "the listener does not say where connections go",
+            "name one: upstream = \"NAME\", with its addresses in [upstream.NAME]",
+        );
+        return None;
+    };
+    exists(problems, &key, "upstream", name);
+    Some(name.into())
+}
+
+/// One of several identities.
+pub(super) fn listed_identity(problems: &mut Problems, key: &str, name: &str) {
+    exists(problems, key, "identity", name);
+}
+
 /// TLS with client certificates verifies nobody without a bundle.
 pub(super) fn any_trust(problems: &mut Problems, key: &str, what_for: &str) {
     let mut from_trust = problems.lines.range("trust.".to_owned()..);

@@ -10,6 +10,7 @@ use crate::{
 
 mod executables;
 mod gateway;
+mod listeners;
 mod protocols;
 mod proxies;
 mod refused;

@@ -40,6 +40,8 @@ fn config(outbound: Vec<OutboundRule>, selects: &[(&str, Select)], exclude: &[&s
         },
         identities: Default::default(),
         upstreams: Default::default(),
+        intercepts: true,
+        listeners: Vec::new(),
         gateway: None,
         trust: Default::default(),
         selects: selects

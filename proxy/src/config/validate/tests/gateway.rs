@@ -84,7 +84,7 @@ fn gateways_that_cannot_be_used() {
                 &UPSTREAM.replace("10.0.0.9:15443", "edge.example:15443"),
             ],
             "upstream.edge.addresses[0]",
-            "not an address and a port",
+            "a gateway's name is not resolved",
         ),
         (
             vec![RULE, &UPSTREAM.replace("10.0.0.9", "0.0.0.0")],

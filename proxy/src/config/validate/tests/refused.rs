@@ -238,15 +238,13 @@ fn a_later_version_of_the_format_is_the_only_error() {
 #[test]
 fn keys_of_later_versions_are_not_called_unknown() {
     let text = format!(
-        "{BASE}[[listener]]\nname = \"x\"\n\
-         [[outbound]]\nname = \"a\"\naction = \"ignore\"\ninspect = {{}}\n\
+        "{BASE}[[outbound]]\nname = \"a\"\naction = \"ignore\"\ninspect = {{}}\n\
          [gateway]\nlisten = \"0.0.0.0:15443\"\nidentity = \"web\"\n\
          [[egress]]\nidentity = [\"any\"]\naction = \"allow\"\nnames = []\naddress = \"resolve\"\n"
     );
     let errors = errors(&text);
     let keys: Vec<_> = errors.iter().map(|error| error.key.as_str()).collect();
     let expected = [
-        "listener",
         "outbound[0] \"a\".inspect",
         "egress[0].names",
         "egress[0].address",

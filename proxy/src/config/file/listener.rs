@@ -1,0 +1,115 @@
+//! `[[listener]]` and `[upstream.NAME]` as they are written.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// `[[listener]]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name", "bind", "mode"]))]
+pub struct Listener {
+    /// Name in records and messages; unique among the listeners.
+    #[schemars(required)]
+    pub name: Option<String>,
+    /// Address and port, or several. `[::]:PORT` is for both families.
+    #[schemars(required)]
+    pub bind: Option<Bind>,
+    /// What it is about: "tcp" (bytes, as they are).
+    #[schemars(required, extend("enum" = ["tcp"]))]
+    pub mode: Option<String>,
+    /// Name of the upstream that connections go to.
+    pub upstream: Option<String>,
+    /// How clients are met. Default: plain text.
+    pub tls: Option<ListenerTls>,
+    /// Prefixes of clients that begin with a PROXY header, version 1 or 2, which is believed.
+    pub proxy_from: Option<Vec<String>>,
+}
+
+impl Listener {
+    /// The upstreams that it names.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        self.upstream.as_deref().into_iter()
+    }
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Bind {
+    /// `"0.0.0.0:8081"`
+    One(String),
+    /// `["0.0.0.0:8081", "[2001:db8::9]:8081"]`
+    Several(Vec<String>),
+}
+
+/// `tls` of a listener.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["mode"]))]
+pub struct ListenerTls {
+    /// "simple": clients show no certificate. "optional": who shows one is judged by it. "mutual":
+    /// who shows none is refused.
+    #[schemars(required, extend("enum" = ["simple", "optional", "mutual"]))]
+    pub mode: Option<String>,
+    /// Names of own identities: the one with the server name that the client asks for is shown,
+    /// else the first.
+    pub identities: Vec<String>,
+    /// Folder of further ones, NAME.crt with NAME.key. Relative to this file's folder.
+    pub certificates: Option<PathBuf>,
+    /// Who may connect with a certificate: SPIFFE IDs, DNS names, "ip-san" or "any".
+    pub allow: Option<Vec<String>>,
+}
+
+/// `[upstream.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["addresses"]))]
+pub struct Upstream {
+    /// Addresses or host names, with ports. A gateway's are addresses: one is used for as long as
+    /// it answers, then the next.
+    #[schemars(required)]
+    pub addresses: Vec<String>,
+    /// "plain", "tls" or "tunnel". Default: "tunnel" if `expect` is there, else "plain".
+    #[schemars(extend("enum" = ["plain", "tls", "tunnel"]))]
+    pub wire: Option<String>,
+    /// Name of the own identity that is shown. Default: none; a gateway's is that of the rule.
+    pub identity: Option<String>,
+    /// Whom each of them must prove to be: SPIFFE IDs, DNS names, "ip-san" or "any".
+    pub expect: Option<Vec<String>>,
+    /// Server name to send (SNI). Default: the first DNS name of `expect`, else the host name in
+    /// `addresses`, else none.
+    pub server_name: Option<String>,
+    /// Which address gets the next connection. Default "two-choices": of two that are drawn the one
+    /// with fewer connections.
+    #[schemars(extend("enum" = ["round-robin", "least-connections", "two-choices"]))]
+    pub balance: Option<String>,
+    /// How many more addresses are tried for a connection of which none has seen a byte. Default 2.
+    pub retries: Option<i64>,
+    /// A PROXY header in front of the bytes: "v1", "v2", or "v2-tls", with what TLS told of the
+    /// client.
+    #[schemars(extend("enum" = ["v1", "v2", "v2-tls"]))]
+    pub send_proxy: Option<String>,
+    /// How it is found out which addresses answer.
+    pub health: Health,
+}
+
+/// `health` of an upstream. An address that fails is checked until it answers again in any case.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// Checks those that are up too: "connect" or "http".
+    #[schemars(extend("enum" = ["connect", "http"]))]
+    pub check: Option<String>,
+    /// What check = "http" asks for. Default "/".
+    pub path: Option<String>,
+    /// Time between two checks. Default "5s".
+    pub interval: Option<String>,
+    /// How long one may take. Default "2s".
+    pub timeout: Option<String>,
+    /// So many failures in a row, of checks or connections, make an address down. Default 1.
+    pub down: Option<i64>,
+    /// So many checks in a row that succeed make it up again. Default 1.
+    pub up: Option<i64>,
+}

@@ -1,0 +1,65 @@
+//! Listeners: what comes without being intercepted.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+
+use crate::identity::Expected;
+
+/// `[[listener]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Name in records and messages; unique among listeners.
+    pub name: String,
+    /// Where it listens; no address is in two listeners. Never empty.
+    pub bind: Vec<SocketAddr>,
+    /// How clients are met; `None` is plain text.
+    pub tls: Option<ListenerTls>,
+    /// Clients that begin with a PROXY header, which is believed; of nobody else is one taken.
+    pub proxy_from: Vec<IpNet>,
+    /// What is done with what comes.
+    pub serves: Serves,
+}
+
+/// `mode` of a listener, with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Bytes, as they are.
+    Tcp {
+        /// Name of the upstream.
+        upstream: String,
+    },
+}
+
+impl Serves {
+    /// The upstreams that it names.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        let Self::Tcp { upstream } = self;
+        std::iter::once(upstream.as_str())
+    }
+}
+
+/// `tls` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Whether clients show certificates.
+    pub mode: TlsMode,
+    /// Names of own identities; the one with the server name that the client asks for is shown,
+    /// else the first.
+    pub identities: Vec<String>,
+    /// A folder of further ones: `NAME.crt` with `NAME.key`.
+    pub certificates: Option<PathBuf>,
+    /// Who may connect with a certificate; empty only where none is asked for.
+    pub allow: Vec<Expected>,
+}
+
+/// `tls.mode` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Clients show no certificate.
+    Simple,
+    /// Who shows one is judged by it.
+    Optional,
+    /// Who shows none is refused.
+    Mutual,
+}
