@@ -62,8 +62,8 @@ pub struct Daemon {
     pub instance: Option<String>,
     /// How long live connections may go on after SIGTERM. Default "30s".
     pub drain: Option<String>,
-    /// Folder of the control socket, absolute. Default "/run/sidetrack"; of who is not root
-    /// "sidetrack" in $XDG_RUNTIME_DIR, else "/tmp/sidetrack-UID".
+    /// Folder of the control socket, absolute. Default "/run/sidetrack". For who is not root
+    /// it is "sidetrack" in $XDG_RUNTIME_DIR, else "/tmp/sidetrack-UID".
     pub runtime_dir: Option<PathBuf>,
     /// A daemon that has not moved for this long, because it hangs or is stopped, is taken for dead:
     /// each connection then gets its rule's fail mode. 500ms to 1min. Default "3s".

@@ -156,7 +156,15 @@ mod tests {
     fn started(path: &Path) -> Running {
         let mut command = Command::new(path);
         command.stdin(Stdio::piped());
-        let child = command.spawn().unwrap();
+        // What another test's fork() has open for writing until its exec() cannot be run.
+        let child = loop {
+            match command.spawn() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::yield_now();
+                }
+                spawned => break spawned.unwrap(),
+            }
+        };
         // It has read nothing yet, and is what was asked for once spawn() has returned.
         Running(child)
     }

@@ -21,7 +21,7 @@ pub struct Listener {
     pub mode: Option<String>,
     /// Name of the upstream that connections go to.
     pub upstream: Option<String>,
-    /// How clients are met. Default: plain text.
+    /// How clients are met. Without it: plain text.
     pub tls: Option<ListenerTls>,
     /// Prefixes of clients that begin with a PROXY header, version 1 or 2, which is believed.
     pub proxy_from: Option<Vec<String>>,
@@ -71,21 +71,21 @@ pub struct Upstream {
     /// it answers, then the next.
     #[schemars(required)]
     pub addresses: Vec<String>,
-    /// "plain", "tls" or "tunnel". Default: "tunnel" if `expect` is there, else "plain".
+    /// "plain", "tls" or "tunnel". Without it: "tunnel" if `expect` is there, else "plain".
     #[schemars(extend("enum" = ["plain", "tls", "tunnel"]))]
     pub wire: Option<String>,
-    /// Name of the own identity that is shown. Default: none; a gateway's is that of the rule.
+    /// Name of the own identity that is shown. Without it: none; a gateway's is that of the rule.
     pub identity: Option<String>,
     /// Whom each of them must prove to be: SPIFFE IDs, DNS names, "ip-san" or "any".
     pub expect: Option<Vec<String>>,
-    /// Server name to send (SNI). Default: the first DNS name of `expect`, else the host name in
+    /// Server name to send (SNI). Without it: the first DNS name of `expect`, else the host name in
     /// `addresses`, else none.
     pub server_name: Option<String>,
-    /// Which address gets the next connection. Default "two-choices": of two that are drawn the one
+    /// Which address gets the next connection. Without it "two-choices": of two that are drawn the one
     /// with fewer connections.
     #[schemars(extend("enum" = ["round-robin", "least-connections", "two-choices"]))]
     pub balance: Option<String>,
-    /// How many more addresses are tried for a connection of which none has seen a byte. Default 2.
+    /// How many more addresses are tried for a connection of which none has seen a byte. Without it 2.
     pub retries: Option<i64>,
     /// A PROXY header in front of the bytes: "v1", "v2", or "v2-tls", with what TLS told of the
     /// client.
@@ -102,14 +102,14 @@ pub struct Health {
     /// Checks those that are up too: "connect" or "http".
     #[schemars(extend("enum" = ["connect", "http"]))]
     pub check: Option<String>,
-    /// What check = "http" asks for. Default "/".
+    /// What check = "http" asks for. Without it "/".
     pub path: Option<String>,
-    /// Time between two checks. Default "5s".
+    /// Time between two checks. Without it "5s".
     pub interval: Option<String>,
-    /// How long one may take. Default "2s".
+    /// How long one may take. Without it "2s".
     pub timeout: Option<String>,
-    /// So many failures in a row, of checks or connections, make an address down. Default 1.
+    /// So many failures in a row, of checks or connections, make an address down. Without it 1.
     pub down: Option<i64>,
-    /// So many checks in a row that succeed make it up again. Default 1.
+    /// So many checks in a row that succeed make it up again. Without it 1.
     pub up: Option<i64>,
 }

@@ -66,6 +66,34 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
         "action = \"allow\"",
         "may_claim = { \"spiffe://example.org/api\" = [\"10.2.0.0/16\"] }",
     ];
+    let listener = [
+        "[[listener]]",
+        "name = \"side\"",
+        "bind = \"127.0.0.1:8080\"",
+        "mode = \"tcp\"",
+        "upstream = \"server\"",
+        "proxy_from = [\"10.0.0.0/8\"]",
+        "[listener.tls]",
+        "mode = \"mutual\"",
+        "identities = [\"web\"]",
+        "certificates = \"certificates\"",
+        "allow = [\"spiffe://example.org/front\"]",
+        "[upstream.server]",
+        "addresses = [\"10.0.0.9:8081\", \"server.example.org:8081\"]",
+        "wire = \"tls\"",
+        "expect = [\"server.example.org\"]",
+        "server_name = \"server.example.org\"",
+        "balance = \"two-choices\"",
+        "retries = 2",
+        "send_proxy = \"v2\"",
+        "[upstream.server.health]",
+        "check = \"http\"",
+        "path = \"/healthz\"",
+        "interval = \"5s\"",
+        "timeout = \"2s\"",
+        "down = 1",
+        "up = 1",
+    ];
     let expect = ("expect = [\"spiffe://example.org/api\"]", "");
     let to_gateway = [("action = \"mtls\"", "action = \"gateway\""), expect];
     let redirect = [
@@ -87,7 +115,10 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
     assert_eq!(parse(&text).unwrap().proxies.len(), 1);
     let config = parse(&with(&gateway, &[])).unwrap();
     assert_eq!(config.gateway.unwrap().egress.len(), 1);
-    let tried = [&alone[..], &upstream, &proxy, &gateway].concat();
+    let config = parse(&with(&listener, &[])).unwrap();
+    let upstream_of_it = &config.upstreams["server"];
+    assert_eq!((config.listeners.len(), upstream_of_it.retries), (1, 2));
+    let tried = [&alone[..], &upstream, &proxy, &gateway, &listener].concat();
     assert_eq!(examples(), tried.into_iter().collect());
 }
 
