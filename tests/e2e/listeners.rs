@@ -261,7 +261,6 @@ upstream = "app"
 #[ignore = "privileged: run by cargo xtask test"]
 fn a_client_is_who_the_proxy_header_of_a_named_proxy_says_and_the_next_one_is_told() {
     let world = World::pair();
-    let front = format!("[{}]", world.b.at(FAR));
     let setup = |from: &str| {
         Setup::new(&world, &world.b).with(format!(
             r#"
@@ -284,7 +283,7 @@ proxy_from = ["{from}"]
         let daemon = setup("10.88.0.1").start();
         world.a.script(&[&connect, header, "line"]).all_ok();
         let record = daemon.only_record();
-        assert_eq!(record.source(), "192.0.2.7:4321", "{record} {front}");
+        assert_eq!(record.source(), "192.0.2.7:4321", "{record}");
         let steps = world
             .a
             .script(&[&connect, "send=hello, I am a proxy", "rest"]);
@@ -296,14 +295,15 @@ proxy_from = ["{from}"]
     world.a.script(&[&connect, header, "line"]).all_ok();
     assert!(daemon.wait_records(3)[2].source().starts_with("10.88.0.1:"));
     let words = app.words();
-    assert!(
-        words[0].starts_with("PROXY TCP4 192.0.2.7 10.88.0.2 4321"),
-        "{words:?}"
-    );
-    assert!(
-        words[1].starts_with("PROXY TCP4 10.88.0.1 10.88.0.2"),
-        "{words:?}"
-    );
+    // Of both connections, and of the second the bytes that are his own.
+    for begins in [
+        "PROXY TCP4 192.0.2.7 10.88.0.2 4321",
+        "PROXY TCP4 10.88.0.1 10.88.0.2",
+        "PROXY TCP4 192.0.2.7 198.51.100.1 4321",
+    ] {
+        let said = words.iter().any(|word| word.starts_with(begins));
+        assert!(said, "{begins}: {words:?}");
+    }
 }
 
 #[test]
