@@ -281,7 +281,7 @@ fn a_thousand_reloads_under_load_misroute_lose_and_let_out_no_connection() {
     let denied = world.b.at(7003).to_string();
     let many = ["many", "--parallel", "4", "--to", &first, "--to", &second];
     let mut clients = world.a.peer(&many);
-    let mut intruder = world.a.peer(&["many", "--to", &denied]);
+    let mut intruder = world.a.peer(&["many", "--rest", "2", "--to", &denied]);
     for reload in 1..=load(1_000) as usize {
         setup(&world, 'a', &files[reload % 2]).write();
         a.signal(Signal::SIGHUP);

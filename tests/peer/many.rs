@@ -8,7 +8,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -32,6 +32,10 @@ pub(crate) struct Args {
     /// Every so many, write and close at once without waiting for the answer; 0 is never.
     #[arg(long, default_value_t = 0)]
     abrupt_every: u64,
+    /// Milliseconds that each rests after a failure: one that costs nothing would come thousands of
+    /// times a second, each with a record.
+    #[arg(long, default_value_t = 0)]
+    rest: u64,
 }
 
 pub(crate) fn run(args: Args) {
@@ -56,6 +60,7 @@ pub(crate) fn run(args: Args) {
                         Ok(()) => good.fetch_add(1, Ordering::Relaxed),
                         Err(why) => {
                             *failures.lock().expect("lock").entry(why).or_default() += 1;
+                            std::thread::sleep(Duration::from_millis(args.rest));
                             0
                         }
                     };
