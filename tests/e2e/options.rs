@@ -185,11 +185,13 @@ fn the_applications_mark_holds_for_routing_and_is_not_shared() {
                 .ip(&[family, "rule", "add", "fwmark", "77", "unreachable"]);
         }
         let _server = b.serve(&both(b), &[]);
-        for to in both(b) {
+        for (nth, to) in both(b).into_iter().enumerate() {
             let family = if to.is_ipv4() { "tcp4" } else { "tcp6" };
             let connect = format!("connect={to}");
             let ask = [&connect, "send=hello", "line"];
             a.script(&[&[family], &ask[..]].concat()).all_ok();
+            // Its record comes with its end, which the next one's could come before.
+            mesh.a.wait_records(2 * nth + 1);
             // A tunnel is idle, and it is of another mark.
             let marked = a.script(&[&[family, "mark=77"], &ask[..]].concat());
             let line = marked.of("line").unwrap_or_default();
