@@ -32,6 +32,7 @@ use crate::{
     },
 };
 
+mod http;
 mod tcp;
 
 /// Accepts connections to the listener that `name` is at the moment, until `stop` says so.
@@ -173,6 +174,7 @@ async fn serve(
     };
     match permit.serves() {
         Serving::Tcp(upstream) => permitted.tcp(upstream, record, moved).await,
+        Serving::Http(http) => permitted.http(http, record, moved).await,
     }
 }
 

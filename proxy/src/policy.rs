@@ -26,6 +26,7 @@ pub mod again;
 mod claim;
 pub mod egress;
 pub mod explain;
+pub mod http;
 pub mod inbound;
 pub mod listener;
 pub mod outbound;

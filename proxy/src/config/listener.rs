@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 
+use super::http::{Http, RouteAction};
 use crate::identity::Expected;
 
 /// `[[listener]]`
@@ -29,13 +30,22 @@ pub enum Serves {
         /// Name of the upstream.
         upstream: String,
     },
+    /// Requests.
+    Http(Box<Http>),
 }
 
 impl Serves {
     /// The upstreams that it names.
     pub fn upstreams(&self) -> impl Iterator<Item = &str> {
-        let Self::Tcp { upstream } = self;
-        std::iter::once(upstream.as_str())
+        let (one, routes) = match self {
+            Self::Tcp { upstream } => (Some(upstream.as_str()), [].as_slice()),
+            Self::Http(http) => (None, http.routes.as_slice()),
+        };
+        let routed = routes.iter().filter_map(|route| match &route.action {
+            RouteAction::Forward(forward) => Some(forward.upstream.as_str()),
+            RouteAction::Redirect(_) | RouteAction::Answer(_) => None,
+        });
+        one.into_iter().chain(routed)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use super::Wire;
+use super::{HttpVersion, Wire};
 use crate::identity::Expected;
 
 /// `[upstream.NAME]`
@@ -18,6 +18,8 @@ pub struct Upstream {
     pub health: Health,
     /// How many more endpoints are tried for a connection or request of which none has seen a byte.
     pub retries: u32,
+    /// How HTTP is spoken to it.
+    pub http: HttpVersion,
     /// The PROXY header that precedes the bytes; `None` sends none.
     pub send_proxy: Option<ProxyHeader>,
 }

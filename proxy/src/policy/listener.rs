@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Policy, PolicyError, again::of_peer};
+use super::{Policy, PolicyError, again::of_peer, http::HttpPolicy};
 use crate::{
     addr::{ClientAddr, UpstreamAddr},
     config::{self, Config, Serves, TlsMode},
@@ -39,6 +39,8 @@ pub struct ListenerPolicy {
 pub enum Serving {
     /// Bytes go to this upstream as they are.
     Tcp(Arc<Upstream>),
+    /// Each request goes where its route says.
+    Http(Arc<HttpPolicy>),
 }
 
 /// A connection to a listener that policy lets go on. Only [`ListenerPolicy::permit`] makes one.
@@ -92,6 +94,7 @@ impl ListenerPolicy {
                 let allow = tls.allow.as_slice().into();
                 let protocols: &[&[u8]] = match listener.serves {
                     Serves::Tcp { .. } => &[],
+                    Serves::Http(_) => &[b"h2", b"http/1.1"],
                 };
                 let downstream = Downstream::new(
                     Arc::new(certificates),
@@ -119,6 +122,7 @@ impl ListenerPolicy {
             tls,
             serves: match &listener.serves {
                 Serves::Tcp { upstream: name } => Serving::Tcp(upstream(name)?),
+                Serves::Http(http) => Serving::Http(Arc::new(HttpPolicy::build(http, upstream)?)),
             },
             proxy_from: listener.proxy_from.clone(),
         })

@@ -87,6 +87,10 @@ pub struct Upstream {
     pub balance: Option<String>,
     /// How many more addresses are tried for a connection of which none has seen a byte. Without it 2.
     pub retries: Option<i64>,
+    /// Which HTTP it is spoken to in by listeners of mode "http": "1.1" or "2". Without it what ALPN
+    /// settles on in TLS, and 1.1 in plain text.
+    #[schemars(extend("enum" = ["1.1", "2"]))]
+    pub http: Option<String>,
     /// A PROXY header in front of the bytes: "v1", "v2", or "v2-tls", with what TLS told of the
     /// client.
     #[schemars(extend("enum" = ["v1", "v2", "v2-tls"]))]

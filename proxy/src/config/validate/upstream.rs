@@ -10,8 +10,8 @@ use rustls_pki_types::DnsName;
 
 use super::{join, references, values};
 use crate::config::{
-    Address, Balance, Check, Health, ProxyHeader, Upstream, UpstreamTls, Wire, errors::Problems,
-    file,
+    Address, Balance, Check, Health, HttpVersion, ProxyHeader, Upstream, UpstreamTls, Wire,
+    errors::Problems, file,
 };
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -63,6 +63,7 @@ fn upstream(
         ("v2", ProxyHeader::V2),
         ("v2-tls", ProxyHeader::V2Tls),
     ];
+    const VERSIONS: [(&str, HttpVersion); 2] = [("1.1", HttpVersion::One), ("2", HttpVersion::Two)];
     let addresses_key = format!("{key}.addresses");
     if file.addresses.is_empty() {
         problems.missing(
@@ -100,6 +101,10 @@ fn upstream(
             "leave it out, or write wire = \"tls\"",
         );
     }
+    let http = match &file.http {
+        Some(text) => values::word(problems, &format!("{key}.http"), text, &VERSIONS),
+        None => Some(HttpVersion::Negotiated),
+    };
     let retries = values::number(
         problems,
         &format!("{key}.retries"),
@@ -114,6 +119,7 @@ fn upstream(
         balance: balance?,
         health,
         retries,
+        http: http?,
         send_proxy,
     })
 }
