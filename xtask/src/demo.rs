@@ -10,6 +10,7 @@ use crate::{build, cmd, ebpf, setup, test::preflight};
 mod capture;
 mod daemon;
 mod host;
+mod ingress;
 pub(crate) mod latency;
 mod mesh;
 mod proof;
@@ -33,6 +34,8 @@ enum Name {
     Mesh,
     /// Two sidecars without interception, an HTTP server and curl that speak plain text
     Sidecar,
+    /// An ingress gateway, and a reverse proxy with a client certificate in front of it
+    Ingress,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -47,6 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let played = match options.name {
         Name::Mesh => mesh::play(&stage, &mut proofs),
         Name::Sidecar => sidecar::play(&stage, &mut proofs),
+        Name::Ingress => ingress::play(&stage, &mut proofs),
     };
     if let Err(error) = played {
         proofs.judge("the demo ran to its end", Err(format!("{error:#}")));

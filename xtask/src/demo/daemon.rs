@@ -11,6 +11,9 @@ use super::{
 };
 use crate::cmd;
 
+/// Where examples have the files of `cargo xtask certs`, seen from their folder.
+const CERTIFICATES: &str = "../../../certs/dev";
+
 /// A running daemon.
 pub(super) struct Daemon<'a> {
     host: &'a Host<'a>,
@@ -48,6 +51,7 @@ impl<'a> Daemon<'a> {
             ("instance", format!("{:?}", host.name)),
             ("runtime_dir", format!("{runtime_dir:?}")),
         ];
+        let text = text.replace(CERTIFICATES, &stage.certificates_folder().to_string_lossy());
         let text = adapt(&text, &[&own, values].concat())
             .with_context(|| format!("adapting {}", from.display()))?;
         let config = stage.folder().join(file);

@@ -94,6 +94,15 @@ impl<'a> Host<'a> {
         self.command(&self.outside, program.as_ref())
     }
 
+    /// curl on this host, among its applications.
+    pub(super) fn curl(&self, arguments: &[&str]) -> Command {
+        let mut command = self.application("curl");
+        command
+            .args(["--silent", "--show-error", "--max-time", "10"])
+            .args(arguments);
+        command
+    }
+
     fn command(&self, cgroup: &str, program: &Path) -> Command {
         let mut command = Command::new("sh");
         command

@@ -1,7 +1,7 @@
 //! The sidecar pair: an HTTP server and curl speak plain text to the Sidetrack beside them, which is
 //! mutual TLS between the hosts. Nothing is intercepted.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -14,7 +14,6 @@ use super::{
     stage::Stage,
     wire,
 };
-use crate::cmd;
 
 /// Where the application on host A is pointed, and the server's side on host B.
 const NEAR: &str = "http://127.0.0.1:8080/";
@@ -38,14 +37,13 @@ pub(super) fn play(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
          host A                                                          host B 10.77.0.2\n\
          curl ── 127.0.0.1:8080 sidetrack ═════ TLS 1.3 ═════ :8081 sidetrack ── 127.0.0.1:3000 http.server\n"
     );
-    certificates(stage)?;
+    stage.certificates()?;
     let (a, b) = Host::pair(stage)?;
     let capture = Capture::start(&b)?;
-    let mut client = files(stage, "client");
-    client.push(("addresses", format!("[{FAR:?}]")));
+    let there = [("addresses", format!("[{FAR:?}]"))];
     // Whichever starts first waits for the other.
-    let client = Daemon::with(&a, "sidecar", "client.toml", &client)?;
-    let server = Daemon::with(&b, "sidecar", "server.toml", &files(stage, "server"))?;
+    let client = Daemon::with(&a, "sidecar", "client.toml", &there)?;
+    let server = Daemon::with(&b, "sidecar", "server.toml", &[])?;
     let http = http_server(&b)?;
     let pair = Pair {
         a: &a,
@@ -80,26 +78,6 @@ pub(super) fn play(stage: &Stage, proofs: &mut Proofs) -> Result<()> {
     Ok(())
 }
 
-/// Those of `cargo xtask certs`, for this demo alone.
-fn certificates(stage: &Stage) -> Result<()> {
-    let mut command = Command::new(stage.binary());
-    command.args(["certs", "dev", "--profiles"]);
-    command.arg(cmd::root().join("certs/profiles.toml"));
-    command.arg("--dir").arg(stage.folder().join("certs"));
-    cmd::output(&mut command).map(drop)
-}
-
-/// The identity of one side and the bundle.
-fn files(stage: &Stage, name: &str) -> Vec<(&'static str, String)> {
-    let folder = stage.folder().join("certs");
-    let file = |name: &str| format!("{:?}", folder.join(name));
-    vec![
-        ("certificate", file(&format!("{name}.crt"))),
-        ("private_key", file(&format!("{name}.key"))),
-        ("bundle", file("ca.crt")),
-    ]
-}
-
 fn http_server(host: &Host<'_>) -> Result<Running> {
     let mut command = host.application("python3");
     command.args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "3000"]);
@@ -132,19 +110,11 @@ fn encrypted(raw: &[u8]) -> Verdict {
     ))
 }
 
-fn curl(host: &Host<'_>, more: &[&str]) -> Command {
-    let mut command = host.application("curl");
-    command
-        .args(["--silent", "--show-error", "--max-time", "10"])
-        .args(more);
-    command
-}
-
 impl Pair<'_> {
     fn page_arrives(&self) -> Verdict {
         // The server's side may still be on its way up for the client's.
         let page = poll(Duration::from_secs(10), || {
-            let output = output_of(&mut curl(self.a, &[NEAR])).ok()?;
+            let output = output_of(&mut self.a.curl(&[NEAR])).ok()?;
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             text.contains("Directory listing").then_some(text)
         });
@@ -168,7 +138,7 @@ impl Pair<'_> {
 
     fn refuses(&self) -> Verdict {
         let url = format!("https://{FAR}/");
-        let output = output_of(&mut curl(self.a, &["--insecure", &url]))
+        let output = output_of(&mut self.a.curl(&["--insecure", &url]))
             .map_err(|error| format!("{error:#}"))?;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         if said.contains("certificate required") {
@@ -182,14 +152,14 @@ impl Pair<'_> {
 
     fn is_down(&self) -> Verdict {
         let down = poll(Duration::from_secs(10), || {
-            let _ = output_of(&mut curl(self.a, &[NEAR]));
+            let _ = output_of(&mut self.a.curl(&[NEAR]));
             let status = self.server.says_json("status").ok()?;
             let endpoint = status.pointer("/upstreams/0/endpoints/0")?.clone();
             (endpoint.pointer("/up") == Some(&Value::Bool(false))).then_some(endpoint)
         });
         let endpoint =
             down.ok_or("expected status to say that it is down, and it did not within 10 s")?;
-        let output = output_of(&mut curl(self.a, &[NEAR])).map_err(|error| format!("{error:#}"))?;
+        let output = output_of(&mut self.a.curl(&[NEAR])).map_err(|error| format!("{error:#}"))?;
         if output.status.success() {
             return Err("expected a refusal, and curl got an answer".into());
         }
@@ -199,7 +169,7 @@ impl Pair<'_> {
 
     fn is_back(&self) -> Verdict {
         let answered = poll(Duration::from_secs(10), || {
-            let output = output_of(&mut curl(self.a, &[NEAR])).ok()?;
+            let output = output_of(&mut self.a.curl(&[NEAR])).ok()?;
             output.status.success().then_some(())
         });
         answered.ok_or("expected an answer within 10 s")?;

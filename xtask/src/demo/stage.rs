@@ -7,7 +7,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use signal_hook::{consts, iterator::Signals};
 
-use crate::test::preflight::cgroup2_root;
+use crate::{cmd, test::preflight::cgroup2_root};
 
 mod props;
 
@@ -74,6 +74,20 @@ impl Stage {
     /// For configuration, keys, logs and captures.
     pub(super) fn folder(&self) -> PathBuf {
         self.props.folder()
+    }
+
+    /// For what `cargo xtask certs` makes.
+    pub(super) fn certificates_folder(&self) -> PathBuf {
+        self.folder().join("certs")
+    }
+
+    /// Makes the files of `cargo xtask certs`, for this demo alone.
+    pub(super) fn certificates(&self) -> Result<()> {
+        let mut command = Command::new(self.binary());
+        command.args(["certs", "dev", "--profiles"]);
+        command.arg(cmd::root().join("certs/profiles.toml"));
+        command.arg("--dir").arg(self.certificates_folder());
+        cmd::output(&mut command).map(drop)
     }
 
     /// The name of something of this demo.
