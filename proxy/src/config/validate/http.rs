@@ -41,14 +41,10 @@ pub(super) fn http(problems: &mut Problems, key: &str, file: &file::Listener) ->
     let table = format!("{key}.http");
     let head = size::MIN_HEAD..=size::MAX_HEAD;
     let max_head = file.http.max_head.as_deref();
-    let max_head =
-        max_head.map(|text| size::size(problems, &format!("{table}.max_head"), text, head));
+    let max_head = max_head
+        .and_then(|text| size::size(problems, &format!("{table}.max_head"), text, head))
+        .and_then(|bytes| usize::try_from(bytes).ok());
     let forwarded_from = file.http.forwarded_from.as_deref().unwrap_or_default();
-    let routes = routes(problems, key, file);
-    let max_head = match max_head {
-        Some(read) => read.and_then(|bytes| usize::try_from(bytes).ok()),
-        None => Some(MAX_HEAD),
-    };
     Some(Http {
         forwarded_from: values::prefixes(
             problems,
@@ -67,7 +63,7 @@ pub(super) fn http(problems: &mut Problems, key: &str, file: &file::Listener) ->
             file.http.stall.as_deref(),
             STALL,
         ),
-        max_head: max_head?,
+        max_head: max_head.unwrap_or(MAX_HEAD),
         streams: values::number(
             problems,
             &format!("{table}.streams"),
@@ -75,7 +71,7 @@ pub(super) fn http(problems: &mut Problems, key: &str, file: &file::Listener) ->
             1..=10_000,
             STREAMS,
         ),
-        routes: routes?,
+        routes: routes(problems, key, file)?,
     })
 }
 
