@@ -1,6 +1,6 @@
 //! `[[listener]]` and `[upstream.NAME]` as they are written.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,11 +16,16 @@ pub struct Listener {
     /// Address and port, or several. `[::]:PORT` is for both families.
     #[schemars(required)]
     pub bind: Option<Bind>,
-    /// What it is about: "tcp" (bytes, as they are).
-    #[schemars(required, extend("enum" = ["tcp"]))]
+    /// What it is about: "tcp" (bytes, as they are), "tls-passthrough" (the clients' TLS as it is, by
+    /// server name).
+    #[schemars(required, extend("enum" = ["tcp", "tls-passthrough"]))]
     pub mode: Option<String>,
-    /// Name of the upstream that connections go to.
+    /// Name of the upstream that connections go to; in mode "tls-passthrough" those that ask for no
+    /// name of `servers`.
     pub upstream: Option<String>,
+    /// In mode "tls-passthrough": names of upstreams by server name. "*.example.org" is every name
+    /// below example.org.
+    pub servers: Option<BTreeMap<String, String>>,
     /// How clients are met. Without it: plain text.
     pub tls: Option<ListenerTls>,
     /// Prefixes of clients that begin with a PROXY header, version 1 or 2, which is believed.
@@ -30,7 +35,11 @@ pub struct Listener {
 impl Listener {
     /// The upstreams that it names.
     pub fn upstreams(&self) -> impl Iterator<Item = &str> {
-        self.upstream.as_deref().into_iter()
+        let named = self.servers.iter().flat_map(BTreeMap::values);
+        self.upstream
+            .as_deref()
+            .into_iter()
+            .chain(named.map(String::as_str))
     }
 }
 
@@ -60,6 +69,9 @@ pub struct ListenerTls {
     pub certificates: Option<PathBuf>,
     /// Who may connect with a certificate: SPIFFE IDs, DNS names, "ip-san" or "any".
     pub allow: Option<Vec<String>>,
+    /// The lowest version of TLS that clients may speak: "1.2" or "1.3". Without it "1.3".
+    #[schemars(extend("enum" = ["1.2", "1.3"]))]
+    pub min_version: Option<String>,
 }
 
 /// `[upstream.NAME]`

@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
-use super::{references, upstream, values};
+use super::{passthrough, references, upstream, values};
 use crate::config::{
-    InboundRule, Listener, ListenerTls, Serves, TlsMode, Upstream, Wire,
+    InboundRule, Listener, ListenerTls, Serves, TlsMode, TlsVersion, Upstream, Wire,
     errors::Problems,
     file::{self, Bind},
     shape::rule_key,
@@ -49,8 +49,12 @@ fn listener(
     #[derive(Clone, Copy)]
     enum Mode {
         Tcp,
+        TlsPassthrough,
     }
-    const MODES: [(&str, Mode); 1] = [("tcp", Mode::Tcp)];
+    const MODES: [(&str, Mode); 2] = [
+        ("tcp", Mode::Tcp),
+        ("tls-passthrough", Mode::TlsPassthrough),
+    ];
     let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
     let bind = bind(problems, key, file.bind.as_ref(), inbound, seen);
     let tls_key = format!("{key}.tls");
@@ -71,7 +75,12 @@ fn listener(
         );
         return None;
     };
-    let serves = match values::word(problems, &mode_key, mode, &MODES)? {
+    let mode = values::word(problems, &mode_key, mode, &MODES)?;
+    if !matches!(mode, Mode::TlsPassthrough) {
+        passthrough::stray(problems, key, file);
+    }
+    let serves = match mode {
+        Mode::TlsPassthrough => Serves::TlsPassthrough(passthrough::servers(problems, key, file)?),
         Mode::Tcp => Serves::Tcp {
             upstream: references::listeners_upstream(problems, key, file.upstream.as_deref())?,
         },
@@ -97,6 +106,11 @@ pub(super) fn upstreams(
     upstreams: &BTreeMap<String, Upstream>,
 ) {
     for (index, listener) in listeners.iter().enumerate() {
+        if let Serves::TlsPassthrough(servers) = &listener.serves {
+            let key = rule_key("listener", index, Some(&listener.name));
+            passthrough::upstreams(problems, &key, servers, upstreams);
+            continue;
+        }
         for name in listener.serves.upstreams() {
             let tls = upstreams
                 .get(name)
@@ -186,6 +200,8 @@ fn tls(
         ("optional", TlsMode::Optional),
         ("mutual", TlsMode::Mutual),
     ];
+    const VERSIONS: [(&str, TlsVersion); 2] =
+        [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
     let mode_key = format!("{key}.mode");
     let mode = match &file.mode {
         Some(text) => values::word(problems, &mode_key, text, &MODES),
@@ -234,7 +250,12 @@ fn tls(
         _ => {}
     }
     let allow = values::expected(problems, &allow_key, written);
+    let min_version = match &file.min_version {
+        Some(text) => values::word(problems, &format!("{key}.min_version"), text, &VERSIONS),
+        None => Some(TlsVersion::V1_3),
+    };
     Some(ListenerTls {
+        min_version: min_version?,
         mode: mode?,
         identities: file.identities.clone(),
         certificates,

@@ -78,6 +78,13 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
         "identities = [\"web\"]",
         "certificates = \"certificates\"",
         "allow = [\"spiffe://example.org/front\"]",
+        "min_version = \"1.3\"",
+        "name = \"names\"",
+        "bind = \"0.0.0.0:443\"",
+        "mode = \"tls-passthrough\"",
+        "servers = { \"a.example.org\" = \"pages\", \"*.b.example.org\" = \"pages\" }",
+        "[upstream.pages]",
+        "addresses = [\"10.0.0.10:443\"]",
         "[upstream.server]",
         "addresses = [\"10.0.0.9:8081\", \"server.example.org:8081\"]",
         "wire = \"tls\"",
@@ -117,7 +124,7 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
     assert_eq!(config.gateway.unwrap().egress.len(), 1);
     let config = parse(&with(&listener, &[])).unwrap();
     let upstream_of_it = &config.upstreams["server"];
-    assert_eq!((config.listeners.len(), upstream_of_it.retries), (1, 2));
+    assert_eq!((config.listeners.len(), upstream_of_it.retries), (2, 2));
     let tried = [&alone[..], &upstream, &proxy, &gateway, &listener].concat();
     assert_eq!(examples(), tried.into_iter().collect());
 }
