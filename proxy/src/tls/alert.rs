@@ -52,6 +52,11 @@ pub(crate) fn refusal_of_error(error: &Error) -> Refusal {
             Reason::TlsVersion,
             "the peer offered no version of TLS that is accepted here".to_owned(),
         ),
+        // Clients of TLS 1.1 and older ones do not have it.
+        Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => (
+            Reason::TlsVersion,
+            "the peer names no signature algorithms: it speaks TLS 1.1 or an older version".to_owned(),
+        ),
         Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => (
             Reason::TlsVersion,
             "the peer speaks TLS 1.2 without extended master secret (RFC 7627), without which its \

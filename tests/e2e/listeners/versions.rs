@@ -49,7 +49,7 @@ fn a_client_of_tls_1_2_is_refused_by_the_alert_unless_the_listener_takes_it_and_
     }
     let old = ["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"];
     let refused = world.a.openssl_client(world.b.at(FAR), None, &old, "hello");
-    assert!(refused.stderr.contains("protocol version"), "{refused}");
+    assert!(refused.stderr.contains("alert"), "{refused}");
     let record = daemon.wait_records(seen + 1).pop().unwrap();
     assert_eq!(record.reason(), "tls-version", "{record}");
 }
@@ -88,12 +88,12 @@ fn a_certificate_counts_in_tls_1_2_as_in_1_3_if_it_is_bound_to_its_connection() 
     assert_eq!(reasons, ["no-certificate", "unknown-issuer", "tls-version"]);
     // Twice, the second time by the ticket of the first: judged again all the same.
     let session = world.a.dir().join("session").display().to_string();
-    for (index, more) in ["-sess_out", "-sess_in"].into_iter().enumerate() {
-        let word = format!("hello {index}");
+    let visits = [("-sess_out", "first"), ("-sess_in", "second")];
+    for (index, (more, word)) in visits.into_iter().enumerate() {
         let words = ["-tls1_2", more, &session];
         world
             .a
-            .openssl_client_until(to, Some(&good), &words, &word, || {
+            .openssl_client_until(to, Some(&good), &words, word, || {
                 holds("it came", || {
                     app.events("accepted").len() > index
                         && daemon.ask("connections").as_array().unwrap().len() == 1
@@ -104,5 +104,5 @@ fn a_certificate_counts_in_tls_1_2_as_in_1_3_if_it_is_bound_to_its_connection() 
         assert_eq!(record.peer_identity(), "spiffe://example.org/a", "{record}");
         assert_eq!(record.is_resumed(), index == 1, "{record}");
     }
-    assert_eq!(app.words(), ["hello 0", "hello 1"]);
+    assert_eq!(app.words(), ["first", "second"]);
 }
