@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{passthrough, references, upstream, values};
+use super::{http, passthrough, references, upstream, values};
 use crate::config::{
     InboundRule, Listener, ListenerTls, Serves, TlsMode, TlsVersion, Upstream, Wire,
     errors::Problems,
@@ -49,10 +49,12 @@ fn listener(
     #[derive(Clone, Copy)]
     enum Mode {
         Tcp,
+        Http,
         TlsPassthrough,
     }
-    const MODES: [(&str, Mode); 2] = [
+    const MODES: [(&str, Mode); 3] = [
         ("tcp", Mode::Tcp),
+        ("http", Mode::Http),
         ("tls-passthrough", Mode::TlsPassthrough),
     ];
     let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
@@ -71,19 +73,27 @@ fn listener(
         problems.missing(
             &mode_key,
             "it is not said what the listener is about",
-            "write mode = \"tcp\"",
+            "write mode = \"tcp\" or \"http\"",
         );
         return None;
     };
     let mode = values::word(problems, &mode_key, mode, &MODES)?;
     if !matches!(mode, Mode::TlsPassthrough) {
-        passthrough::stray(problems, key, file);
+        passthrough::none(problems, key, file);
+    }
+    if !matches!(mode, Mode::Http) {
+        http::none(problems, key);
     }
     let serves = match mode {
-        Mode::TlsPassthrough => Serves::TlsPassthrough(passthrough::servers(problems, key, file)?),
         Mode::Tcp => Serves::Tcp {
             upstream: references::listeners_upstream(problems, key, file.upstream.as_deref())?,
         },
+        Mode::Http => {
+            let http = http::http(problems, key, file)?;
+            http::warn_of_covered(problems, key, &http);
+            Serves::Http(Box::new(http))
+        }
+        Mode::TlsPassthrough => Serves::TlsPassthrough(passthrough::servers(problems, key, file)?),
     };
     let tls = match tls {
         Some(tls) => Some(tls?),
@@ -106,21 +116,22 @@ pub(super) fn upstreams(
     upstreams: &BTreeMap<String, Upstream>,
 ) {
     for (index, listener) in listeners.iter().enumerate() {
-        if let Serves::TlsPassthrough(servers) = &listener.serves {
-            let key = rule_key("listener", index, Some(&listener.name));
-            passthrough::upstreams(problems, &key, servers, upstreams);
-            continue;
-        }
-        for name in listener.serves.upstreams() {
+        let key = rule_key("listener", index, Some(&listener.name));
+        let named: Vec<(String, &str)> = match &listener.serves {
+            Serves::Tcp { upstream } => vec![(key, upstream)],
+            Serves::Http(http) => http::upstreams(problems, &key, http),
+            Serves::TlsPassthrough(servers) => {
+                passthrough::upstreams(problems, &key, servers, upstreams);
+                continue;
+            }
+        };
+        for (key, name) in named {
             let tls = upstreams
                 .get(name)
                 .and_then(|upstream| upstream.tls.as_ref());
             if tls.is_some_and(|tls| tls.wire == Wire::Tunnel) {
                 problems.bad(
-                    &format!(
-                        "{}.upstream",
-                        rule_key("listener", index, Some(&listener.name))
-                    ),
+                    &format!("{key}.upstream"),
                     name,
                     "this upstream takes tunnels, as gateways do, and no connections of a listener",
                     "write wire = \"tls\" or \"plain\" in its table, or name another",

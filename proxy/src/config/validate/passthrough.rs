@@ -46,7 +46,7 @@ pub(super) fn servers(
 }
 
 /// In another mode `servers` would decide nothing.
-pub(super) fn stray(problems: &mut Problems, key: &str, file: &file::Listener) {
+pub(super) fn none(problems: &mut Problems, key: &str, file: &file::Listener) {
     if file.servers.is_some() {
         problems.missing(
             &format!("{key}.servers"),

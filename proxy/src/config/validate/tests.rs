@@ -15,6 +15,7 @@ mod passthrough;
 mod protocols;
 mod proxies;
 mod refused;
+mod requests;
 mod rules;
 mod sample;
 
