@@ -99,7 +99,7 @@ struct Unanswered {
 /// None of a request was sent to an endpoint.
 enum Unsent {
     /// It may be sent to another one.
-    Back(Refusal, Request<Body>),
+    Back(Refusal, Box<Request<Body>>),
     /// It was.
     Failed(Failed),
 }
@@ -143,7 +143,7 @@ impl Upstream {
                     return Err(unsent(refusal));
                 }
                 Err(Unsent::Back(refusal, back)) => {
-                    request = back;
+                    request = *back;
                     last = Some(refusal);
                 }
             }
@@ -184,7 +184,7 @@ impl Towards<'_> {
                 Some(lease) => lease,
                 None => match Box::pin(self.open(&shelf, needs, &mut fresh)).await {
                     Ok(lease) => lease,
-                    Err(refusal) => return Err(Unsent::Back(refusal, request)),
+                    Err(refusal) => return Err(Unsent::Back(refusal, Box::new(request))),
                 },
             };
             let answer = match lease {
@@ -209,7 +209,7 @@ impl Towards<'_> {
                 self.failed(&unanswered.refusal);
             }
             if closed || stale >= STALE {
-                return Err(Unsent::Back(unanswered.refusal, back));
+                return Err(Unsent::Back(unanswered.refusal, Box::new(back)));
             }
             stale += 1;
             request = back;
