@@ -89,7 +89,7 @@ impl Body for Up {
 }
 
 /// The body of an answer, on its way to the client.
-pub struct Down {
+pub(super) struct Down {
     from: From,
     exchange: Arc<Exchange>,
 }
@@ -186,7 +186,9 @@ impl Body for Down {
 
     fn size_hint(&self) -> SizeHint {
         match &self.from {
-            From::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            From::Own(body) => {
+                SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
+            }
             From::Upstream(from, rest) => {
                 let mut hint = from.size_hint();
                 let more = rest.len() as u64;

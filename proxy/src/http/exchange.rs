@@ -16,8 +16,7 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use parking_lot::Mutex;
 
 use super::{
-    answer, body::Down, forward, host, motion::Motion, rewrite, session::Session,
-    streams::Stream,
+    answer, body::Down, forward, host, motion::Motion, rewrite, session::Session, streams::Stream,
 };
 use crate::{
     addr::UpstreamAddr,
@@ -31,7 +30,7 @@ use crate::{
 /// A request that is under way, until its body and that of its answer are done with. Then its record
 /// is written.
 #[derive(Debug)]
-pub struct Exchange {
+pub(super) struct Exchange {
     /// Whose it is.
     pub(super) session: Arc<Session>,
     key: u64,
@@ -98,16 +97,17 @@ async fn carry(
             let tls = exchange.session.tls.is_some();
             let path = &routed.route.path;
             let location = rewrite::location(redirect, path, request.uri(), host, tls);
-            let location = location
-                .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
+            let location =
+                location.map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
             let body = Down::own(Default::default(), Arc::clone(exchange));
             Ok(answer::redirect(redirect.status, location, body))
         }
         RouteAction::Forward(to) => {
-            let Routed { route, upstream, .. } = routed;
-            let upstream = upstream.ok_or_else(|| {
-                Refusal::new(Reason::Internal, "a route without its upstream")
-            })?;
+            let Routed {
+                route, upstream, ..
+            } = routed;
+            let upstream = upstream
+                .ok_or_else(|| Refusal::new(Reason::Internal, "a route without its upstream"))?;
             let forward = forward::Forward {
                 route,
                 to,
@@ -121,11 +121,7 @@ async fn carry(
 }
 
 impl Exchange {
-    pub(super) fn new(
-        session: Arc<Session>,
-        key: u64,
-        record: RequestRecord,
-    ) -> Self {
+    pub(super) fn new(session: Arc<Session>, key: u64, record: RequestRecord) -> Self {
         Self {
             session,
             key,

@@ -122,9 +122,8 @@ impl Forward<'_> {
         let client = session.of.client.ip().to_canonical();
         let hop = Hop {
             client,
-            peer: session.of.peer.ip().to_canonical(),
-            local: session.of.local,
             tls: session.tls.is_some(),
+            own: session.of.own.as_deref(),
             certificate: session.of.identity.as_deref(),
             trusted: self
                 .http
@@ -147,11 +146,7 @@ impl Forward<'_> {
     }
 
     /// Waits for the head of the answer.
-    async fn ask(
-        &self,
-        exchange: &Exchange,
-        request: Request<Body>,
-    ) -> Result<Answered, Refusal> {
+    async fn ask(&self, exchange: &Exchange, request: Request<Body>) -> Result<Answered, Refusal> {
         let session = &exchange.session;
         let announced = session.announced();
         let mut asked = Box::pin(self.upstream.request(&session.data, &announced, request));
@@ -203,8 +198,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Whether an answer ends with its head, whatever that says (RFC 9112, section 6.3).
 fn has_no_body(method: &Method, status: StatusCode) -> bool {
-    *method == Method::HEAD
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// One direction of a request.
 #[derive(Debug, Default)]
-pub struct Motion {
+pub(super) struct Motion {
     bytes: AtomicU64,
     turn: AtomicU32,
     /// The client has to move now: to send more, or to take what it was given.
@@ -18,14 +18,14 @@ pub struct Motion {
 
 impl Motion {
     /// Frames of `bytes` moved; whether it is the client's turn now.
-    pub fn moved(&self, bytes: usize, waits: bool) {
+    pub(super) fn moved(&self, bytes: usize, waits: bool) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.turn.fetch_add(1, Ordering::Relaxed);
         self.waits.store(waits, Ordering::Relaxed);
     }
 
     /// Whether it is the client's turn now.
-    pub fn waits(&self, waits: bool) {
+    pub(super) fn waits(&self, waits: bool) {
         if self.waits.load(Ordering::Relaxed) != waits {
             self.turn.fetch_add(1, Ordering::Relaxed);
             self.waits.store(waits, Ordering::Relaxed);
@@ -33,22 +33,22 @@ impl Motion {
     }
 
     /// Bytes moved that are no frames.
-    pub fn count(&self, bytes: u64) {
+    pub(super) fn count(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A number that changes with each frame.
-    pub fn turn(&self) -> u32 {
+    pub(super) fn turn(&self) -> u32 {
         self.turn.load(Ordering::Relaxed)
     }
 
     /// Bytes so far.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether it has been the client's turn ever since this was asked the last time.
-    pub fn has_stalled(&self) -> bool {
+    pub(super) fn has_stalled(&self) -> bool {
         let turn = self.turn.load(Ordering::Relaxed);
         let same = self.seen.swap(turn, Ordering::Relaxed) == turn;
         // The first turn is the first frame: before it, nobody was ever waited for.
@@ -63,7 +63,10 @@ mod tests {
     #[test]
     fn a_body_has_stalled_that_waits_for_the_client_from_one_look_to_the_next() {
         let motion = Motion::default();
-        assert!(!motion.has_stalled() && !motion.has_stalled(), "nobody waits");
+        assert!(
+            !motion.has_stalled() && !motion.has_stalled(),
+            "nobody waits"
+        );
         motion.waits(true);
         assert!(!motion.has_stalled(), "not long enough");
         motion.moved(7, true);
@@ -71,7 +74,10 @@ mod tests {
         motion.waits(true);
         assert!(motion.has_stalled());
         motion.waits(false);
-        assert!(!motion.has_stalled() && !motion.has_stalled(), "the server waits");
+        assert!(
+            !motion.has_stalled() && !motion.has_stalled(),
+            "the server waits"
+        );
         assert_eq!(motion.bytes(), 7);
     }
 }

@@ -86,7 +86,8 @@ pub async fn serve(
     match version {
         Version::One => {
             let connection = one(&http.spec).serve_connection(io, service);
-            over.watch(connection.with_upgrades(), reloads, &judge).await?;
+            over.watch(connection.with_upgrades(), reloads, &judge)
+                .await?;
         }
         Version::Two => {
             let connection = two(&http.spec).serve_connection(io, service);
@@ -234,7 +235,9 @@ impl Over<'_> {
             return Err(self.cut(malformed(&error)));
         }
         let under_way = self.session.none_since().is_none();
-        let at_socket = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        let at_socket = error
+            .source()
+            .and_then(|source| source.downcast_ref::<io::Error>());
         if let Some(refusal) = at_socket.and_then(refusal_from_io) {
             return Err(self.cut(refusal));
         }

@@ -32,6 +32,8 @@ pub struct Client {
     pub id: ConnectionId,
     /// The listener.
     pub listener: Arc<str>,
+    /// Whom it met.
+    pub own: Option<Arc<str>>,
     /// Who connected, by the PROXY header of who may say so.
     pub client: SocketAddr,
     /// The other end of the socket.
@@ -126,7 +128,11 @@ impl Session {
     pub(super) fn under_way(&self) -> Vec<Arc<Exchange>> {
         // The last to let go of one locks the requests: so nobody does in here.
         let requests = self.requests.lock();
-        requests.under_way.values().filter_map(Weak::upgrade).collect()
+        requests
+            .under_way
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     /// Since when no request is under way; `None` if one is.
@@ -232,7 +238,9 @@ impl Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("of", &self.of).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("of", &self.of)
+            .finish_non_exhaustive()
     }
 }
 

@@ -57,6 +57,7 @@ impl Upgrading {
                 "a connection that is not the client's was upgraded",
             ));
         };
+        let _until_the_end = self.under_way;
         let mut client = io.into_inner();
         let mut server = Far(TokioIo::new(server));
         let start = Start {

@@ -106,7 +106,10 @@ impl Vigil {
 fn end_stalled(session: &Session, moved: bool, stall: Duration) -> Option<Refusal> {
     let mut whole = None;
     let under_way = session.under_way();
-    for exchange in under_way.iter().filter(|exchange| exchange.has_stalled(moved)) {
+    for exchange in under_way
+        .iter()
+        .filter(|exchange| exchange.has_stalled(moved))
+    {
         let span = humantime::format_duration(stall);
         let refusal = Refusal::new(
             Reason::Stalled,

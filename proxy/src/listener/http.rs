@@ -70,6 +70,7 @@ impl Permitted<'_> {
         let client = session::Client {
             id: record.id,
             listener: Arc::clone(self.name),
+            own: record.own_identity.clone(),
             client: self.met.client,
             peer: self.peer,
             local: self.met.local,

@@ -227,7 +227,9 @@ mod tests {
                 listener: "front".into(),
                 peer_identity: None,
                 method: Method::GET,
-                uri: format!("/\u{202e}{}?secret", "ä".repeat(PATH)).parse().unwrap(),
+                uri: format!("/\u{202e}{}?secret", "ä".repeat(PATH))
+                    .parse()
+                    .unwrap(),
                 version: Version::HTTP_2,
             },
         );
@@ -242,7 +244,11 @@ mod tests {
         assert!(!line.bytes().any(|byte| byte.is_ascii_control()), "{line}");
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         let path = value["path"].as_str().unwrap();
-        assert!(path.len() <= PATH && path.len() > PATH - 4, "{}", path.len());
+        assert!(
+            path.len() <= PATH && path.len() > PATH - 4,
+            "{}",
+            path.len()
+        );
         assert!(!line.contains("secret"), "{line}");
         assert_eq!(value["status"], 200);
         assert_eq!(value["direction"], "request");
