@@ -9,7 +9,8 @@ use hyper::{
 use super::body::Down;
 use crate::refusal::Reason;
 
-/// What a request is refused with. The record has the reason, the client the status and one word.
+/// What a request is refused with. The record has the reason, the client the status and one word: 502
+/// where the upstream may have seen something of the request, 503 where it has not.
 pub(super) fn status(reason: Reason) -> StatusCode {
     match reason {
         Reason::BadRequest | Reason::HttpProtocol | Reason::Reset => StatusCode::BAD_REQUEST,
@@ -18,11 +19,12 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::Stalled => StatusCode::REQUEST_TIMEOUT,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Reason::UpstreamDown | Reason::TooManyHandshakes | Reason::PortsExhausted => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Reason::UpstreamCut
+        | Reason::UpstreamClosed
+        | Reason::UpstreamProtocol
+        | Reason::PolicyChanged => StatusCode::BAD_GATEWAY,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

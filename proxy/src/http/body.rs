@@ -5,10 +5,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::timeout;
 
 use super::exchange::Exchange;
 use crate::{
@@ -21,10 +24,15 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// The longest piece of an answer that is handed on at once: who reads so little is not stalled.
 const PIECE: usize = 32 * 1024;
 
+/// How much of a body is read, and for how long, of which nobody wants anything.
+const LINGER: usize = 256 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
 /// The body of a request, on its way to the upstream. It is polled when the upstream takes it, and only
 /// then is a client that expects 100 (Continue) told to go on.
 pub(super) struct Up {
-    from: Incoming,
+    /// `None` once it is too long.
+    from: Option<Incoming>,
     exchange: Arc<Exchange>,
     /// How much more of it may come.
     left: Option<u64>,
@@ -33,7 +41,7 @@ pub(super) struct Up {
 impl Up {
     pub(super) fn new(from: Incoming, exchange: Arc<Exchange>, most: Option<u64>) -> Self {
         Self {
-            from,
+            from: Some(from),
             exchange,
             left: most,
         }
@@ -48,7 +56,10 @@ impl Body for Up {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.from).poll_frame(cx) else {
+        let Some(from) = &mut self.from else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(frame) = Pin::new(from).poll_frame(cx) else {
             self.exchange.up.waits(true);
             return Poll::Pending;
         };
@@ -66,6 +77,8 @@ impl Body for Up {
                         "the body of the request was longer than max_body, and did not say so",
                     );
                     self.exchange.refuse(refusal.clone());
+                    let from = self.from.take();
+                    linger(from, false);
                     return Poll::Ready(Some(Err(refusal.into())));
                 }
             }
@@ -80,12 +93,34 @@ impl Body for Up {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.from.is_end_stream()
+        self.from.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.from.size_hint()
+        self.from.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
     }
+}
+
+/// Gives up the body of a request that was answered without it, after a while: whoever sends it reads
+/// the answer only after some of it. Were it given up at once, the connection or the stream would be
+/// reset under an answer that is still on its way. Who `expects` to be told to go on is not told.
+pub(super) fn linger(body: Option<Incoming>, expects: bool) {
+    let Some(mut body) = body.filter(|body| !body.is_end_stream()) else {
+        return;
+    };
+    tokio::spawn(timeout(LINGER_TIME, async move {
+        if expects {
+            std::future::pending::<()>().await;
+        }
+        let mut left = LINGER;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => std::future::pending::<()>().await,
+            }
+        }
+    }));
 }
 
 /// The body of an answer, on its way to the client.

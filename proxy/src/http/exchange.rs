@@ -12,11 +12,13 @@ use std::{
     },
 };
 
-use hyper::{Method, Request, Response, StatusCode, body::Incoming};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use parking_lot::Mutex;
 
 use super::{
-    answer, body::Down, forward, host, motion::Motion, rewrite, session::Session, streams::Stream,
+    answer,
+    body::{self, Down},
+    forward, host, motion::Motion, rewrite, session::Session, streams::Stream,
 };
 use crate::{
     addr::UpstreamAddr,
@@ -48,9 +50,13 @@ pub(super) async fn answer(
     session: Arc<Session>,
     request: Request<Incoming>,
 ) -> Result<Response<Down>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts, ());
     let exchange = session.begin(&request);
     let method = request.method().clone();
-    let answer = match carry(&exchange, request).await {
+    let expects = request.headers().contains_key(header::EXPECT);
+    let mut body = Some(body);
+    let answer = match carry(&exchange, request, &mut body).await {
         Ok(answer) => answer,
         Err(refusal) => {
             // What the client's body ended with is the cause of what it looks like from behind.
@@ -62,6 +68,7 @@ pub(super) async fn answer(
             answer::refused(status, |text| Down::own(text, Arc::clone(&exchange)))
         }
     };
+    body::linger(body, expects);
     exchange.record.lock().status = Some(answer.status());
     if method == Method::HEAD {
         exchange.answered();
@@ -71,7 +78,8 @@ pub(super) async fn answer(
 
 async fn carry(
     exchange: &Arc<Exchange>,
-    request: Request<Incoming>,
+    request: Request<()>,
+    body: &mut Option<Incoming>,
 ) -> Result<Response<Down>, Refusal> {
     let bad = |what: &str| Err(Refusal::new(Reason::BadRequest, what));
     if request.method() == Method::CONNECT {
@@ -115,7 +123,7 @@ async fn carry(
                 host: host.as_ref(),
                 http: &http.spec,
             };
-            forward.carry(exchange, request).await
+            forward.carry(exchange, request, body).await
         }
     }
 }

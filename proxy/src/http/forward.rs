@@ -45,9 +45,10 @@ impl Forward<'_> {
     pub(super) async fn carry(
         self,
         exchange: &Arc<Exchange>,
-        mut request: Request<Incoming>,
+        mut request: Request<()>,
+        body: &mut Option<Incoming>,
     ) -> Result<Response<Down>, Refusal> {
-        let length = request.body().size_hint().lower();
+        let length = body.as_ref().map_or(0, |body| body.size_hint().lower());
         if let Some(most) = self.to.max_body
             && length > most
         {
@@ -60,7 +61,7 @@ impl Forward<'_> {
             _ => None,
         };
         let client = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, ()) = request.into_parts();
         parts.headers = self.headers(exchange, parts.headers, protocol)?;
         let target = rewrite::target(&parts.uri, &self.route.path, self.to.prefix.as_deref())
             .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
@@ -68,10 +69,11 @@ impl Forward<'_> {
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         let method = parts.method.clone();
-        let body = if body.is_end_stream() {
-            Empty::new().map_err(|never| match never {}).boxed_unsync()
-        } else {
-            Up::new(body, Arc::clone(exchange), self.to.max_body).boxed_unsync()
+        let body = match body.take() {
+            Some(body) if !body.is_end_stream() => {
+                Up::new(body, Arc::clone(exchange), self.to.max_body).boxed_unsync()
+            }
+            _ => Empty::new().map_err(|never| match never {}).boxed_unsync(),
         };
         let request = Request::from_parts(parts, body);
         let mut answered = self.ask(exchange, request).await?;

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
-use hyper::{Request, body::Incoming};
+use hyper::Request;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// Begins a request whose head has come.
-    pub(super) fn begin(self: &Arc<Self>, request: &Request<Incoming>) -> Arc<Exchange> {
+    pub(super) fn begin(self: &Arc<Self>, request: &Request<()>) -> Arc<Exchange> {
         let record = RequestRecord::begin(
             &self.data.sink,
             Asked {

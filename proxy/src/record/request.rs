@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `time` | when its head had come |
 //! | `direction` | `request` |
-//! | `connection` | `id` of the connection's own record, which comes after those of its requests |
+//! | `connection` | `id` of the record of its connection |
 //! | `source` | the client |
 //! | `listener` | the listener |
 //! | `rule` | the route; absent if none fits |
