@@ -82,7 +82,7 @@ pub(super) fn none(problems: &mut Problems, key: &str) {
         if problems.has(&key) {
             problems.missing(
                 &key,
-                "in mode \"tcp\" bytes go to the upstream as they are: this has no effect",
+                "in modes \"tcp\" and \"tls-passthrough\" bytes go to the upstream as they are: this has no effect",
                 "write mode = \"http\", or leave it out",
             );
         }

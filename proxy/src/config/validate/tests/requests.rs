@@ -32,7 +32,7 @@ fn http(parts: &[&str]) -> Http {
     let config = parse(&file(parts)).unwrap();
     match &config.listeners[0].serves {
         Serves::Http(http) => (**http).clone(),
-        Serves::Tcp { .. } => panic!("{config:?}"),
+        Serves::Tcp { .. } | Serves::TlsPassthrough(_) => panic!("{config:?}"),
     }
 }
 
