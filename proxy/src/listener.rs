@@ -1,7 +1,10 @@
 //! What comes without being intercepted.
 //!
 //! ```text
-//! Arrived --PROXY header--> announced --meet--> Met (plain | TLS) --permit--> tcp: upstream, relay
+//! Arrived --PROXY header--> announced --meet--> Met (plain | TLS | TLS of others)
+//!         --permit--> tcp: upstream, relay
+//!         --permit--> passthrough: upstream by server name, tcp
+//!         --permit--> http: requests, see crate::http
 //! ```
 //!
 //! A listener is known by its name: what it does is what the policy of the moment says of it.
@@ -33,6 +36,7 @@ use crate::{
 };
 
 mod http;
+mod passthrough;
 mod tcp;
 
 /// Accepts connections to the listener that `name` is at the moment, until `stop` says so.
@@ -74,6 +78,8 @@ struct Arrived {
 /// It is known who is there.
 struct Met {
     stream: Client,
+    /// What was read of a client's TLS that goes on as it is.
+    hello: Option<passthrough::Hello>,
     /// Whom the client proved to be, if it proved anything.
     identity: Option<Arc<Proven>>,
     /// Who the client is, by the PROXY header of who may say so.
@@ -91,8 +97,8 @@ impl Met {
 
 /// Policy lets it go on.
 struct Permitted<'a> {
-    data: &'a DataPath,
-    name: &'a str,
+    data: &'a Arc<DataPath>,
+    name: &'a Arc<str>,
     peer: SocketAddr,
     met: Met,
     reloads: Reloads<'a>,
@@ -134,7 +140,7 @@ impl Arrived {
 
 async fn serve(
     data: &Arc<DataPath>,
-    name: &str,
+    name: &Arc<str>,
     (stream, peer): (TcpStream, SocketAddr),
     stranger: StrangerPlace,
     record: &mut Record,
@@ -174,6 +180,7 @@ async fn serve(
     };
     match permit.serves() {
         Serving::Tcp(upstream) => permitted.tcp(upstream, record, moved).await,
+        Serving::TlsPassthrough(servers) => permitted.passthrough(servers, record, moved).await,
         Serving::Http(http) => permitted.http(http, record, moved).await,
     }
 }
@@ -181,7 +188,7 @@ async fn serve(
 impl Permitted<'_> {
     /// Whether a reload lets it go on, as far as the client is concerned.
     fn judge_client(&self) -> impl Fn(&Policy) -> Result<(), Refusal> + use<> {
-        let (name, peer) = (Arc::<str>::from(self.name), self.peer);
+        let (name, peer) = (Arc::clone(self.name), self.peer);
         let identity = self.met.identity.clone();
         move |policy| policy.listener_again(&name, identity.as_deref(), peer)
     }
@@ -211,8 +218,16 @@ async fn meet(
     }
     let Some(tls) = &listener.tls else {
         record.carriage = Carriage::Plain;
+        let (stream, hello) = match &listener.serves {
+            Serving::TlsPassthrough(_) => {
+                let (stream, hello) = passthrough::read(stream, &deadline, record).await?;
+                (stream, Some(hello))
+            }
+            Serving::Tcp(_) | Serving::Http(_) => (stream, None),
+        };
         return Ok(Met {
             stream: Client::Plain(stream),
+            hello,
             identity: None,
             client,
             local,
@@ -232,6 +247,7 @@ async fn meet(
             ));
         }
     };
+    record.server_name = hello.server_name();
     let _place = match data.answer_handshake(&deadline).await {
         Ok(place) => place,
         Err(refusal) => {
@@ -247,6 +263,7 @@ async fn meet(
     Ok(Met {
         identity: met.client.take().map(Arc::new),
         stream: Client::Tls(Box::new(met)),
+        hello: None,
         client,
         local,
     })
@@ -258,6 +275,14 @@ impl Client {
         match self {
             Self::Plain(mut stream) => stream.abort(),
             Self::Tls(mut met) => met.stream.abort(),
+        }
+    }
+
+    /// Its socket, from which nothing more is read.
+    fn into_socket(self) -> TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(met) => met.stream.into_inner().0,
         }
     }
 }

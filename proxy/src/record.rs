@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub mod line;
+pub mod request;
 pub mod sink;
 pub mod tally;
 
@@ -110,6 +111,8 @@ pub struct Record {
     pub carriage: Carriage,
     /// Absent in plain text.
     pub tls: Option<TlsFacts>,
+    /// The server name that a client of a listener asked for; nothing proves it.
+    pub server_name: Option<String>,
     /// Process that connected, where the kernel told.
     pub pid: Option<u32>,
     /// Its user id, where the kernel told.
@@ -150,6 +153,7 @@ impl Record {
             rule: None,
             carriage: Carriage::None,
             tls: None,
+            server_name: None,
             pid: None,
             uid: None,
             netns: None,
@@ -163,6 +167,11 @@ impl Record {
     /// would count what is no connection of an application.
     pub fn is_no_connection(&mut self) {
         self.sink = RecordSink::off();
+        self.counted = false;
+    }
+
+    /// Its reason is that of one of its requests, whose record counts it.
+    pub fn is_told_by_request(&mut self) {
         self.counted = false;
     }
 

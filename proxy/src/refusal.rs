@@ -76,6 +76,10 @@ reasons! {
     UpstreamDown = "upstream-down", "the log says when each endpoint of the upstream went down, and why; it is checked until it answers";
     /// The upstream answered a check with an error.
     Unhealthy = "unhealthy", "the server behind the upstream is starting, overloaded or broken; its own log says why";
+    /// The upstream ended a request without an answer.
+    UpstreamClosed = "upstream-closed", "the server closed the connection or refused the request before it had answered; its own log says why";
+    /// The upstream answered with what is no HTTP, or not of the version that it is spoken to in.
+    UpstreamProtocol = "upstream-protocol", "the upstream's address is not that of a server of HTTP, of HTTPS where the upstream has TLS, or not of the version in its http key";
     /// The upstream did not answer in time.
     ConnectTimeout = "connect-timeout", "the host is down or a firewall drops packets to it";
     /// The upstream refused the connection.
@@ -95,7 +99,9 @@ reasons! {
     /// A client that has to begin with a PROXY header did not, or with a wrong one.
     ProxyHeader = "proxy-header", "the listener's proxy_from names the client, which then must send a PROXY header, version 1 or 2: configure it there, or take its address out";
     /// The peer offers no common protocol version.
-    TlsVersion = "tls-version", "the peer does not speak TLS 1.3";
+    TlsVersion = "tls-version", "the peer does not speak TLS 1.3; a listener takes TLS 1.2 too if its tls.min_version says so";
+    /// The client asks for a server name that a listener does not have.
+    UnknownServerName = "unknown-server-name", "the listener's servers name no upstream for it: add the name, or an upstream for all others";
     /// TLS of a kind that the rule does not accept.
     ProtocolNotAccepted = "protocol-not-accepted", "the rule's accept does not list this kind of connection";
     /// The peer sent no certificate.
@@ -124,6 +130,22 @@ reasons! {
     EgressDenied = "egress-denied", "an [[egress]] rule with action = \"allow\" that names the peer's identity and the destination; this host itself, loopback, link-local and multicast addresses are never reached through a gateway";
     /// The peer claimed a source that was not granted to it.
     SourceNotGranted = "source-not-granted", "grant the prefix in the rule's may_claim if the peer may speak for it";
+    /// What came is no HTTP, or not well-formed.
+    HttpProtocol = "http-protocol", "the client does not speak HTTP, not this version, or sent more than the listener's http.max_head allows";
+    /// A request that could be taken for another than routes take it for, or that no proxy like this one carries out.
+    BadRequest = "bad-request", "the client is broken, or somebody tries to get past the routes: a request needs one Host, and a path without dot segments, doubled or encoded slashes";
+    /// No route of the listener fits the request.
+    NoRoute = "no-route", "add a [[listener.route]] that fits host, path, method and headers; the last one may have none of them";
+    /// The body of a request is longer than its route allows.
+    BodyTooLarge = "body-too-large", "raise max_body of the route if the client may send this much";
+    /// The head of a request did not come in time.
+    HeadTimeout = "head-timeout", "the client is very slow or wants to hold connections open; http.head_timeout says how long it may take";
+    /// A body did not move.
+    Stalled = "stalled", "the client stopped sending its request or reading its answer, for longer than http.stall";
+    /// The upstream took too long to answer.
+    UpstreamTimeout = "upstream-timeout", "the server behind the route is slow or hangs; raise timeout of the route if it may take this long";
+    /// The upstream broke off its answer.
+    UpstreamCut = "upstream-cut", "the server behind the route died or closed its connection within an answer; its own log says why";
     /// The peer broke the tunnel's format.
     TunnelProtocol = "tunnel-protocol", "the peer's version is not compatible, or its stream is damaged";
     /// The tunnel broke while the connection was on it.

@@ -82,6 +82,16 @@ impl Record {
         self.text("/tls/suite")
     }
 
+    /// The server name that a client of a listener asked for; empty if it asked for none.
+    pub fn server_name(&self) -> &str {
+        self.text("/server_name")
+    }
+
+    /// Whether its TLS session was resumed.
+    pub fn is_resumed(&self) -> bool {
+        self.0.pointer("/tls/resumed") == Some(&Value::Bool(true))
+    }
+
     /// Why it was refused or cut off; empty if both sides closed cleanly.
     pub fn reason(&self) -> &str {
         self.text("/reason")
@@ -100,6 +110,31 @@ impl Record {
     /// Cookie of the network namespace; absent in the daemon's own.
     pub fn netns(&self) -> Option<u64> {
         self.has("/netns").then(|| self.number("/netns"))
+    }
+
+    /// Of the record of a request: what the client asked for.
+    pub fn path(&self) -> &str {
+        self.text("/path")
+    }
+
+    /// Of the record of a request: the status of its answer.
+    pub fn http_status(&self) -> u64 {
+        self.number("/status")
+    }
+
+    /// Of the record of a request: the id of its connection.
+    pub fn connection(&self) -> &str {
+        self.text("/connection")
+    }
+
+    /// Of the record of a request: `HTTP/1.1`, `HTTP/2`.
+    pub fn http_version(&self) -> &str {
+        self.text("/version")
+    }
+
+    /// Whom the endpoint behind a listener proved to be.
+    pub fn upstream_identity(&self) -> &str {
+        self.text("/upstream_identity")
     }
 
     /// Whether the record has something at this JSON pointer.

@@ -18,12 +18,15 @@
 //! | `rule` | name of the rule that decided |
 //! | `carriage` | `plain`, `tls`, `tunnel-new` or `tunnel-reused` |
 //! | `tls` | `version`, `group`, `suite`, `resumed` |
+//! | `server_name` | the name that a client of a listener asked for in TLS (SNI), in lower case; nothing proves it |
 //! | `pid`, `uid` | of the connecting process |
 //! | `netns` | cookie of the connecting process's network namespace, if it is not the daemon's own; `status` lists them |
 //! | `bytes_up`, `bytes_down` | bytes from and to the client |
 //! | `duration_ms` | milliseconds with a fraction of microseconds |
 //! | `reason` | a label of [`Reason`]; absent after a clean close |
 //! | `detail` | what was seen, for people |
+//!
+//! A request has a line of its own, see [`super::request`].
 //!
 //! As text the same keys stand as `key=value`, those of `tls` as `tls.version=…`. A line is
 //! plain ASCII in both forms: peers choose the names in their certificates, and a terminal or
@@ -71,6 +74,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<&'a TlsFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    server_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
@@ -102,6 +107,7 @@ pub(super) fn format(record: &Record, format: RecordFormat) -> Vec<u8> {
         rule: record.rule.as_deref(),
         carriage: record.carriage,
         tls: record.tls.as_ref(),
+        server_name: record.server_name.as_deref(),
         pid: record.pid,
         uid: record.uid,
         netns: record.netns,
@@ -113,11 +119,16 @@ pub(super) fn format(record: &Record, format: RecordFormat) -> Vec<u8> {
             .map(|refusal| refusal.detail.as_str())
             .filter(|detail| !detail.is_empty()),
     };
+    write(&line, format)
+}
+
+/// One line of `fields`, with its newline; nothing for [`RecordFormat::Off`].
+pub(super) fn write(fields: &impl Serialize, format: RecordFormat) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     match format {
-        RecordFormat::Json => ascii_json(&mut out, &line),
+        RecordFormat::Json => ascii_json(&mut out, fields),
         RecordFormat::Text => {
-            if let Ok(Value::Object(fields)) = serde_json::to_value(&line) {
+            if let Ok(Value::Object(fields)) = serde_json::to_value(fields) {
                 text(&mut out, "", &fields);
             }
         }
@@ -187,7 +198,7 @@ impl Formatter for Ascii {
     }
 }
 
-fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     match OffsetDateTime::from(*at).format(TIME) {
         Ok(text) => serializer.serialize_str(&text),
         Err(error) => Err(serde::ser::Error::custom(error)),

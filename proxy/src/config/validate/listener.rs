@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
-use super::{references, upstream, values};
+use super::{http, passthrough, references, upstream, values};
 use crate::config::{
-    InboundRule, Listener, ListenerTls, Serves, TlsMode, Upstream, Wire,
+    InboundRule, Listener, ListenerTls, Serves, TlsMode, TlsVersion, Upstream, Wire,
     errors::Problems,
     file::{self, Bind},
     shape::rule_key,
@@ -49,8 +49,14 @@ fn listener(
     #[derive(Clone, Copy)]
     enum Mode {
         Tcp,
+        Http,
+        TlsPassthrough,
     }
-    const MODES: [(&str, Mode); 1] = [("tcp", Mode::Tcp)];
+    const MODES: [(&str, Mode); 3] = [
+        ("tcp", Mode::Tcp),
+        ("http", Mode::Http),
+        ("tls-passthrough", Mode::TlsPassthrough),
+    ];
     let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
     let bind = bind(problems, key, file.bind.as_ref(), inbound, seen);
     let tls_key = format!("{key}.tls");
@@ -67,14 +73,27 @@ fn listener(
         problems.missing(
             &mode_key,
             "it is not said what the listener is about",
-            "write mode = \"tcp\"",
+            "write mode = \"tcp\" or \"http\"",
         );
         return None;
     };
-    let serves = match values::word(problems, &mode_key, mode, &MODES)? {
+    let mode = values::word(problems, &mode_key, mode, &MODES)?;
+    if !matches!(mode, Mode::TlsPassthrough) {
+        passthrough::none(problems, key, file);
+    }
+    if !matches!(mode, Mode::Http) {
+        http::none(problems, key);
+    }
+    let serves = match mode {
         Mode::Tcp => Serves::Tcp {
             upstream: references::listeners_upstream(problems, key, file.upstream.as_deref())?,
         },
+        Mode::Http => {
+            let http = http::http(problems, key, file)?;
+            http::warn_of_covered(problems, key, &http);
+            Serves::Http(Box::new(http))
+        }
+        Mode::TlsPassthrough => Serves::TlsPassthrough(passthrough::servers(problems, key, file)?),
     };
     let tls = match tls {
         Some(tls) => Some(tls?),
@@ -97,16 +116,22 @@ pub(super) fn upstreams(
     upstreams: &BTreeMap<String, Upstream>,
 ) {
     for (index, listener) in listeners.iter().enumerate() {
-        for name in listener.serves.upstreams() {
+        let key = rule_key("listener", index, Some(&listener.name));
+        let named: Vec<(String, &str)> = match &listener.serves {
+            Serves::Tcp { upstream } => vec![(key, upstream)],
+            Serves::Http(http) => http::upstreams(problems, &key, http),
+            Serves::TlsPassthrough(servers) => {
+                passthrough::upstreams(problems, &key, servers, upstreams);
+                continue;
+            }
+        };
+        for (key, name) in named {
             let tls = upstreams
                 .get(name)
                 .and_then(|upstream| upstream.tls.as_ref());
             if tls.is_some_and(|tls| tls.wire == Wire::Tunnel) {
                 problems.bad(
-                    &format!(
-                        "{}.upstream",
-                        rule_key("listener", index, Some(&listener.name))
-                    ),
+                    &format!("{key}.upstream"),
                     name,
                     "this upstream takes tunnels, as gateways do, and no connections of a listener",
                     "write wire = \"tls\" or \"plain\" in its table, or name another",
@@ -186,6 +211,8 @@ fn tls(
         ("optional", TlsMode::Optional),
         ("mutual", TlsMode::Mutual),
     ];
+    const VERSIONS: [(&str, TlsVersion); 2] =
+        [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
     let mode_key = format!("{key}.mode");
     let mode = match &file.mode {
         Some(text) => values::word(problems, &mode_key, text, &MODES),
@@ -234,7 +261,12 @@ fn tls(
         _ => {}
     }
     let allow = values::expected(problems, &allow_key, written);
+    let min_version = match &file.min_version {
+        Some(text) => values::word(problems, &format!("{key}.min_version"), text, &VERSIONS),
+        None => Some(TlsVersion::V1_3),
+    };
     Some(ListenerTls {
+        min_version: min_version?,
         mode: mode?,
         identities: file.identities.clone(),
         certificates,

@@ -11,9 +11,11 @@ use crate::{
 mod executables;
 mod gateway;
 mod listeners;
+mod passthrough;
 mod protocols;
 mod proxies;
 mod refused;
+mod requests;
 mod rules;
 mod sample;
 
