@@ -11,6 +11,7 @@ use harness::{
 use nix::sys::signal::Signal;
 
 mod plain;
+mod web;
 
 /// Where the client's side listens, and the server's, and the application of `b`.
 const NEAR: u16 = 8080;
