@@ -72,6 +72,18 @@ impl Host {
     /// Runs these cases of Go's client, which judges each by itself, and gives what each found.
     #[track_caller]
     pub fn go_client(&self, url: &str, asking: Asking<'_>, cases: &[&str]) -> Vec<Value> {
+        self.go_client_at(url, None, asking, cases)
+    }
+
+    /// The same for an URL with a name, which is at this address.
+    #[track_caller]
+    pub fn go_client_at(
+        &self,
+        url: &str,
+        at: Option<SocketAddr>,
+        asking: Asking<'_>,
+        cases: &[&str],
+    ) -> Vec<Value> {
         let (bytes, requests) = (asking.bytes.to_string(), asking.requests.to_string());
         let mut words = vec![
             "ask",
@@ -85,6 +97,10 @@ impl Host {
             asking.name,
         ];
         words.extend(asking.http2.then_some("-h2"));
+        let at = at.map(|at| at.to_string());
+        if let Some(at) = &at {
+            words.extend(["-at", at]);
+        }
         let bundle = asking.trusts.map(|pki| text(&pki.bundle()));
         if let Some(bundle) = &bundle {
             words.extend(["-ca", bundle]);
