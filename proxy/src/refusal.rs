@@ -76,6 +76,10 @@ reasons! {
     UpstreamDown = "upstream-down", "the log says when each endpoint of the upstream went down, and why; it is checked until it answers";
     /// The upstream answered a check with an error.
     Unhealthy = "unhealthy", "the server behind the upstream is starting, overloaded or broken; its own log says why";
+    /// The upstream ended a request without an answer.
+    UpstreamClosed = "upstream-closed", "the server closed the connection or refused the request before it had answered; its own log says why";
+    /// The upstream answered with what is no HTTP, or not of the version that it is spoken to in.
+    UpstreamProtocol = "upstream-protocol", "the upstream's address is not that of a server of HTTP, of HTTPS where the upstream has TLS, or not of the version in its http key";
     /// The upstream did not answer in time.
     ConnectTimeout = "connect-timeout", "the host is down or a firewall drops packets to it";
     /// The upstream refused the connection.
@@ -95,7 +99,9 @@ reasons! {
     /// A client that has to begin with a PROXY header did not, or with a wrong one.
     ProxyHeader = "proxy-header", "the listener's proxy_from names the client, which then must send a PROXY header, version 1 or 2: configure it there, or take its address out";
     /// The peer offers no common protocol version.
-    TlsVersion = "tls-version", "the peer does not speak TLS 1.3";
+    TlsVersion = "tls-version", "the peer does not speak TLS 1.3; a listener takes TLS 1.2 too if its tls.min_version says so";
+    /// The client asks for a server name that a listener does not have.
+    UnknownServerName = "unknown-server-name", "the listener's servers name no upstream for it: add the name, or an upstream for all others";
     /// TLS of a kind that the rule does not accept.
     ProtocolNotAccepted = "protocol-not-accepted", "the rule's accept does not list this kind of connection";
     /// The peer sent no certificate.

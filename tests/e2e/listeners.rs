@@ -10,7 +10,9 @@ use harness::{
 };
 use nix::sys::signal::Signal;
 
+mod passthrough;
 mod plain;
+mod versions;
 mod web;
 
 /// Where the client's side listens, and the server's, and the application of `b`.
@@ -37,6 +39,10 @@ upstream = "far"
 }
 
 fn far(world: &World, mode: &str) -> Setup {
+    far_with(world, mode, "")
+}
+
+fn far_with(world: &World, mode: &str, more: &str) -> Setup {
     let allow = if mode == "simple" {
         ""
     } else {
@@ -51,7 +57,7 @@ name = "far"
 bind = "0.0.0.0:{FAR}"
 mode = "tcp"
 upstream = "app"
-tls = {{ mode = "{mode}", identities = ["own"]{allow} }}
+tls = {{ mode = "{mode}", identities = ["own"]{allow}{more} }}
 "#
     ))
 }

@@ -104,7 +104,13 @@ impl Connection {
             let frame = match self.frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok("closed".to_owned()),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                // Also in the middle of what is no frame: an answer in HTTP/1.1.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
+                    ) =>
+                {
                     return Ok("closed".to_owned());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

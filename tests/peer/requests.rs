@@ -22,9 +22,9 @@ pub(crate) fn run(args: &Args) {
         std::thread::spawn(move || {
             let mut input = BufReader::new(&stream);
             while let Ok(Some(request)) = one(&mut input) {
-                let well_formed = request["wrong"].is_null();
+                let served = request["whole"] == true && request["wrong"].is_null();
                 println!("{request}");
-                if !well_formed || answer(&stream).is_err() {
+                if !served || answer(&stream).is_err() {
                     return;
                 }
             }
@@ -34,6 +34,19 @@ pub(crate) fn run(args: &Args) {
 
 fn answer(mut stream: &TcpStream) -> Result<()> {
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n")
+}
+
+/// Why a body is none.
+enum NoBody {
+    /// Its connection ended before: nobody takes it for a request.
+    Cut,
+    Wrong(String),
+}
+
+impl From<std::io::Error> for NoBody {
+    fn from(_: std::io::Error) -> Self {
+        Self::Cut
+    }
 }
 
 /// The next request with its body, as strictly as the grammar of RFC 9112 is written; `None` at the
@@ -78,22 +91,29 @@ fn one(input: &mut impl BufRead) -> Result<Option<Value>> {
         ([], []) => Ok(Vec::new()),
         ([length], []) => sized(input, length),
         ([], ["chunked"]) => chunked(input),
-        (lengths, encodings) => Err(format!("lengths {lengths:?}, encodings {encodings:?}")),
+        (lengths, encodings) => Err(NoBody::Wrong(format!(
+            "lengths {lengths:?}, encodings {encodings:?}"
+        ))),
     };
     let hosts = all("host").len();
     if hosts != 1 {
         wrong = Some(format!("{hosts} hosts"));
     }
-    let (body, of_body) = match body {
-        Ok(body) => (body, None),
-        Err(why) => (Vec::new(), Some(why)),
+    let (body, whole) = match body {
+        Ok(body) => (body, true),
+        Err(NoBody::Cut) => (Vec::new(), false),
+        Err(NoBody::Wrong(why)) => {
+            wrong = Some(why);
+            (Vec::new(), true)
+        }
     };
     Ok(Some(json!({
         "event": "request",
         "line": first,
         "headers": headers,
         "body": String::from_utf8_lossy(&body),
-        "wrong": wrong.or(of_body),
+        "whole": whole,
+        "wrong": wrong,
     })))
 }
 
@@ -102,31 +122,31 @@ fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed)
 }
 
-fn sized(input: &mut impl BufRead, length: &str) -> std::result::Result<Vec<u8>, String> {
+fn sized(input: &mut impl BufRead, length: &str) -> std::result::Result<Vec<u8>, NoBody> {
     let all_digits = length.bytes().all(|byte| byte.is_ascii_digit());
     let count = length.parse().ok().filter(|_| all_digits);
-    let count: usize = count.ok_or_else(|| format!("a length of {length:?}"))?;
+    let count: usize = count.ok_or_else(|| NoBody::Wrong(format!("a length of {length:?}")))?;
     let mut body = vec![0; count];
-    let read = input.read_exact(&mut body);
-    read.map_err(|error| format!("the body: {error}"))?;
+    input.read_exact(&mut body)?;
     Ok(body)
 }
 
-fn chunked(input: &mut impl BufRead) -> std::result::Result<Vec<u8>, String> {
+fn chunked(input: &mut impl BufRead) -> std::result::Result<Vec<u8>, NoBody> {
     let mut body = Vec::new();
     loop {
         let mut size = String::new();
-        let read = input.read_line(&mut size);
-        read.map_err(|error| format!("a size: {error}"))?;
+        if input.read_line(&mut size)? == 0 {
+            return Err(NoBody::Cut);
+        }
         let digits = size.trim_end_matches("\r\n");
         let length = usize::from_str_radix(digits, 16).ok();
         let length = length.filter(|_| size.ends_with("\r\n") && !digits.starts_with('+'));
-        let length = length.ok_or_else(|| format!("a size of {size:?}"))?;
+        let length = length.ok_or_else(|| NoBody::Wrong(format!("a size of {size:?}")))?;
         let mut chunk = vec![0; length + 2];
-        let read = input.read_exact(&mut chunk);
-        read.map_err(|error| format!("a chunk: {error}"))?;
+        input.read_exact(&mut chunk)?;
         if !chunk.ends_with(b"\r\n") {
-            return Err(format!("a chunk that ends in {:?}", &chunk[length..]));
+            let end = format!("a chunk that ends in {:?}", &chunk[length..]);
+            return Err(NoBody::Wrong(end));
         }
         if length == 0 {
             return Ok(body);

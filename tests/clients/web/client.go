@@ -252,7 +252,12 @@ func (c *client) send(length bool) (facts, error) {
 }
 
 func (c *client) receive(how string) (facts, error) {
-	answer, err := c.http.Do(c.request("GET", fmt.Sprintf("/bytes?n=%d%s", c.bytes, how), nil))
+	request := c.request("GET", fmt.Sprintf("/bytes?n=%d%s", c.bytes, how), nil)
+	if how != "" {
+		// Without it a proxy need not pass them on (RFC 9110, section 6.5.1).
+		request.Header.Set("Te", "trailers")
+	}
+	answer, err := c.http.Do(request)
 	if err != nil {
 		return nil, err
 	}

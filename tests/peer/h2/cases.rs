@@ -74,16 +74,10 @@ pub(super) fn all() -> Vec<Case> {
 }
 
 fn prefaces() -> Vec<(&'static str, Vec<u8>)> {
-    vec![
-        (
-            "preface of another version",
-            b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        ),
-        (
-            "preface without SETTINGS",
-            [PREFACE, &frame(PING, 0, 0, &[0; 8])].concat(),
-        ),
-    ]
+    vec![(
+        "preface of another version",
+        b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n".to_vec(),
+    )]
 }
 
 fn frames() -> Vec<(&'static str, Vec<u8>)> {
@@ -247,10 +241,6 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         (
             "trailers that do not end the stream",
             [open(), headers(1, 0, &field("x", "y"))].concat(),
-        ),
-        (
-            "trailers with :path",
-            [open(), headers(1, END_STREAM, &field(":path", "/"))].concat(),
         ),
         (
             "content-length and more",

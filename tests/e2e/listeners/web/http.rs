@@ -116,7 +116,8 @@ fn gos_client_and_server_do_in_http_2_through_a_gateway_what_they_do_without_one
         name: "b.example.org",
     };
     let mut cases = CASES.to_vec();
-    cases.retain(|case| *case != "upgrade");
+    // HTTP/2 has no upgrade, and hyper no 100 (Continue) in it.
+    cases.retain(|case| !["upgrade", "continue"].contains(case));
     cases.push("messages");
     let url = format!("https://b.example.org:{FAR}");
     let found = world
@@ -168,7 +169,7 @@ fn wrk_and_h2load_lose_no_request_in_mode_http() {
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
-fn curl_and_nghttp_are_told_to_continue_upload_in_all_ways_and_get_heads_in_mode_http() {
+fn curl_and_nghttp_upload_in_all_ways_and_get_heads_in_mode_http() {
     let world = World::pair();
     let far = far(&world, None, "").start();
     let _server = world.b.go_server(local(APP), None);
@@ -186,7 +187,8 @@ fn curl_and_nghttp_are_told_to_continue_upload_in_all_ways_and_get_heads_in_mode
             got
         };
         let waited = with(&["-H", "Expect: 100-continue", "--verbose"]);
-        assert!(waited.stderr.contains(" 100"), "{waited}");
+        // hyper sends none in HTTP/2: there curl goes on after a second.
+        assert_eq!(waited.stderr.contains(" 100"), version == "--http1.1");
         with(&["--limit-rate", "8M"]);
         let head = said(&[version, "--head"]);
         assert!(head.stdout.contains(" 200"), "{head}");
@@ -217,7 +219,7 @@ fn curl_and_nghttp_are_told_to_continue_upload_in_all_ways_and_get_heads_in_mode
     let url = format!("http://{to}/");
     let words = ["--verbose", "--expect-continue", "--data", &file, &url];
     let nghttp = world.a.run("nghttp", &words).expect_code(0);
-    for word in [":status: 100", ":status: 200", &all] {
+    for word in [":status: 200", &all] {
         assert!(nghttp.stdout.contains(word), "no {word} in {nghttp}");
     }
     drop(far);

@@ -202,7 +202,8 @@ fn a_request_that_could_be_taken_for_another_is_refused_or_reaches_the_applicati
         // Every answer but a refusal is the application's, to a request of which we know.
         let served = got.iter().filter(|status| **status == "200").count();
         let sound = reached.iter().all(|request| request["wrong"].is_null());
-        if !sound || reached.len() > served || !statuses.is_empty() && !refused {
+        let whole = reached.iter().filter(|request| request["whole"] == true);
+        if !sound || whole.count() > served || !statuses.is_empty() && !refused {
             wrong.push(format!("{}\nreached {reached:?}", answered[0]));
         }
     }
