@@ -59,3 +59,35 @@ impl Capture {
         Ok(Captured { raw, streams })
     }
 }
+
+impl Captured {
+    /// Whether every stream of it is TLS, of which some is TLS 1.3 that carried something, and none of
+    /// `secrets` can be read.
+    pub(super) fn is_encrypted(&self, secrets: &[&str]) -> Result<String, String> {
+        for secret in secrets {
+            if wire::contains(&self.raw, secret.as_bytes()) {
+                return Err(format!(
+                    "expected only TLS, and read {secret:?} in the capture"
+                ));
+            }
+        }
+        let (mut chose, mut carried) = (0, 0);
+        for stream in &self.streams {
+            let records = wire::records(&stream.bytes)
+                .map_err(|error| format!("from {} to {}: {error}", stream.from, stream.to))?;
+            chose += usize::from(records.chose_tls13);
+            carried += records.application_data;
+        }
+        if chose == 0 || carried == 0 {
+            return Err(format!(
+                "expected TLS 1.3 that carries something, and saw {chose} handshakes and {carried} records of \
+                 application data"
+            ));
+        }
+        Ok(format!(
+            "{} bytes captured: {chose} handshakes of TLS 1.3, {carried} records of application data, and \
+             nothing else",
+            self.raw.len()
+        ))
+    }
+}

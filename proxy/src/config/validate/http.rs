@@ -218,7 +218,7 @@ fn route(
         problems,
         &format!("{key}.allow"),
         file.allow.as_deref(),
-        met.asked,
+        met,
     );
     let matched = match (&file.path, &file.prefix) {
         (Some(_), _) => Matched::Path,

@@ -243,10 +243,10 @@ fn tls(
     let allow_key = format!("{key}.allow");
     let written = file.allow.as_deref().unwrap_or_default();
     match mode {
-        Some(TlsMode::Simple) if file.allow.is_some() => problems.missing(
+        // No error: the mode is one word, which may change alone.
+        Some(TlsMode::Simple) if file.allow.is_some() => problems.warn(
             &allow_key,
             "in mode \"simple\" clients show no certificate: this protects nothing",
-            "leave it out, or write mode = \"mutual\"",
         ),
         Some(TlsMode::Optional | TlsMode::Mutual) => {
             references::any_trust(problems, key, "it verifies the clients");

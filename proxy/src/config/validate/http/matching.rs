@@ -5,6 +5,7 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 
+use super::Met;
 use crate::{
     config::{
         errors::Problems,
@@ -146,16 +147,22 @@ pub(super) fn allow(
     problems: &mut Problems,
     key: &str,
     written: Option<&[String]>,
-    asked: bool,
+    met: Met,
 ) -> Vec<Expected> {
     let Some(written) = written else {
         return Vec::new();
     };
-    if !asked {
+    if !met.tls {
         problems.missing(
             key,
             "the listener asks nobody for a certificate, so that the route would be for nobody",
             "give the listener tls with mode = \"optional\" or \"mutual\", or leave it out",
+        );
+    } else if !met.asked {
+        // No error: the mode of TLS is one word, which may change alone.
+        problems.warn(
+            key,
+            "in mode \"simple\" nobody shows a certificate: the route is for nobody",
         );
     } else if written.is_empty() {
         problems.missing(

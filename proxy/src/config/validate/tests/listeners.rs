@@ -78,11 +78,6 @@ fn listeners_that_cannot_be_used() {
             "who may connect",
         ),
         (
-            vec![UPSTREAM, LISTENER, &TLS.replace("mutual", "simple")],
-            "listener[0] \"side\".tls.allow",
-            "protects nothing",
-        ),
-        (
             vec![UPSTREAM, LISTENER, &TLS.replace("[\"own\"]", "[]")],
             "listener[0] \"side\".tls.identities",
             "no certificate to show",
@@ -109,5 +104,35 @@ fn listeners_that_cannot_be_used() {
         ),
     ] {
         check(&file(&parts), key, says);
+    }
+}
+
+#[test]
+fn the_mode_of_tls_of_each_example_changes_by_one_word() {
+    let examples = [
+        include_str!("../../../../../scripts/examples/sidecar/server.toml"),
+        include_str!("../../../../../scripts/examples/ingress/gateway.toml"),
+        include_str!("../../../../../scripts/examples/ingress/proxy.toml"),
+    ];
+    for example in examples {
+        let (before, after) = example.split_once("tls = { mode = \"").unwrap();
+        let (_, after) = after.split_once('"').unwrap();
+        for (word, mode) in [
+            ("simple", TlsMode::Simple),
+            ("optional", TlsMode::Optional),
+            ("mutual", TlsMode::Mutual),
+        ] {
+            let parsed = parse(&format!("{before}tls = {{ mode = \"{word}\"{after}")).unwrap();
+            let mut tls = parsed
+                .listeners
+                .iter()
+                .filter_map(|listener| listener.tls.as_ref());
+            assert_eq!(tls.next().map(|tls| tls.mode), Some(mode));
+            let told = parsed
+                .warnings
+                .iter()
+                .any(|told| told.contains("protects nothing"));
+            assert_eq!(told, mode == TlsMode::Simple, "{:?}", parsed.warnings);
+        }
     }
 }

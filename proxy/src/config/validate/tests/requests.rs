@@ -140,7 +140,9 @@ fn a_route_for_named_identities_takes_a_listener_that_asks_for_certificates() {
         "for nobody",
     );
     let simple = "tls = { mode = \"simple\", identities = [\"web\"] }\n";
-    check(&file(&[simple, ROUTE, TO_APP, allow]), key, "asks nobody");
+    check(&file(&[ROUTE, TO_APP, allow]), key, "asks nobody");
+    let told = warnings(&[simple, ROUTE, TO_APP, allow]);
+    assert!(told[0].contains("the route is for nobody"), "{told:?}");
 }
 
 #[test]
