@@ -8,7 +8,7 @@
 //! [`inbound`] → its application. [`record`] writes one line at the end.
 //!
 //! What comes without being intercepted: [`listener`] (accept, PROXY header, TLS) → [`policy`] →
-//! [`upstream`] (which endpoint, and whether it answers) → [`relay`].
+//! [`upstream`] (which endpoint, and whether it answers) → [`relay`], or for requests [`http`].
 //!
 //! Around that: [`config`] (what people write), [`app`] (start, reload, drain), [`uncovered`]
 //! (what goes past the redirect), [`control`] (what `status` and `connections` ask), [`cli`] (what people type), [`certs`] (a small CA).
@@ -25,6 +25,7 @@ pub mod control;
 pub mod data;
 pub mod gateway;
 pub mod holder;
+pub mod http;
 pub mod identity;
 pub mod inbound;
 pub mod kernel;

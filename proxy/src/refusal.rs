@@ -76,6 +76,10 @@ reasons! {
     UpstreamDown = "upstream-down", "the log says when each endpoint of the upstream went down, and why; it is checked until it answers";
     /// The upstream answered a check with an error.
     Unhealthy = "unhealthy", "the server behind the upstream is starting, overloaded or broken; its own log says why";
+    /// The upstream ended a request without an answer.
+    UpstreamClosed = "upstream-closed", "the server closed the connection or refused the request before it had answered; its own log says why";
+    /// The upstream answered with what is no HTTP, or not of the version that it is spoken to in.
+    UpstreamProtocol = "upstream-protocol", "the upstream's address is not that of a server of HTTP, of HTTPS where the upstream has TLS, or not of the version in its http key";
     /// The upstream did not answer in time.
     ConnectTimeout = "connect-timeout", "the host is down or a firewall drops packets to it";
     /// The upstream refused the connection.

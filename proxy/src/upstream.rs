@@ -5,8 +5,14 @@
 //!            ^ retry elsewhere <-- failed     (no byte of the client was sent yet)
 //! health: failed --> down --> checked --> up
 //! ```
+//!
+//! Requests of listeners in mode "http" go over connections that are kept, see [`http`].
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use tokio::{net::lookup_host, task::JoinSet, time::timeout};
@@ -24,10 +30,12 @@ mod balance;
 mod dial;
 mod endpoint;
 mod health;
+pub mod http;
 mod probe;
 
 use balance::Balancer;
 pub use dial::{Connected, Stream, Tls};
+use dial::{Originators, Speaks};
 pub use endpoint::{Endpoint, UnderWay};
 
 /// How long a start waits for names to be resolved. After that, connections to those that are not
@@ -43,7 +51,8 @@ pub struct Upstream {
     pub own: Option<Arc<str>>,
     /// As it is configured.
     pub spec: config::Upstream,
-    originator: Option<Originator>,
+    originators: Option<Originators>,
+    http: Arc<http::Pool>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     balancer: Balancer,
 }
@@ -71,8 +80,9 @@ impl Upstream {
             balancer: Balancer::new(spec.balance),
             name,
             own,
+            originators: originator.map(|bytes| Originators::new(bytes, spec.http)),
+            http: Arc::default(),
             spec,
-            originator,
             endpoints: ArcSwap::from_pointee(endpoints),
         }
     }
@@ -121,10 +131,15 @@ impl Upstream {
     /// # Errors
     /// The one reason why its certificate is not accepted any more.
     pub fn still_accepts(&self, peer: &Proven, at: UpstreamAddr) -> Result<(), Refusal> {
-        match &self.originator {
-            Some(originator) => originator.still_accepts(peer, at),
+        match &self.originators {
+            Some(originators) => originators.of(Speaks::Bytes).still_accepts(peer, at),
             None => Ok(()),
         }
+    }
+
+    /// When our own certificate expires, if one is shown.
+    fn own_expires(&self) -> Option<SystemTime> {
+        self.originators.as_ref()?.of(Speaks::Bytes).own_expires()
     }
 
     /// Nobody is there to connect to.
@@ -179,8 +194,15 @@ impl Upstream {
                 endpoints.push(endpoint(&self.name, &known, at.get()));
             }
         }
+        self.http.keep_only(&endpoints);
         self.endpoints.store(Arc::new(endpoints));
         all
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.http.retire();
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Http {
     /// How long the head of a request may take, from the end of the one before it, or from the
     /// handshake.
     pub head_timeout: Duration,
-    /// How long a body may stand still, in either direction.
+    /// How long a client may keep a body waiting, in either direction. An upstream may.
     pub stall: Duration,
     /// The longest head of a request, in bytes.
     pub max_head: usize,
@@ -58,7 +58,8 @@ pub enum HostPattern {
     Below(String),
 }
 
-/// `path` or `prefix` of a route. Both are compared as they are written in requests, byte by byte.
+/// `path` or `prefix` of a route, as it is written. Both are compared with percent-encoding undone,
+/// so that no other spelling of a path goes past a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {
     /// Every path.
@@ -114,7 +115,7 @@ pub struct Redirect {
     pub scheme: Option<Scheme>,
     /// The host; `None` keeps the client's.
     pub host: Option<String>,
-    /// The port; `None` is the one that the scheme has by itself.
+    /// The port; `None` is the one that `scheme` has by itself, or the client's if there is none.
     pub port: Option<u16>,
     /// What takes the place of the route's path; `None` leaves it.
     pub prefix: Option<String>,

@@ -286,7 +286,7 @@ fn type_is(schema: &Value, found: &str) -> bool {
 }
 
 fn type_names(allowed: &[&Value]) -> String {
-    ["string", "integer", "array", "object"]
+    ["string", "integer", "boolean", "array", "object"]
         .into_iter()
         .filter(|name| allowed.iter().any(|schema| type_is(schema, name)))
         .map(article)

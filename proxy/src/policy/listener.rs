@@ -217,6 +217,11 @@ impl Policy {
         }
     }
 
+    /// The upstream `name` of listeners.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(name)
+    }
+
     /// The upstreams of listeners.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values()

@@ -1,6 +1,6 @@
 //! Connecting as ourselves to a peer that must prove to be the expected one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use rustls::{
     ClientConfig,
@@ -42,6 +42,7 @@ pub struct Originator {
     wire: Wire,
     /// `None`: the address that was dialled, which is not sent.
     server_name: Option<ServerName<'static>>,
+    own_expires: Option<SystemTime>,
 }
 
 /// A finished handshake with a peer that proved who it is. It may not have judged us yet, see
@@ -167,7 +168,27 @@ impl Originator {
             verifier,
             wire,
             server_name,
+            own_expires: own.map(|own| own.not_after),
         })
+    }
+
+    /// The same, but `protocols` are offered, the preferred one first.
+    #[must_use]
+    pub fn offering(&self, protocols: &[&[u8]]) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self {
+            config: Arc::new(config),
+            verifier: Arc::clone(&self.verifier),
+            wire: self.wire,
+            server_name: self.server_name.clone(),
+            own_expires: self.own_expires,
+        }
+    }
+
+    /// When our own certificate expires, if one is shown.
+    pub fn own_expires(&self) -> Option<SystemTime> {
+        self.own_expires
     }
 
     /// Judges a peer at `at` again that a handshake under another policy accepted and whose connection

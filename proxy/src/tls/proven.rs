@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    sync::OnceLock,
     time::{Duration, SystemTime},
 };
 
@@ -17,6 +18,8 @@ pub struct Proven {
     pub identity: PeerIdentity,
     /// Leaf first. A copy: the connection has them too, and is in the hands of whoever relays it.
     chain: Vec<CertificateDer<'static>>,
+    /// The leaf as text, for those behind us, once somebody has asked for it.
+    shown: OnceLock<Box<str>>,
 }
 
 impl Proven {
@@ -29,7 +32,18 @@ impl Proven {
                 .cloned()
                 .map(CertificateDer::into_owned)
                 .collect(),
+            shown: OnceLock::new(),
         }
+    }
+
+    /// The leaf.
+    pub(crate) fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
+    }
+
+    /// What `show` makes of it, which is asked once for the whole connection.
+    pub(crate) fn shown(&self, show: impl FnOnce(&Self) -> String) -> &str {
+        self.shown.get_or_init(|| show(self).into())
     }
 
     pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
@@ -50,5 +64,17 @@ impl Proven {
 impl fmt::Display for Proven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.identity.fmt(f)
+    }
+}
+
+#[cfg(test)]
+impl Proven {
+    /// Who shows this leaf.
+    pub(crate) fn of(leaf: CertificateDer<'static>) -> Self {
+        Self {
+            identity: super::leaf::identity(&leaf).unwrap(),
+            chain: vec![leaf],
+            shown: OnceLock::new(),
+        }
     }
 }

@@ -8,12 +8,13 @@ use tokio_rustls::client::TlsStream;
 use super::{Endpoint, UnderWay, Upstream};
 use crate::{
     addr::{LocalAddr, UpstreamAddr},
+    config::HttpVersion,
     data::DataPath,
     proxy_header::{self, Announced},
     record::TlsFacts,
     refusal::{Reason, Refusal},
     socket::{self, Faces},
-    tls::Proven,
+    tls::{Proven, client::Originator},
 };
 
 /// A connection to an endpoint.
@@ -49,6 +50,48 @@ pub struct Tls {
     pub facts: TlsFacts,
 }
 
+/// What is spoken on a connection, and so which protocols ALPN offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// What a client of a listener in mode "tcp" says: nothing is offered.
+    Bytes,
+    /// HTTP/1.1 alone.
+    HttpOne,
+    /// HTTP as the upstream is configured.
+    Http,
+}
+
+/// TLS to one upstream, by what is spoken in it.
+#[derive(Debug)]
+pub(super) struct Originators {
+    bytes: Originator,
+    one: Originator,
+    http: Originator,
+}
+
+impl Originators {
+    pub(super) fn new(bytes: Originator, http: HttpVersion) -> Self {
+        let offered: &[&[u8]] = match http {
+            HttpVersion::Negotiated => &[b"h2", b"http/1.1"],
+            HttpVersion::One => &[b"http/1.1"],
+            HttpVersion::Two => &[b"h2"],
+        };
+        Self {
+            one: bytes.offering(&[b"http/1.1"]),
+            http: bytes.offering(offered),
+            bytes,
+        }
+    }
+
+    pub(super) fn of(&self, speaks: Speaks) -> &Originator {
+        match speaks {
+            Speaks::Bytes => &self.bytes,
+            Speaks::HttpOne => &self.one,
+            Speaks::Http => &self.http,
+        }
+    }
+}
+
 impl Upstream {
     /// Connects to `endpoint` for `client`; for nobody, if it is a check.
     pub(super) async fn dial(
@@ -58,7 +101,24 @@ impl Upstream {
         client: Option<&Announced<'_>>,
     ) -> Result<Connected, Refusal> {
         let under_way = endpoint.begin();
-        let to = endpoint.at;
+        let at = endpoint.at;
+        let (stream, local) = self.reach(data, at, client, Speaks::Bytes).await?;
+        Ok(Connected {
+            stream,
+            at,
+            local,
+            under_way,
+        })
+    }
+
+    /// Connects to `to`, which is not counted.
+    pub(super) async fn reach(
+        &self,
+        data: &DataPath,
+        to: UpstreamAddr,
+        client: Option<&Announced<'_>>,
+        speaks: Speaks,
+    ) -> Result<(Stream, LocalAddr), Refusal> {
         let socket = socket::socket_towards(to, Faces::Wire, &data.limits)?;
         data.exempt(&socket)?;
         let mut stream = socket::connect(socket, to, &data.limits).await?;
@@ -81,11 +141,11 @@ impl Upstream {
                 .await
                 .map_err(|error| socket::connect_refusal(to, &error))?;
         }
-        let stream = match &self.originator {
+        let stream = match &self.originators {
             None => Stream::Plain(stream),
-            Some(originator) => {
+            Some(originators) => {
                 let _place = data.begin_handshake().await?;
-                let handshake = Box::pin(originator.originate(stream, to));
+                let handshake = Box::pin(originators.of(speaks).originate(stream, to));
                 let originated = data.within_handshake(handshake).await?;
                 Stream::Tls(Box::new(Tls {
                     stream: originated.stream,
@@ -94,11 +154,6 @@ impl Upstream {
                 }))
             }
         };
-        Ok(Connected {
-            stream,
-            at: to,
-            local: LocalAddr::new(local),
-            under_way,
-        })
+        Ok((stream, LocalAddr::new(local)))
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::http::{ListenerHttp, Route};
+
 /// `[[listener]]`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -16,11 +18,16 @@ pub struct Listener {
     /// Address and port, or several. `[::]:PORT` is for both families.
     #[schemars(required)]
     pub bind: Option<Bind>,
-    /// What it is about: "tcp" (bytes, as they are).
-    #[schemars(required, extend("enum" = ["tcp"]))]
+    /// What it is about: "tcp" (bytes, as they are) or "http" (requests).
+    #[schemars(required, extend("enum" = ["tcp", "http"]))]
     pub mode: Option<String>,
-    /// Name of the upstream that connections go to.
+    /// Name of the upstream that connections go to. In mode "http": where requests go that no route
+    /// takes.
     pub upstream: Option<String>,
+    /// In mode "http": what holds for all requests.
+    pub http: ListenerHttp,
+    /// In mode "http": what is done with which requests.
+    pub route: Vec<Route>,
     /// How clients are met. Without it: plain text.
     pub tls: Option<ListenerTls>,
     /// Prefixes of clients that begin with a PROXY header, version 1 or 2, which is believed.
@@ -30,7 +37,8 @@ pub struct Listener {
 impl Listener {
     /// The upstreams that it names.
     pub fn upstreams(&self) -> impl Iterator<Item = &str> {
-        self.upstream.as_deref().into_iter()
+        let routed = self.route.iter().map(|route| &route.upstream);
+        routed.chain([&self.upstream]).filter_map(Option::as_deref)
     }
 }
 

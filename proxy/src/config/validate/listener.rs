@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{references, upstream, values};
+use super::{http, references, upstream, values};
 use crate::config::{
     InboundRule, Listener, ListenerTls, Serves, TlsMode, Upstream, Wire,
     errors::Problems,
@@ -49,8 +49,9 @@ fn listener(
     #[derive(Clone, Copy)]
     enum Mode {
         Tcp,
+        Http,
     }
-    const MODES: [(&str, Mode); 1] = [("tcp", Mode::Tcp)];
+    const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
     let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
     let bind = bind(problems, key, file.bind.as_ref(), inbound, seen);
     let tls_key = format!("{key}.tls");
@@ -67,14 +68,23 @@ fn listener(
         problems.missing(
             &mode_key,
             "it is not said what the listener is about",
-            "write mode = \"tcp\"",
+            "write mode = \"tcp\" or \"http\"",
         );
         return None;
     };
     let serves = match values::word(problems, &mode_key, mode, &MODES)? {
-        Mode::Tcp => Serves::Tcp {
-            upstream: references::listeners_upstream(problems, key, file.upstream.as_deref())?,
-        },
+        Mode::Tcp => {
+            http::none(problems, key);
+            let upstream = file.upstream.as_deref();
+            Serves::Tcp {
+                upstream: references::listeners_upstream(problems, key, upstream)?,
+            }
+        }
+        Mode::Http => {
+            let http = http::http(problems, key, file)?;
+            http::warn_of_covered(problems, key, &http);
+            Serves::Http(Box::new(http))
+        }
     };
     let tls = match tls {
         Some(tls) => Some(tls?),
@@ -97,16 +107,18 @@ pub(super) fn upstreams(
     upstreams: &BTreeMap<String, Upstream>,
 ) {
     for (index, listener) in listeners.iter().enumerate() {
-        for name in listener.serves.upstreams() {
+        let key = rule_key("listener", index, Some(&listener.name));
+        let named: Vec<(String, &str)> = match &listener.serves {
+            Serves::Tcp { upstream } => vec![(key, upstream)],
+            Serves::Http(http) => http::upstreams(problems, &key, http),
+        };
+        for (key, name) in named {
             let tls = upstreams
                 .get(name)
                 .and_then(|upstream| upstream.tls.as_ref());
             if tls.is_some_and(|tls| tls.wire == Wire::Tunnel) {
                 problems.bad(
-                    &format!(
-                        "{}.upstream",
-                        rule_key("listener", index, Some(&listener.name))
-                    ),
+                    &format!("{key}.upstream"),
                     name,
                     "this upstream takes tunnels, as gateways do, and no connections of a listener",
                     "write wire = \"tls\" or \"plain\" in its table, or name another",

@@ -14,6 +14,7 @@ mod listeners;
 mod protocols;
 mod proxies;
 mod refused;
+mod requests;
 mod rules;
 mod sample;
 

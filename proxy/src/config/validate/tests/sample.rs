@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::config::Serves;
 
 /// Keys and tables that stand in comments, with a value that is no default.
 fn examples() -> BTreeSet<&'static str> {
@@ -19,18 +20,22 @@ fn examples() -> BTreeSet<&'static str> {
     comments.filter(is_toml).collect()
 }
 
-/// The sample with these examples, and lines of it replaced.
+/// The sample with these examples, which are in its order, and lines of it replaced.
 fn with(shown: &[&str], replaced: &[(&str, &str)]) -> String {
+    let mut shown = shown.iter().peekable();
     let lines = SAMPLE.lines().map(|line| {
         let example = line.strip_prefix("# ");
-        if let Some(example) = example.filter(|example| shown.contains(example)) {
+        let next = shown.next_if(|next| example == Some(**next));
+        if let Some(example) = next {
             // No account of this name need be here.
             return example.replace("\"redsocks\"", "\"root\"");
         }
         let new = replaced.iter().find(|(old, _)| *old == line);
         new.map_or(line, |(_, new)| new).to_owned()
     });
-    lines.collect::<Vec<_>>().join("\n")
+    let text = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(shown.next(), None, "not in the sample");
+    text
 }
 
 #[test]
@@ -94,6 +99,41 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
         "down = 1",
         "up = 1",
     ];
+    let requests = [
+        "[[listener]]",
+        "name = \"front\"",
+        "bind = \"0.0.0.0:8443\"",
+        "mode = \"http\"",
+        "tls = { mode = \"optional\", identities = [\"web\"], allow = [\"spiffe://example.org/front\"] }",
+        "[listener.http]",
+        "forwarded_from = [\"10.0.0.0/8\"]",
+        "head_timeout = \"10s\"",
+        "stall = \"60s\"",
+        "max_head = \"64KiB\"",
+        "streams = 128",
+        "[[listener.route]]",
+        "name = \"users\"",
+        "hosts = [\"www.example.org\", \"*.example.org\"]",
+        "prefix = \"/users\"",
+        "methods = [\"GET\", \"HEAD\"]",
+        "headers = { x-canary = \"1\", x-debug = true }",
+        "allow = [\"spiffe://example.org/front\"]",
+        "upstream = \"users\"",
+        "rewrite = { prefix = \"/v1/users\", host = \"users.example.org\" }",
+        "timeout = \"15s\"",
+        "max_body = \"10MiB\"",
+        "[[listener.route]]",
+        "name = \"moved\"",
+        "path = \"/old\"",
+        "redirect = { scheme = \"https\", host = \"www.example.org\", port = 8443, prefix = \"/new\", status = 308 }",
+        "[[listener.route]]",
+        "name = \"health\"",
+        "path = \"/healthz\"",
+        "answer = { status = 200, body = \"ok\" }",
+        "[upstream.users]",
+        "addresses = [\"10.0.0.9:8080\"]",
+        "http = \"2\"",
+    ];
     let expect = ("expect = [\"spiffe://example.org/api\"]", "");
     let to_gateway = [("action = \"mtls\"", "action = \"gateway\""), expect];
     let redirect = [
@@ -118,7 +158,20 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
     let config = parse(&with(&listener, &[])).unwrap();
     let upstream_of_it = &config.upstreams["server"];
     assert_eq!((config.listeners.len(), upstream_of_it.retries), (1, 2));
-    let tried = [&alone[..], &upstream, &proxy, &gateway, &listener].concat();
+    let config = parse(&with(&requests, &[])).unwrap();
+    let Serves::Http(http) = &config.listeners[0].serves else {
+        panic!("{config:?}");
+    };
+    assert_eq!((http.routes.len(), config.warnings.len()), (3, 0));
+    let tried = [
+        &alone[..],
+        &upstream,
+        &proxy,
+        &gateway,
+        &listener,
+        &requests,
+    ]
+    .concat();
     assert_eq!(examples(), tried.into_iter().collect());
 }
 

@@ -1,0 +1,407 @@
+//! `mode = "http"`: what is done with requests.
+
+use std::time::Duration;
+
+use hyper::{Method, StatusCode, header::HeaderValue};
+
+use super::*;
+use crate::config::{
+    Http, Serves,
+    http::{HostPattern, PathMatch, RouteAction, Scheme},
+};
+
+const LISTENER: &str = "
+[upstream.app]
+addresses = [\"127.0.0.1:3000\"]
+[[listener]]
+name = \"front\"
+bind = \"127.0.0.1:8080\"
+mode = \"http\"
+";
+const TLS: &str = "tls = { mode = \"optional\", identities = [\"web\"], allow = [\"any\"] }\n";
+const ROUTE: &str = "[[listener.route]]\nname = \"r\"\n";
+const TO_APP: &str = "upstream = \"app\"\n";
+
+fn file(parts: &[&str]) -> String {
+    format!("{BASE}{LISTENER}{}", parts.concat())
+}
+
+fn http(parts: &[&str]) -> Http {
+    let config = parse(&file(parts)).unwrap();
+    match &config.listeners[0].serves {
+        Serves::Http(http) => (**http).clone(),
+        Serves::Tcp { .. } => panic!("{config:?}"),
+    }
+}
+
+fn warnings(parts: &[&str]) -> Vec<String> {
+    parse(&file(parts)).unwrap().warnings
+}
+
+#[test]
+fn one_word_makes_of_a_listener_of_bytes_one_of_requests() {
+    let http = http(&[TO_APP]);
+    let [route] = http.routes.as_slice() else {
+        panic!("{http:?}");
+    };
+    assert_eq!(
+        (route.name.as_str(), &route.path),
+        ("default", &PathMatch::Any)
+    );
+    assert!(
+        matches!(&route.action, RouteAction::Forward(to) if to.upstream == "app"
+        && to.timeout.is_none() && to.max_body.is_none())
+    );
+    assert_eq!((http.max_head, http.streams), (65_536, 128));
+    let seconds = [http.head_timeout, http.stall].map(|time| time.as_secs());
+    assert_eq!(seconds, [10, 60]);
+    let tcp = file(&[TO_APP]).replace("\"http\"", "\"tcp\"");
+    assert!(matches!(
+        parse(&tcp).unwrap().listeners[0].serves,
+        Serves::Tcp { .. }
+    ));
+}
+
+#[test]
+fn a_route_says_which_requests_and_what_becomes_of_them() {
+    let http = http(&[
+        TO_APP,
+        "http = { max_head = \"8KiB\", stall = \"5min\", forwarded_from = [\"10.0.0.0/8\"] }\n",
+        ROUTE,
+        TO_APP,
+        "hosts = [\"WWW.example.org\", \"*.Example.org\", \"2001:DB8::1\"]\nprefix = \"/api/\"\n",
+        "methods = [\"GET\", \"PURGE\"]\nheaders = { X-Canary = \"1\", X-There = true }\n",
+        "rewrite = { prefix = \"/\", host = \"app:3000\" }\ntimeout = \"2s\"\nmax_body = \"1 KiB\"\n",
+        "[[listener.route]]\nname = \"old\"\npath = \"/old/\"\n",
+        "redirect = { scheme = \"https\", port = 8443, prefix = \"/new/\", status = 308 }\n",
+        "[[listener.route]]\nname = \"no\"\nprefix = \"/\"\nanswer = { status = 403 }\n",
+    ]);
+    assert_eq!(
+        (http.max_head, http.stall),
+        (8192, Duration::from_secs(300))
+    );
+    let names: Vec<_> = http
+        .routes
+        .iter()
+        .map(|route| route.name.as_str())
+        .collect();
+    assert_eq!(names, ["r", "old", "no", "default"]);
+    let api = &http.routes[0];
+    let hosts = [
+        HostPattern::Exact("www.example.org".into()),
+        HostPattern::Below("example.org".into()),
+        HostPattern::Exact("[2001:db8::1]".into()),
+    ];
+    assert_eq!(api.hosts, hosts);
+    assert_eq!(api.path, PathMatch::Prefix("/api".into()));
+    assert_eq!(
+        api.methods,
+        [Method::GET, Method::from_bytes(b"PURGE").unwrap()]
+    );
+    let headers: Vec<_> = api
+        .headers
+        .iter()
+        .map(|h| (h.name.as_str(), h.value.clone()))
+        .collect();
+    let one = HeaderValue::from_static("1");
+    assert_eq!(headers, [("x-canary", Some(one)), ("x-there", None)]);
+    let RouteAction::Forward(forward) = &api.action else {
+        panic!("{api:?}");
+    };
+    assert_eq!(forward.prefix.as_deref(), Some(""));
+    assert_eq!(forward.host, Some(HeaderValue::from_static("app:3000")));
+    assert_eq!(forward.timeout, Some(Duration::from_secs(2)));
+    assert_eq!(forward.max_body, Some(1024));
+    let old = &http.routes[1];
+    assert_eq!(old.path, PathMatch::Exact("/old/".into()));
+    let RouteAction::Redirect(redirect) = &old.action else {
+        panic!("{old:?}");
+    };
+    assert_eq!(
+        (redirect.scheme, redirect.port),
+        (Some(Scheme::Https), Some(8443))
+    );
+    assert_eq!(redirect.prefix.as_deref(), Some("/new/"));
+    assert_eq!(redirect.status, StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(http.routes[2].path, PathMatch::Any);
+}
+
+#[test]
+fn listeners_of_requests_that_cannot_be_used() {
+    for (parts, key, says) in [
+        (vec![""], ".route", "does not say what is done"),
+        (
+            vec!["upstream = \"ap\"\n"],
+            ".upstream",
+            "did you mean \"app\"?",
+        ),
+        (
+            vec![TO_APP, "http = { max_head = \"1KiB\" }\n"],
+            ".http.max_head",
+            "8KiB to 1MiB",
+        ),
+        (
+            vec![TO_APP, "http = { max_head = \"64KB\" }\n"],
+            ".http.max_head",
+            "not a number of bytes",
+        ),
+        (
+            vec![TO_APP, "http = { streams = 0 }\n"],
+            ".http.streams",
+            "from 1 to 10000",
+        ),
+        (
+            vec![TO_APP, "http = { stall = \"off\" }\n"],
+            ".http.stall",
+            "cannot be off",
+        ),
+        (
+            vec![
+                TO_APP,
+                ROUTE,
+                TO_APP,
+                "path = \"/a\"\n",
+                "[[listener.route]]\nname = \"default\"\n",
+                TO_APP,
+            ],
+            ".upstream",
+            "is called so",
+        ),
+    ] {
+        check(&file(&parts), &format!("listener[0] \"front\"{key}"), says);
+    }
+    let tcp = file(&[TO_APP, "http = { streams = 1 }\n"]).replace("\"http\"\n", "\"tcp\"\n");
+    check(&tcp, "listener[0] \"front\".http", "mode = \"http\"");
+    let tcp = file(&[TO_APP, ROUTE, TO_APP]).replace("\"http\"", "\"tcp\"");
+    check(&tcp, "listener[0] \"front\".route", "has no effect");
+}
+
+#[test]
+fn routes_that_cannot_be_used() {
+    let answer = "answer = { status = 200 }\n";
+    for (lines, key, says) in [
+        ("", "", "what becomes of the requests"),
+        (
+            "upstream = \"app\"\nanswer = { status = 200 }\n",
+            ".answer",
+            "does one thing",
+        ),
+        (
+            "upstream = \"other\"\n",
+            ".upstream",
+            "there is no [upstream.other]",
+        ),
+        ("hosts = [\"a b\"]\n", ".hosts[0]", "not a host"),
+        (
+            "hosts = [\"example.org:80\"]\n",
+            ".hosts[0]",
+            "without a port",
+        ),
+        ("hosts = [\"*\"]\n", ".hosts[0]", "leave hosts out"),
+        (
+            "path = \"/a\"\nprefix = \"/b\"\n",
+            ".prefix",
+            "one or the other",
+        ),
+        ("prefix = \"a\"\n", ".prefix", "begins with a slash"),
+        ("prefix = \"/a/../b\"\n", ".prefix", "no \".\" or \"..\""),
+        ("path = \"/a?b=1\"\n", ".path", "no query"),
+        ("path = \"/a%2Fb\"\n", ".path", "not a path"),
+        ("path = \"/é\"\n", ".path", "percent-encoded"),
+        ("methods = [\"get\"]\n", ".methods[0]", "write \"GET\""),
+        ("methods = [\"G T\"]\n", ".methods[0]", "not a method"),
+        (
+            "methods = [\"CONNECT\"]\n",
+            ".methods[0]",
+            "opens no tunnels",
+        ),
+        (
+            "headers = { \"a b\" = true }\n",
+            ".headers.\"a b\"",
+            "not the name of a header",
+        ),
+        ("headers = { a = false }\n", ".headers.a", "not there"),
+        (
+            "headers = { a = 1 }\n",
+            ".headers.a",
+            "a text in quotes or true or false",
+        ),
+        (
+            "headers = { a = \"\\n\" }\n",
+            ".headers.a",
+            "not the value of a header",
+        ),
+        (
+            "allow = [\"any\"]\n",
+            ".allow",
+            "asks nobody for a certificate",
+        ),
+        ("timeout = \"1s\"\n", ".timeout", "only with upstream"),
+        ("max_body = \"1MiB\"\n", ".max_body", "only with upstream"),
+        (
+            "rewrite = { host = \"a\" }\n",
+            ".rewrite",
+            "only with upstream",
+        ),
+    ] {
+        let with = if lines.contains("upstream") || lines.is_empty() {
+            vec![ROUTE, lines]
+        } else {
+            vec![ROUTE, answer, lines]
+        };
+        check(
+            &file(&with),
+            &format!("listener[0] \"front\".route[0] \"r\"{key}"),
+            says,
+        );
+    }
+}
+
+#[test]
+fn actions_of_routes_that_cannot_be_used() {
+    for (lines, key, says) in [
+        (
+            "upstream = \"app\"\nrewrite = { prefix = \"/b\" }\n",
+            ".rewrite.prefix",
+            "about every path",
+        ),
+        (
+            "upstream = \"app\"\npath = \"/a\"\nrewrite = { prefix = \"b\" }\n",
+            ".rewrite.prefix",
+            "slash",
+        ),
+        (
+            "upstream = \"app\"\nrewrite = { host = \"a:0\" }\n",
+            ".rewrite.host",
+            "not a host",
+        ),
+        (
+            "upstream = \"app\"\nmax_body = \"many\"\n",
+            ".max_body",
+            "not a number of bytes",
+        ),
+        ("redirect = { }\n", ".redirect", "where they come from"),
+        (
+            "redirect = { status = 302 }\n",
+            ".redirect",
+            "where they come from",
+        ),
+        (
+            "redirect = { scheme = \"ftp\" }\n",
+            ".redirect.scheme",
+            "one of",
+        ),
+        (
+            "redirect = { host = \"a:1\" }\n",
+            ".redirect.host",
+            "the port apart",
+        ),
+        ("redirect = { port = 0 }\n", ".redirect.port", "not a port"),
+        (
+            "redirect = { prefix = \"/b\" }\n",
+            ".redirect.prefix",
+            "about every path",
+        ),
+        (
+            "redirect = { port = 1, status = 200 }\n",
+            ".redirect.status",
+            "clients elsewhere",
+        ),
+        (
+            "answer = { body = \"x\" }\n",
+            ".answer.status",
+            "with what status",
+        ),
+        (
+            "answer = { status = 101 }\n",
+            ".answer.status",
+            "from 200 to 599",
+        ),
+        (
+            "answer = { status = 204, body = \"x\" }\n",
+            ".answer.body",
+            "has no body",
+        ),
+    ] {
+        let key = format!("listener[0] \"front\".route[0] \"r\"{key}");
+        check(&file(&[ROUTE, lines]), &key, says);
+    }
+}
+
+#[test]
+fn every_error_of_a_listener_is_reported_at_once() {
+    let text = file(&[
+        "http = { streams = 0, max_head = \"x\" }\n",
+        ROUTE,
+        "path = \"x\"\nmethods = [\"get\"]\nupstream = \"other\"\n",
+        ROUTE,
+        "answer = { status = 1 }\n",
+    ]);
+    let errors = errors(&text);
+    assert_eq!(errors.len(), 7, "{errors:#?}");
+    assert!(errors.iter().all(|error| error.line.is_some()));
+}
+
+#[test]
+fn a_route_for_named_identities_takes_a_listener_that_asks_for_certificates() {
+    let allow = "allow = [\"spiffe://example.org/front\"]\n";
+    let http = http(&[TLS, ROUTE, TO_APP, allow]);
+    assert_eq!(http.routes[0].allow.len(), 1);
+    let key = "listener[0] \"front\".route[0] \"r\".allow";
+    check(
+        &file(&[TLS, ROUTE, TO_APP, "allow = []\n"]),
+        key,
+        "for nobody",
+    );
+    let simple = "tls = { mode = \"simple\", identities = [\"web\"] }\n";
+    check(&file(&[simple, ROUTE, TO_APP, allow]), key, "asks nobody");
+}
+
+#[test]
+fn a_tunnel_is_no_upstream_of_a_route_either() {
+    let tunnel = |text: &str| {
+        let expects = "[upstream.app]\nexpect = [\"any\"]\nidentity = \"web\"";
+        file(&[text]).replace("[upstream.app]", expects)
+    };
+    let key = "listener[0] \"front\"";
+    check(&tunnel(TO_APP), &format!("{key}.upstream"), "takes tunnels");
+    let routed = tunnel(&format!("{ROUTE}{TO_APP}"));
+    check(
+        &routed,
+        &format!("{key}.route[0] \"r\".upstream"),
+        "takes tunnels",
+    );
+}
+
+#[test]
+fn routes_that_get_no_request_are_mentioned() {
+    let other = "[[listener.route]]\nname = \"other\"\n";
+    let told = warnings(&[
+        TO_APP,
+        ROUTE,
+        TO_APP,
+        "prefix = \"/a\"\n",
+        other,
+        TO_APP,
+        "path = \"/a/b\"\n",
+    ]);
+    let [only] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert!(
+        only.contains("route[1] \"other\"") && only.contains("\"r\""),
+        "{only}"
+    );
+    // The listener's own upstream is a route too.
+    let told = warnings(&[TO_APP, ROUTE, "answer = { status = 404 }\n"]);
+    assert!(told[0].starts_with("listener[0] \"front\": "), "{told:?}");
+    let told = warnings(&[
+        ROUTE,
+        TO_APP,
+        "prefix = \"/a\"\n",
+        other,
+        TO_APP,
+        "prefix = \"/ab\"\n",
+    ]);
+    assert!(told.is_empty(), "{told:?}");
+}

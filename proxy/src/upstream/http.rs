@@ -1,0 +1,326 @@
+//! Requests to an upstream: over a connection that is there, or a new one.
+//!
+//! ```text
+//! request: choose an endpoint --> shelf: idle HTTP/1.1 | HTTP/2 with room --> send --> Answered
+//!            ^ retry elsewhere        | nothing there                          |
+//!            |                        dial --------------------------> new ----+
+//!            +---- nothing of the request was sent <---------------------------+
+//! ```
+//!
+//! What is sent is sent once: a request of which the server may have seen a byte is not repeated
+//! (RFC 9110, section 9.2.2), whatever its method.
+
+use std::{error::Error, sync::Arc};
+
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::{Request, Response, body::Bytes, header};
+
+use super::{Endpoint, Stream, UnderWay, Upstream, dial::Speaks, is_own};
+use crate::{
+    addr::UpstreamAddr,
+    config::HttpVersion,
+    data::DataPath,
+    proxy_header::Announced,
+    record::TlsFacts,
+    refusal::{Reason, Refusal},
+    tls::Proven,
+};
+
+mod answer;
+mod keeper;
+mod lent;
+mod link;
+mod one;
+mod pool;
+mod shelf;
+mod two;
+
+pub use answer::AnswerBody;
+use answer::Hold;
+use link::Link;
+pub(super) use pool::Pool;
+use shelf::Shelf;
+
+/// The body of a request.
+pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+
+/// Connections that were there and turned out closed, before a new one is made.
+const STALE: usize = 3;
+
+/// An answer, and who gave it.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer. Its connection is kept for the next request when its body has ended, if that of
+    /// the request has too; dropped before that, the rest of both is given up.
+    pub response: Response<AnswerBody>,
+    /// Which endpoint gave it.
+    pub at: UpstreamAddr,
+    /// Whom that proved to be, in TLS.
+    pub server: Option<Arc<Proven>>,
+    /// What was negotiated with it, in TLS.
+    pub facts: Option<Arc<TlsFacts>>,
+    /// With 101 (Switching Protocols) alone: counts it for as long as it is held. The connection is
+    /// then whoever's calls `hyper::upgrade::on`, to judge at reloads too.
+    pub under_way: Option<UnderWay>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Failed {
+    /// The reason.
+    pub refusal: Refusal,
+    /// Whether the server may have seen something of the request.
+    pub sent: bool,
+}
+
+/// Which versions a request may be sent in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    Any,
+    /// It asks for an upgrade, which HTTP/2 does not have (RFC 9113, section 8.6).
+    One,
+}
+
+/// A connection, for one request.
+enum Lease {
+    One(one::Lease),
+    Two(two::Lease),
+}
+
+/// There is no answer.
+struct Unanswered {
+    refusal: Refusal,
+    /// The request, if the server has not seen any of it.
+    back: Option<Request<Body>>,
+    /// Whether the server is there and said that it did not look at the request.
+    declined: bool,
+}
+
+/// None of a request was sent to an endpoint.
+enum Unsent {
+    /// It may be sent to another one.
+    Back(Refusal, Request<Body>),
+    /// It was.
+    Failed(Failed),
+}
+
+impl Upstream {
+    /// Sends `request` to an endpoint that takes it. Its target is in origin form, and it has a
+    /// Host header. With an Upgrade header it goes by HTTP/1.1. Where `client` is announced to the
+    /// endpoint (`send_proxy`), the connection is for this one request.
+    ///
+    /// Another endpoint is tried only if no byte of it was sent. Time is the caller's to bound: what
+    /// is dropped is given up.
+    ///
+    /// # Errors
+    /// [`Reason::UpstreamDown`] at once if no endpoint is up, else what the last one failed with.
+    pub async fn request(
+        self: &Arc<Self>,
+        data: &Arc<DataPath>,
+        client: &Announced<'_>,
+        mut request: Request<Body>,
+    ) -> Result<Answered, Failed> {
+        let unsent = |refusal| Failed {
+            refusal,
+            sent: false,
+        };
+        let mut tried = Vec::new();
+        let mut last = None;
+        while tried.len() <= self.spec.retries as usize {
+            let chosen = self.balancer.choose(&self.endpoints.load(), &tried);
+            let Some(endpoint) = chosen else { break };
+            let to = Towards {
+                upstream: self,
+                data,
+                client,
+                endpoint: &endpoint,
+            };
+            match to.send(request).await {
+                Ok(answered) => return Ok(answered),
+                Err(Unsent::Failed(failed)) => return Err(failed),
+                // It is this host that is short of something.
+                Err(Unsent::Back(refusal, _)) if is_own(refusal.reason) => {
+                    return Err(unsent(refusal));
+                }
+                Err(Unsent::Back(refusal, back)) => {
+                    request = back;
+                    last = Some(refusal);
+                }
+            }
+            tried.push(endpoint);
+        }
+        let refusal = last.unwrap_or_else(|| self.down(&self.endpoints.load()));
+        Err(unsent(refusal))
+    }
+
+    /// Closes connections that are idle, also those that are in use now once they are not.
+    pub fn close_idle(&self) {
+        self.http.retire();
+    }
+}
+
+/// One endpoint, for one request.
+struct Towards<'a> {
+    upstream: &'a Arc<Upstream>,
+    data: &'a Arc<DataPath>,
+    client: &'a Announced<'a>,
+    endpoint: &'a Arc<Endpoint>,
+}
+
+impl Towards<'_> {
+    async fn send(&self, mut request: Request<Body>) -> Result<Answered, Unsent> {
+        let needs = if request.headers().contains_key(header::UPGRADE) {
+            Needs::One
+        } else {
+            Needs::Any
+        };
+        let mut under_way = self.endpoint.begin();
+        let shelf = self.upstream.http.shelf(self.endpoint.at);
+        let mut stale = 0;
+        loop {
+            let mut fresh = false;
+            let reused = (stale < STALE).then(|| shelf.take(needs)).flatten();
+            let lease = match reused {
+                Some(lease) => lease,
+                None => match Box::pin(self.open(&shelf, needs, &mut fresh)).await {
+                    Ok(lease) => lease,
+                    Err(refusal) => return Err(Unsent::Back(refusal, request)),
+                },
+            };
+            let answer = match lease {
+                Lease::One(lease) => lease.send(request, under_way).await,
+                Lease::Two(lease) => lease.send(request, under_way).await,
+            };
+            let unanswered = match answer {
+                Ok(answered) => {
+                    self.endpoint.answered();
+                    return Ok(answered);
+                }
+                Err(unanswered) => unanswered,
+            };
+            let Some(back) = unanswered.back else {
+                return Err(Unsent::Failed(Failed {
+                    refusal: unanswered.refusal,
+                    sent: true,
+                }));
+            };
+            if fresh || stale >= STALE {
+                if fresh && !unanswered.declined {
+                    self.failed(&unanswered.refusal);
+                }
+                return Err(Unsent::Back(unanswered.refusal, back));
+            }
+            stale += 1;
+            request = back;
+            under_way = self.endpoint.begin();
+        }
+    }
+
+    /// A connection, mostly a new one, which `fresh` then says.
+    async fn open(
+        &self,
+        shelf: &Arc<Shelf>,
+        needs: Needs,
+        fresh: &mut bool,
+    ) -> Result<Lease, Refusal> {
+        let spec = &self.upstream.spec;
+        let shared = needs == Needs::Any
+            && spec.send_proxy.is_none()
+            && match spec.http {
+                HttpVersion::One => false,
+                HttpVersion::Two => true,
+                HttpVersion::Negotiated => spec.tls.is_some() && !shelf.speaks_one(),
+            };
+        if !shared {
+            return self.establish(shelf, needs, fresh).await;
+        }
+        // Those who come while a connection is made that may serve them all wait for it.
+        let failures = shelf.failures();
+        let turn = shelf.dialling.lock().await;
+        if let Some(lease) = shelf.take(needs) {
+            return Ok(lease);
+        }
+        if let Some(refusal) = shelf.failed_since(failures) {
+            return Err(refusal);
+        }
+        let turn = (!shelf.speaks_one()).then_some(turn);
+        let established = self.establish(shelf, needs, fresh).await;
+        if let (Some(_), Err(refusal)) = (&turn, &established) {
+            shelf.note_failure(refusal);
+        }
+        established
+    }
+
+    async fn establish(
+        &self,
+        shelf: &Arc<Shelf>,
+        needs: Needs,
+        fresh: &mut bool,
+    ) -> Result<Lease, Refusal> {
+        *fresh = true;
+        let established = self.connect(shelf, needs).await;
+        if let Err(refusal) = &established
+            && !is_own(refusal.reason)
+        {
+            self.failed(refusal);
+        }
+        established
+    }
+
+    async fn connect(&self, shelf: &Arc<Shelf>, needs: Needs) -> Result<Lease, Refusal> {
+        let Self { upstream, data, .. } = *self;
+        let speaks = match needs {
+            Needs::Any => Speaks::Http,
+            Needs::One => Speaks::HttpOne,
+        };
+        let reached = upstream.reach(data, self.endpoint.at, Some(self.client), speaks);
+        let (stream, _) = Box::pin(reached).await?;
+        let (link, two) = Link::of(upstream, self.endpoint.at, &stream, speaks, data);
+        if needs == Needs::Any && !two {
+            shelf.found_to_speak_one();
+        }
+        let alive = upstream.http.register(upstream, data, link)?;
+        Ok(match (stream, two) {
+            (Stream::Plain(io), false) => Lease::One(one::open(io, alive, shelf).await?),
+            (Stream::Tls(tls), false) => Lease::One(one::open(tls.stream, alive, shelf).await?),
+            (Stream::Plain(io), true) => Lease::Two(two::open(io, alive, shelf, data).await?),
+            (Stream::Tls(tls), true) => {
+                Lease::Two(two::open(tls.stream, alive, shelf, data).await?)
+            }
+        })
+    }
+
+    fn failed(&self, refusal: &Refusal) {
+        self.endpoint.failed(refusal, &self.upstream.spec.health);
+    }
+}
+
+impl Unanswered {
+    /// Of `error`, which came instead of an answer.
+    fn new(link: &Link, error: &hyper::Error, hold: &Hold) -> Self {
+        let at = link.at;
+        let cause = error
+            .source()
+            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        let refusal = if let Some(refusal) = link.refused() {
+            refusal
+        } else if error.is_user() || hold.request_broke() {
+            let detail = format!("the body of a request to {at} broke off: {cause}");
+            Refusal::new(Reason::Reset, detail)
+        } else if error.is_parse() {
+            let detail = format!("{at} answers with what is no HTTP: {cause}");
+            Refusal::new(Reason::UpstreamProtocol, detail)
+        } else {
+            let detail = format!("{at} ended a request without an answer: {cause}");
+            Refusal::new(Reason::UpstreamClosed, detail)
+        };
+        Self {
+            refusal,
+            back: None,
+            declined: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
