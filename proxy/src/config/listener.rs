@@ -22,6 +22,13 @@ pub struct Listener {
     pub serves: Serves,
 }
 
+impl Listener {
+    /// `tls.mode`, as the file writes it; `off` in plain text.
+    pub fn tls_mode(&self) -> &'static str {
+        self.tls.as_ref().map_or("off", |tls| tls.mode.label())
+    }
+}
+
 /// `mode` of a listener, with what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Serves {
@@ -35,6 +42,14 @@ pub enum Serves {
 }
 
 impl Serves {
+    /// `mode`, as the file writes it.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "tcp",
+            Self::Http(_) => "http",
+        }
+    }
+
     /// The upstreams that it names.
     pub fn upstreams(&self) -> impl Iterator<Item = &str> {
         let (one, routes) = match self {
@@ -72,4 +87,15 @@ pub enum TlsMode {
     Optional,
     /// Who shows none is refused.
     Mutual,
+}
+
+impl TlsMode {
+    /// As the file writes it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Optional => "optional",
+            Self::Mutual => "mutual",
+        }
+    }
 }
