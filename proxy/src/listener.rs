@@ -1,7 +1,9 @@
 //! What comes without being intercepted.
 //!
 //! ```text
-//! Arrived --PROXY header--> announced --meet--> Met (plain | TLS) --permit--> tcp: upstream, relay
+//! Arrived --PROXY header--> announced --meet--> Met (plain | TLS | TLS of others)
+//!         --permit--> tcp: upstream, relay
+//!         --permit--> passthrough: upstream by server name, tcp
 //! ```
 //!
 //! A listener is known by its name: what it does is what the policy of the moment says of it.
@@ -33,6 +35,7 @@ use crate::{
 };
 
 mod http;
+mod passthrough;
 mod tcp;
 
 /// Accepts connections to the listener that `name` is at the moment, until `stop` says so.
@@ -74,6 +77,8 @@ struct Arrived {
 /// It is known who is there.
 struct Met {
     stream: Client,
+    /// What was read of a client's TLS that goes on as it is.
+    hello: Option<passthrough::Hello>,
     /// Whom the client proved to be, if it proved anything.
     identity: Option<Arc<Proven>>,
     /// Who the client is, by the PROXY header of who may say so.
@@ -174,6 +179,7 @@ async fn serve(
     };
     match permit.serves() {
         Serving::Tcp(upstream) => permitted.tcp(upstream, record, moved).await,
+        Serving::TlsPassthrough(servers) => permitted.passthrough(servers, record, moved).await,
         Serving::Http(http) => permitted.http(http, record, moved).await,
     }
 }
@@ -211,8 +217,16 @@ async fn meet(
     }
     let Some(tls) = &listener.tls else {
         record.carriage = Carriage::Plain;
+        let (stream, hello) = match &listener.serves {
+            Serving::TlsPassthrough(_) => {
+                let (stream, hello) = passthrough::read(stream, &deadline, record).await?;
+                (stream, Some(hello))
+            }
+            Serving::Tcp(_) | Serving::Http(_) => (stream, None),
+        };
         return Ok(Met {
             stream: Client::Plain(stream),
+            hello,
             identity: None,
             client,
             local,
@@ -232,6 +246,7 @@ async fn meet(
             ));
         }
     };
+    record.server_name = hello.server_name();
     let _place = match data.answer_handshake(&deadline).await {
         Ok(place) => place,
         Err(refusal) => {
@@ -247,6 +262,7 @@ async fn meet(
     Ok(Met {
         identity: met.client.take().map(Arc::new),
         stream: Client::Tls(Box::new(met)),
+        hello: None,
         client,
         local,
     })
@@ -258,6 +274,14 @@ impl Client {
         match self {
             Self::Plain(mut stream) => stream.abort(),
             Self::Tls(mut met) => met.stream.abort(),
+        }
+    }
+
+    /// Its socket, from which nothing more is read.
+    fn into_socket(self) -> TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(met) => met.stream.into_inner().0,
         }
     }
 }

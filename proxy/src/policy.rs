@@ -30,6 +30,7 @@ pub mod http;
 pub mod inbound;
 pub mod listener;
 pub mod outbound;
+pub mod passthrough;
 pub mod unclassified;
 
 pub use egress::{EgressPermit, EgressPolicy};

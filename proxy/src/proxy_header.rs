@@ -12,6 +12,7 @@ use crate::{config::ProxyHeader, record::TlsFacts};
 mod read;
 
 pub(crate) use read::client;
+pub use read::{Malformed, source_of};
 
 /// `pp2_tlv_ssl.client` (section 2.2.6): TLS was used; it showed a certificate over this connection.
 const CLIENT_SSL: u8 = 0x01;

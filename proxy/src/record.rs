@@ -110,6 +110,8 @@ pub struct Record {
     pub carriage: Carriage,
     /// Absent in plain text.
     pub tls: Option<TlsFacts>,
+    /// The server name that a client of a listener asked for; nothing proves it.
+    pub server_name: Option<String>,
     /// Process that connected, where the kernel told.
     pub pid: Option<u32>,
     /// Its user id, where the kernel told.
@@ -150,6 +152,7 @@ impl Record {
             rule: None,
             carriage: Carriage::None,
             tls: None,
+            server_name: None,
             pid: None,
             uid: None,
             netns: None,

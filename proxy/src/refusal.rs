@@ -99,7 +99,9 @@ reasons! {
     /// A client that has to begin with a PROXY header did not, or with a wrong one.
     ProxyHeader = "proxy-header", "the listener's proxy_from names the client, which then must send a PROXY header, version 1 or 2: configure it there, or take its address out";
     /// The peer offers no common protocol version.
-    TlsVersion = "tls-version", "the peer does not speak TLS 1.3";
+    TlsVersion = "tls-version", "the peer does not speak TLS 1.3; a listener takes TLS 1.2 too if its tls.min_version says so";
+    /// The client asks for a server name that a listener does not have.
+    UnknownServerName = "unknown-server-name", "the listener's servers name no upstream for it: add the name, or an upstream for all others";
     /// TLS of a kind that the rule does not accept.
     ProtocolNotAccepted = "protocol-not-accepted", "the rule's accept does not list this kind of connection";
     /// The peer sent no certificate.

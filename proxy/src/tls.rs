@@ -6,7 +6,7 @@
 //! [`hello`] reads what an inbound connection begins with. [`alert`] turns what went wrong into
 //! the one [`crate::refusal::Refusal`] and sees to it that the peer learns of it too.
 //!
-//! Peers of ours speak TLS 1.3 only, both sides prove an identity, and no early data is sent or
+//! Peers of ours speak TLS 1.3 only (clients of a listener 1.2 too, if it says so), both sides prove an identity, and no early data is sent or
 //! taken: a proxy cannot know whether an application's first bytes may be replayed.
 
 use std::sync::{Arc, LazyLock};
@@ -36,6 +36,12 @@ pub use crate::tunnel::ALPN as TUNNEL_ALPN;
 
 /// What peers may negotiate.
 pub(crate) const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13];
+
+/// What clients of a listener may negotiate that takes older ones (`tls.min_version`). Of TLS 1.2 the
+/// provider has suites with ephemeral keys and authenticated encryption alone; rustls never
+/// renegotiates.
+pub(crate) const VERSIONS_FROM_1_2: &[&SupportedProtocolVersion] =
+    &[&version::TLS13, &version::TLS12];
 
 /// Bytes that rustls may hold for one connection and direction. Its default of 64 KiB splits a
 /// full relay buffer into several writes; without a bound a stalled peer would fill memory.

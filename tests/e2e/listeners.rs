@@ -10,7 +10,9 @@ use harness::{
 };
 use nix::sys::signal::Signal;
 
+mod passthrough;
 mod plain;
+mod versions;
 
 /// Where the client's side listens, and the server's, and the application of `b`.
 const NEAR: u16 = 8080;
@@ -36,6 +38,10 @@ upstream = "far"
 }
 
 fn far(world: &World, mode: &str) -> Setup {
+    far_with(world, mode, "")
+}
+
+fn far_with(world: &World, mode: &str, more: &str) -> Setup {
     let allow = if mode == "simple" {
         ""
     } else {
@@ -50,7 +56,7 @@ name = "far"
 bind = "0.0.0.0:{FAR}"
 mode = "tcp"
 upstream = "app"
-tls = {{ mode = "{mode}", identities = ["own"]{allow} }}
+tls = {{ mode = "{mode}", identities = ["own"]{allow}{more} }}
 "#
     ))
 }

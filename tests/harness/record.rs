@@ -82,6 +82,16 @@ impl Record {
         self.text("/tls/suite")
     }
 
+    /// The server name that a client of a listener asked for; empty if it asked for none.
+    pub fn server_name(&self) -> &str {
+        self.text("/server_name")
+    }
+
+    /// Whether its TLS session was resumed.
+    pub fn is_resumed(&self) -> bool {
+        self.0.pointer("/tls/resumed") == Some(&Value::Bool(true))
+    }
+
     /// Why it was refused or cut off; empty if both sides closed cleanly.
     pub fn reason(&self) -> &str {
         self.text("/reason")

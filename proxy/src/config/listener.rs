@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 
-use super::http::{Http, RouteAction};
+use super::{
+    http::{Http, RouteAction},
+    passthrough::Servers,
+};
 use crate::identity::Expected;
 
 /// `[[listener]]`
@@ -39,6 +42,8 @@ pub enum Serves {
     },
     /// Requests.
     Http(Box<Http>),
+    /// TLS of clients and upstreams, as it is.
+    TlsPassthrough(Servers),
 }
 
 impl Serves {
@@ -55,12 +60,18 @@ impl Serves {
         let (one, routes) = match self {
             Self::Tcp { upstream } => (Some(upstream.as_str()), [].as_slice()),
             Self::Http(http) => (None, http.routes.as_slice()),
+            Self::TlsPassthrough(servers) => (servers.other.as_deref(), [].as_slice()),
+        };
+        let named: &[_] = match self {
+            Self::TlsPassthrough(servers) => &servers.named,
+            Self::Tcp { .. } | Self::Http(_) => &[],
         };
         let routed = routes.iter().filter_map(|route| match &route.action {
             RouteAction::Forward(forward) => Some(forward.upstream.as_str()),
             RouteAction::Redirect(_) | RouteAction::Answer(_) => None,
         });
-        one.into_iter().chain(routed)
+        let named = named.iter().map(|(_, upstream)| upstream.as_str());
+        one.into_iter().chain(routed).chain(named)
     }
 }
 
@@ -76,6 +87,17 @@ pub struct ListenerTls {
     pub certificates: Option<PathBuf>,
     /// Who may connect with a certificate; empty only where none is asked for.
     pub allow: Vec<Expected>,
+    /// The lowest version of TLS that clients may speak.
+    pub min_version: TlsVersion,
+}
+
+/// `tls.min_version` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2
+    V1_2,
+    /// TLS 1.3
+    V1_3,
 }
 
 /// `tls.mode` of a listener.

@@ -19,6 +19,7 @@ mod inbound;
 mod listener;
 mod netns;
 mod outbound;
+mod passthrough;
 mod protocol;
 mod proxies;
 mod references;

@@ -52,10 +52,14 @@ impl Permitted<'_> {
             policy.upstream_again(&name, server.as_deref(), at)
         };
         let idle = self.data.limits.idle;
+        let start = Start {
+            to_b: self.met.hello.map_or_else(Vec::new, |hello| hello.bytes),
+            to_a: Vec::new(),
+        };
         tokio::select! {
             biased;
             refusal = self.reloads.refused(judge) => Err(refusal),
-            end = carry(self.met.stream, connected, idle, moved) => end,
+            end = carry(self.met.stream, connected, (start, idle), moved) => end,
         }
     }
 }
@@ -63,22 +67,20 @@ impl Permitted<'_> {
 async fn carry(
     client: Client,
     server: Connected,
-    idle: Option<Duration>,
+    how: (Start, Option<Duration>),
     moved: &mut Moved,
 ) -> Result<(), Refusal> {
     let _until_the_end = server.under_way;
     match (client, server.stream) {
-        (Client::Plain(client), Stream::Plain(server)) => {
-            between(client, server, idle, moved).await
-        }
+        (Client::Plain(client), Stream::Plain(server)) => between(client, server, how, moved).await,
         (Client::Plain(client), Stream::Tls(server)) => {
-            between(client, server.stream, idle, moved).await
+            between(client, server.stream, how, moved).await
         }
         (Client::Tls(client), Stream::Plain(server)) => {
-            between(client.stream, server, idle, moved).await
+            between(client.stream, server, how, moved).await
         }
         (Client::Tls(client), Stream::Tls(server)) => {
-            between(client.stream, server.stream, idle, moved).await
+            between(client.stream, server.stream, how, moved).await
         }
     }
 }
@@ -86,10 +88,10 @@ async fn carry(
 async fn between(
     mut client: impl Transport,
     mut server: impl Transport,
-    idle: Option<Duration>,
+    (start, idle): (Start, Option<Duration>),
     moved: &mut Moved,
 ) -> Result<(), Refusal> {
-    relay(&mut client, &mut server, Start::default(), idle, moved).await
+    relay(&mut client, &mut server, start, idle, moved).await
 }
 
 /// What the record says of the far side. The client's own identity and TLS, if it has them, come

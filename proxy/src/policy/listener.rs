@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Policy, PolicyError, again::of_peer, http::HttpPolicy};
+use super::{Policy, PolicyError, again::of_peer, http::HttpPolicy, passthrough::Passthrough};
 use crate::{
     addr::{ClientAddr, UpstreamAddr},
     config::{self, Config, Serves, TlsMode},
@@ -41,6 +41,8 @@ pub enum Serving {
     Tcp(Arc<Upstream>),
     /// Each request goes where its route says.
     Http(Arc<HttpPolicy>),
+    /// TLS goes as it is to the upstream that has the server name.
+    TlsPassthrough(Arc<Passthrough>),
 }
 
 /// A connection to a listener that policy lets go on. Only [`ListenerPolicy::permit`] makes one.
@@ -91,18 +93,12 @@ impl ListenerPolicy {
                 let first = shown.next().ok_or_else(|| no_identity("any"))?;
                 own = Some(Arc::clone(&first.label));
                 let certificates = Certificates::new(first, shown);
-                let allow = tls.allow.as_slice().into();
                 let protocols: &[&[u8]] = match listener.serves {
-                    Serves::Tcp { .. } => &[],
+                    Serves::Tcp { .. } | Serves::TlsPassthrough(_) => &[],
                     Serves::Http(_) => &[b"h2", b"http/1.1"],
                 };
-                let downstream = Downstream::new(
-                    Arc::new(certificates),
-                    &material.trust,
-                    allow,
-                    tls.mode,
-                    protocols,
-                );
+                let certificates = Arc::new(certificates);
+                let downstream = Downstream::new(certificates, &material.trust, tls, protocols);
                 Some(downstream.map_err(|source| PolicyError::Listener {
                     listener: listener.name.clone(),
                     source,
@@ -123,6 +119,9 @@ impl ListenerPolicy {
             serves: match &listener.serves {
                 Serves::Tcp { upstream: name } => Serving::Tcp(upstream(name)?),
                 Serves::Http(http) => Serving::Http(Arc::new(HttpPolicy::build(http, upstream)?)),
+                Serves::TlsPassthrough(servers) => {
+                    Serving::TlsPassthrough(Arc::new(Passthrough::build(servers, upstream)?))
+                }
             },
             proxy_from: listener.proxy_from.clone(),
         })

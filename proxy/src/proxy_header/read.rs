@@ -33,47 +33,53 @@ pub(crate) async fn client(tcp: &mut TcpStream, peer: SocketAddr) -> Result<Sock
     let header = read(tcp)
         .await
         .map_err(|error| wrong(format!("reading the PROXY header of {peer}: {error}")))?;
-    let announced = match &header {
-        Header::V1(bytes) => {
-            let parsed = v1::Header::try_from(bytes.as_slice());
-            let parsed = parsed.map_err(|error| malformed(peer, &error))?;
-            match parsed.addresses {
-                v1::Addresses::Tcp4(tcp) => source(tcp.source_address, tcp.source_port),
-                v1::Addresses::Tcp6(tcp) => source(tcp.source_address, tcp.source_port),
-                v1::Addresses::Unknown => None,
-            }
-        }
-        Header::V2(bytes) => {
-            let parsed = v2::Header::try_from(bytes.as_slice());
-            if parsed.is_incomplete() {
-                return Err(wrong(format!("the PROXY header of {peer} ends too early")));
-            }
-            let parsed = parsed.map_err(|error| malformed(peer, &error))?;
-            match (parsed.command, parsed.addresses) {
-                (v2::Command::Proxy, v2::Addresses::IPv4(tcp)) => {
-                    source(tcp.source_address, tcp.source_port)
-                }
-                (v2::Command::Proxy, v2::Addresses::IPv6(tcp)) => {
-                    source(tcp.source_address, tcp.source_port)
-                }
-                (v2::Command::Local, _)
-                | (_, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
-            }
-        }
-    };
+    let announced = source_of(&header)
+        .map_err(|error| wrong(format!("the PROXY header of {peer}: {error}")))?;
     Ok(announced.unwrap_or(peer))
+}
+
+/// Why bytes are no PROXY header.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(String);
+
+/// The client that a header speaks for, of which all bytes are there; `None` if it is that of a health
+/// check, or names nobody.
+///
+/// # Errors
+/// It is of neither version.
+pub fn source_of(header: &[u8]) -> Result<Option<SocketAddr>, Malformed> {
+    if !header.starts_with(v2::PROTOCOL_PREFIX) {
+        let parsed = v1::Header::try_from(header);
+        let parsed = parsed.map_err(|error| Malformed(error.to_string()))?;
+        return Ok(match parsed.addresses {
+            v1::Addresses::Tcp4(tcp) => source(tcp.source_address, tcp.source_port),
+            v1::Addresses::Tcp6(tcp) => source(tcp.source_address, tcp.source_port),
+            v1::Addresses::Unknown => None,
+        });
+    }
+    let parsed = v2::Header::try_from(header);
+    if parsed.is_incomplete() {
+        return Err(Malformed("it ends too early".into()));
+    }
+    let parsed = parsed.map_err(|error| Malformed(error.to_string()))?;
+    Ok(match (parsed.command, parsed.addresses) {
+        (v2::Command::Proxy, v2::Addresses::IPv4(tcp)) => {
+            source(tcp.source_address, tcp.source_port)
+        }
+        (v2::Command::Proxy, v2::Addresses::IPv6(tcp)) => {
+            source(tcp.source_address, tcp.source_port)
+        }
+        (v2::Command::Local, _) | (_, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
+    })
 }
 
 fn source(address: impl Into<IpAddr>, port: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.into(), port))
 }
 
-enum Header {
-    V1(Vec<u8>),
-    V2(Vec<u8>),
-}
-
-async fn read(tcp: &mut TcpStream) -> io::Result<Header> {
+/// A whole header, of either version.
+async fn read(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; FIRST];
     tcp.read_exact(&mut bytes).await?;
     if bytes == v2::PROTOCOL_PREFIX {
@@ -90,7 +96,7 @@ async fn read(tcp: &mut TcpStream) -> io::Result<Header> {
         bytes.resize(length, 0);
         let (_, rest) = bytes.split_at_mut(FIXED);
         tcp.read_exact(rest).await?;
-        return Ok(Header::V2(bytes));
+        return Ok(bytes);
     }
     if !bytes.starts_with(v1::PROTOCOL_PREFIX.as_bytes()) {
         return Err(io::Error::other("there is none"));
@@ -114,11 +120,7 @@ async fn read(tcp: &mut TcpStream) -> io::Result<Header> {
         let (_, rest) = bytes.split_at_mut(begin);
         tcp.read_exact(rest).await?;
     }
-    Ok(Header::V1(bytes))
-}
-
-fn malformed(peer: SocketAddr, error: &impl std::fmt::Display) -> Refusal {
-    wrong(format!("the PROXY header of {peer}: {error}"))
+    Ok(bytes)
 }
 
 fn wrong(detail: String) -> Refusal {

@@ -144,3 +144,22 @@ proptest! {
         prop_assert!(found.is_ok() || found == Err(Reason::ProxyHeader));
     }
 }
+
+proptest! {
+    /// As the fuzz target of the same name does with bytes that it chooses better.
+    #[test]
+    fn whom_a_header_names_is_named_by_what_is_written_of_the_same_client(
+        (command, family) in (0x1f_u8..0x23, prop_oneof![Just(0x11_u8), Just(0x21), any::<u8>()]),
+        length in prop_oneof![Just(12_u16), Just(36), 0..100_u16],
+        body in prop::collection::vec(any::<u8>(), 0..100),
+    ) {
+        let fixed = [command, family, (length >> 8) as u8, length as u8];
+        let header = [ppp::v2::PROTOCOL_PREFIX, &fixed, &body].concat();
+        if let Ok(Some(client)) = source_of(&header) {
+            let announced = Announced { client, destination: client, tls: None };
+            for kind in [ProxyHeader::V1, ProxyHeader::V2] {
+                prop_assert_eq!(source_of(&of(&announced, kind).unwrap()), Ok(Some(client)));
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@
 //! | `rule` | name of the rule that decided |
 //! | `carriage` | `plain`, `tls`, `tunnel-new` or `tunnel-reused` |
 //! | `tls` | `version`, `group`, `suite`, `resumed` |
+//! | `server_name` | the name that a client of a listener asked for in TLS (SNI), in lower case; nothing proves it |
 //! | `pid`, `uid` | of the connecting process |
 //! | `netns` | cookie of the connecting process's network namespace, if it is not the daemon's own; `status` lists them |
 //! | `bytes_up`, `bytes_down` | bytes from and to the client |
@@ -71,6 +72,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<&'a TlsFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    server_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
@@ -102,6 +105,7 @@ pub(super) fn format(record: &Record, format: RecordFormat) -> Vec<u8> {
         rule: record.rule.as_deref(),
         carriage: record.carriage,
         tls: record.tls.as_ref(),
+        server_name: record.server_name.as_deref(),
         pid: record.pid,
         uid: record.uid,
         netns: record.netns,

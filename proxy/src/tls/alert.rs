@@ -18,6 +18,10 @@ const DRAIN_AT_ONCE: usize = 4 * 1024;
 /// How long a refused peer may take to read our alert.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
+/// The record of a fatal alert unrecognized_name (RFC 6066 section 3), as every version writes it
+/// before there are keys (RFC 8446 section 5.1).
+const UNRECOGNISED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
 /// Why a handshake failed. The verdict comes first: it is the cause of which the TLS error is
 /// only the echo.
 pub(crate) fn refusal_of_handshake(error: &io::Error, verdict: Option<Verdict>) -> Refusal {
@@ -46,7 +50,18 @@ pub(crate) fn refusal_of_error(error: &Error) -> Refusal {
             | PeerIncompatible::Tls13RequiredForQuic,
         ) => (
             Reason::TlsVersion,
-            "the peer offered no TLS 1.3".to_owned(),
+            "the peer offered no version of TLS that is accepted here".to_owned(),
+        ),
+        // Clients of TLS 1.1 and older ones do not have it.
+        Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => (
+            Reason::TlsVersion,
+            "the peer names no signature algorithms: it speaks TLS 1.1 or an older version".to_owned(),
+        ),
+        Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => (
+            Reason::TlsVersion,
+            "the peer speaks TLS 1.2 without extended master secret (RFC 7627), without which its \
+             certificate would not prove who is on this connection"
+                .to_owned(),
         ),
         Error::AlertReceived(AlertDescription::ProtocolVersion) => (
             Reason::TlsVersion,
@@ -139,6 +154,14 @@ fn alert_detail(alert: AlertDescription) -> String {
         other => return format!("the peer refused with the TLS alert {other:?}"),
     };
     format!("the peer refused with the TLS alert {name}: {meaning}")
+}
+
+/// Tells a client that nobody here has the server name that it asks for, where there is no TLS of
+/// ours that could say so, and closes.
+pub(crate) async fn refuse_name(mut tcp: TcpStream) {
+    if tcp.write_all(&UNRECOGNISED_NAME).await.is_ok() {
+        close_after_alert(tcp).await;
+    }
 }
 
 /// Closes a connection whose last word is an alert. A close with unread bytes in the receive

@@ -18,12 +18,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    Proven, VERSIONS, alert::reset, certificates::Certificates, facts, hello::ClientHelloRead,
-    judge::Role, judge::TrustStore, provider, server, verifier::Verdict, verifier::Verifier,
+    Proven, VERSIONS, VERSIONS_FROM_1_2, alert::reset, certificates::Certificates, facts,
+    hello::ClientHelloRead, judge::Role, judge::TrustStore, provider, server, verifier::Verdict,
+    verifier::Verifier,
 };
 use crate::{
-    config::TlsMode,
-    identity::{Expected, PeerIdentity},
+    config::{ListenerTls, TlsMode, TlsVersion},
+    identity::PeerIdentity,
     record::TlsFacts,
     refusal::Refusal,
 };
@@ -49,21 +50,25 @@ pub struct Met {
 }
 
 impl Downstream {
-    /// Prepares to show `certificates` to clients, and to judge theirs by `trust` and `allow` where
-    /// `mode` asks for them. `protocols` are offered by ALPN (RFC 7301), the preferred one first.
+    /// Prepares to show `certificates` to clients, and to judge theirs by `trust` where `tls` asks for
+    /// them. `protocols` are offered by ALPN (RFC 7301), the preferred one first.
     ///
     /// # Errors
     /// If rustls cannot make ticket keys or refuses the configuration.
     pub fn new(
         certificates: Arc<Certificates>,
         trust: &Arc<TrustStore>,
-        allow: Arc<[Expected]>,
-        mode: TlsMode,
+        tls: &ListenerTls,
         protocols: &[&[u8]],
     ) -> Result<Self, Error> {
+        let (mode, allow) = (tls.mode, tls.allow.as_slice().into());
         let verifier = Arc::new(Verifier::new(Arc::clone(trust), allow, Role::Client));
+        let versions = match tls.min_version {
+            TlsVersion::V1_2 => VERSIONS_FROM_1_2,
+            TlsVersion::V1_3 => VERSIONS,
+        };
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider()))
-            .with_protocol_versions(VERSIONS)?;
+            .with_protocol_versions(versions)?;
         let builder = match mode {
             TlsMode::Simple => builder.with_no_client_auth(),
             TlsMode::Optional => {
@@ -76,6 +81,9 @@ impl Downstream {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = 1;
+        // Without it a session of TLS 1.2 can be made to look like another one, and a certificate that
+        // was shown in one then counts in the other (RFC 7627 section 1).
+        config.require_ems = mode != TlsMode::Simple;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Self {
             config: Arc::new(config),

@@ -28,6 +28,8 @@ const READ: usize = 4 * 1024;
 pub enum PlainText {
     /// No: TLS or nothing.
     Refused,
+    /// No, and the TLS is to be relayed as it is: what is read of it is kept.
+    RefusedKeepingTls,
     /// Yes, beside TLS.
     Accepted {
         /// How long to wait for a first byte before the connection counts as plain text (of a
@@ -58,8 +60,8 @@ pub struct ClientHelloRead {
     pub accepted: Accepted,
     /// The connection.
     pub tcp: TcpStream,
-    /// All bytes read, for an application that terminates TLS itself; empty where plain text is
-    /// refused, since they can never be relayed there.
+    /// All bytes read, for an application or server that terminates TLS itself; empty with
+    /// [`PlainText::Refused`], since they can never be relayed there.
     pub raw: Vec<u8>,
     /// Bytes came behind the ClientHello that `accepted` does not hold: early data, which we
     /// never offer. An application may have, so that it can still be relayed to it.
@@ -75,12 +77,13 @@ impl ClientHelloRead {
             .is_some_and(|mut offered| offered.any(|protocol| protocol == TUNNEL_ALPN))
     }
 
-    /// The name that the client asks for (SNI), for records; nothing proves it.
+    /// The name that the client asks for (SNI), in lower case; nothing proves it. With an encrypted
+    /// ClientHello it is the outer one.
     pub fn server_name(&self) -> Option<String> {
         self.accepted
             .client_hello()
             .server_name()
-            .map(str::to_owned)
+            .map(|name| name.strip_suffix('.').unwrap_or(name).to_owned())
     }
 }
 
@@ -93,7 +96,7 @@ impl ClientHelloRead {
 pub async fn first_bytes(tcp: TcpStream, plain: PlainText) -> Result<FirstBytes, Refusal> {
     let mut raw = Vec::new();
     let first = match plain {
-        PlainText::Refused => read_some(&tcp, &mut raw).await,
+        PlainText::Refused | PlainText::RefusedKeepingTls => read_some(&tcp, &mut raw).await,
         PlainText::Accepted { detect: None } => match read_now(&tcp, &mut raw) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Ok(FirstBytes::Plain { tcp, prefix: raw });
@@ -114,8 +117,8 @@ pub async fn first_bytes(tcp: TcpStream, plain: PlainText) -> Result<FirstBytes,
     match plain {
         // Nothing at all is plain text too: the application sees the connection and its end.
         PlainText::Accepted { .. } => Ok(FirstBytes::Plain { tcp, prefix: raw }),
-        PlainText::Refused if got == 0 => Err(closed()),
-        PlainText::Refused => {
+        PlainText::Refused | PlainText::RefusedKeepingTls if got == 0 => Err(closed()),
+        PlainText::Refused | PlainText::RefusedKeepingTls => {
             reset(tcp);
             Err(Refusal::new(
                 Reason::Plaintext,
@@ -132,6 +135,7 @@ async fn hello(
     plain: PlainText,
 ) -> Result<FirstBytes, Refusal> {
     let keep = plain != PlainText::Refused;
+    let permissive = matches!(plain, PlainText::Accepted { .. });
     let mut acceptor = Acceptor::default();
     let mut fed = 0;
     let mut total = raw.len();
@@ -157,7 +161,7 @@ async fn hello(
                 ));
             }
             // Bytes that only look like TLS at first are the application's.
-            Err(_) if keep => return Ok(FirstBytes::Plain { tcp, prefix: raw }),
+            Err(_) if permissive => return Ok(FirstBytes::Plain { tcp, prefix: raw }),
             Err(Malformed { error, alert }) => {
                 if tcp.write_all(&alert).await.is_ok() {
                     close_after_alert(tcp).await;
@@ -171,7 +175,7 @@ async fn hello(
             raw.clear();
         }
         match read_some(&tcp, &mut raw).await {
-            Ok(0) if keep => return Ok(FirstBytes::Plain { tcp, prefix: raw }),
+            Ok(0) if permissive => return Ok(FirstBytes::Plain { tcp, prefix: raw }),
             Ok(0) => return Err(closed()),
             Ok(read) => total += read,
             Err(error) => return Err(broken(&error)),

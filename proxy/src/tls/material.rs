@@ -1,7 +1,7 @@
 //! Keys, certificates, bundles and revocation lists, as their files hold them now.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     sync::{
@@ -131,11 +131,7 @@ impl Material {
         trust: &BTreeMap<TrustDomain, TrustFiles>,
         folders: impl Iterator<Item = &'a Path>,
     ) -> Result<Self, MaterialErrors> {
-        let mut found = Findings {
-            now: SystemTime::now(),
-            warnings: Vec::new(),
-            errors: Vec::new(),
-        };
+        let mut found = Findings::at(SystemTime::now());
         let identities: BTreeMap<_, _> = identities
             .iter()
             .filter_map(|(name, files)| {
@@ -147,7 +143,10 @@ impl Material {
             .iter()
             .map(|(domain, files)| (domain.clone(), trust::bundle(domain, files, &mut found)))
             .collect();
+        // Several listeners may name the same one.
+        let folders: BTreeSet<_> = folders.collect();
         let folders = folders
+            .into_iter()
             .map(|folder| (folder.to_owned(), folder::identities(folder, &mut found)))
             .collect();
         if !found.errors.is_empty() {
@@ -175,6 +174,16 @@ struct Findings {
     now: SystemTime,
     warnings: Vec<String>,
     errors: Vec<MaterialError>,
+}
+
+impl Findings {
+    fn at(now: SystemTime) -> Self {
+        Self {
+            now,
+            warnings: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
 }
 
 /// A file that the configuration names.

@@ -39,6 +39,7 @@ use crate::{
 
 mod handshake;
 mod hello;
+mod many;
 mod openssl;
 mod refusals;
 mod resumption;

@@ -1,6 +1,6 @@
 //! `[[listener]]` and `[upstream.NAME]` as they are written.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,12 +18,16 @@ pub struct Listener {
     /// Address and port, or several. `[::]:PORT` is for both families.
     #[schemars(required)]
     pub bind: Option<Bind>,
-    /// What it is about: "tcp" (bytes, as they are) or "http" (requests).
-    #[schemars(required, extend("enum" = ["tcp", "http"]))]
+    /// What it is about: "tcp" (bytes, as they are), "http" (requests) or "tls-passthrough" (the
+    /// clients' TLS as it is, by server name).
+    #[schemars(required, extend("enum" = ["tcp", "http", "tls-passthrough"]))]
     pub mode: Option<String>,
     /// Name of the upstream that connections go to. In mode "http": where requests go that no route
-    /// takes.
+    /// takes; in mode "tls-passthrough": connections that ask for no name of `servers`.
     pub upstream: Option<String>,
+    /// In mode "tls-passthrough": names of upstreams by server name. "*.example.org" is every name
+    /// below example.org.
+    pub servers: Option<BTreeMap<String, String>>,
     /// In mode "http": what holds for all requests.
     pub http: ListenerHttp,
     /// In mode "http": what is done with which requests.
@@ -38,7 +42,9 @@ impl Listener {
     /// The upstreams that it names.
     pub fn upstreams(&self) -> impl Iterator<Item = &str> {
         let routed = self.route.iter().map(|route| &route.upstream);
-        routed.chain([&self.upstream]).filter_map(Option::as_deref)
+        let routed = routed.chain([&self.upstream]).filter_map(Option::as_deref);
+        let named = self.servers.iter().flat_map(BTreeMap::values);
+        routed.chain(named.map(String::as_str))
     }
 }
 
@@ -68,6 +74,9 @@ pub struct ListenerTls {
     pub certificates: Option<PathBuf>,
     /// Who may connect with a certificate: SPIFFE IDs, DNS names, "ip-san" or "any".
     pub allow: Option<Vec<String>>,
+    /// The lowest version of TLS that clients may speak: "1.2" or "1.3". Without it "1.3".
+    #[schemars(extend("enum" = ["1.2", "1.3"]))]
+    pub min_version: Option<String>,
 }
 
 /// `[upstream.NAME]`

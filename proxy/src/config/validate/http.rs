@@ -2,27 +2,22 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hyper::{
-    Method,
-    header::{HeaderName, HeaderValue},
-};
-
 use self::action::Matched;
 use super::{references, values};
 use crate::{
     config::{
         Http,
         errors::Problems,
-        file::{self, Wanted},
-        http::{Forward, HeaderMatch, PathMatch, Route, RouteAction},
+        file,
+        http::{Forward, PathMatch, Route, RouteAction},
         shape::{join, rule_key},
     },
-    http::{path, route},
-    identity::Expected,
+    http::route,
 };
 
 mod action;
 mod host;
+mod matching;
 mod size;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,19 +28,23 @@ const STREAMS: u32 = 128;
 /// The route that a listener's own `upstream` is.
 const REST: &str = "default";
 
+/// How a listener meets its clients.
+#[derive(Clone, Copy)]
+struct Met {
+    tls: bool,
+    /// For a certificate.
+    asked: bool,
+}
+
 /// What a listener of mode "http" does.
 pub(super) fn http(problems: &mut Problems, key: &str, file: &file::Listener) -> Option<Http> {
     let table = format!("{key}.http");
     let head = size::MIN_HEAD..=size::MAX_HEAD;
     let max_head = file.http.max_head.as_deref();
-    let max_head =
-        max_head.map(|text| size::size(problems, &format!("{table}.max_head"), text, head));
+    let max_head = max_head
+        .and_then(|text| size::size(problems, &format!("{table}.max_head"), text, head))
+        .and_then(|bytes| usize::try_from(bytes).ok());
     let forwarded_from = file.http.forwarded_from.as_deref().unwrap_or_default();
-    let routes = routes(problems, key, file);
-    let max_head = match max_head {
-        Some(read) => read.and_then(|bytes| usize::try_from(bytes).ok()),
-        None => Some(MAX_HEAD),
-    };
     Some(Http {
         forwarded_from: values::prefixes(
             problems,
@@ -64,7 +63,7 @@ pub(super) fn http(problems: &mut Problems, key: &str, file: &file::Listener) ->
             file.http.stall.as_deref(),
             STALL,
         ),
-        max_head: max_head?,
+        max_head: max_head.unwrap_or(MAX_HEAD),
         streams: values::number(
             problems,
             &format!("{table}.streams"),
@@ -72,7 +71,7 @@ pub(super) fn http(problems: &mut Problems, key: &str, file: &file::Listener) ->
             1..=10_000,
             STREAMS,
         ),
-        routes: routes?,
+        routes: routes(problems, key, file)?,
     })
 }
 
@@ -83,7 +82,7 @@ pub(super) fn none(problems: &mut Problems, key: &str) {
         if problems.has(&key) {
             problems.missing(
                 &key,
-                "in mode \"tcp\" bytes go to the upstream as they are: this has no effect",
+                "in modes \"tcp\" and \"tls-passthrough\" bytes go to the upstream as they are: this has no effect",
                 "write mode = \"http\", or leave it out",
             );
         }
@@ -140,13 +139,18 @@ fn routes(problems: &mut Problems, key: &str, file: &file::Listener) -> Option<V
         );
         return None;
     }
-    // A listener whose mode of TLS is wrong may have meant one that asks for certificates.
-    let asks = file.tls.as_ref();
-    let asks = asks.is_some_and(|tls| tls.mode.as_deref() != Some("simple"));
+    let met = Met {
+        tls: file.tls.is_some(),
+        // Where the mode is wrong it may have meant one that asks for certificates.
+        asked: file
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.mode.as_deref() != Some("simple")),
+    };
     let mut names = BTreeSet::new();
     let written = file.route.iter().enumerate().map(|(index, file)| {
         let key = rule_key(&format!("{key}.route"), index, file.name.as_deref());
-        route(problems, &key, file, asks, &mut names)
+        route(problems, &key, file, met, &mut names)
     });
     // All of them are looked at before any is missed.
     let written: Vec<Option<Route>> = written.collect();
@@ -191,7 +195,7 @@ fn route(
     problems: &mut Problems,
     key: &str,
     file: &file::Route,
-    asks: bool,
+    met: Met,
     names: &mut BTreeSet<String>,
 ) -> Option<Route> {
     let name = references::rule_name(problems, key, file.name.as_deref(), names);
@@ -199,10 +203,10 @@ fn route(
     let hosts = hosts
         .filter_map(|(index, text)| host::pattern(problems, &format!("{key}.hosts[{index}]"), text))
         .collect();
-    let path = path_match(problems, key, file);
-    let methods = methods(problems, &format!("{key}.methods"), &file.methods);
+    let path = matching::path_match(problems, key, file);
+    let methods = matching::methods(problems, &format!("{key}.methods"), &file.methods);
     let headers = file.headers.iter().filter_map(|(name, wanted)| {
-        header(
+        matching::header(
             problems,
             &join(&format!("{key}.headers"), name),
             name,
@@ -210,18 +214,18 @@ fn route(
         )
     });
     let headers = headers.collect();
-    let allow = allow(
+    let allow = matching::allow(
         problems,
         &format!("{key}.allow"),
         file.allow.as_deref(),
-        asks,
+        met.asked,
     );
     let matched = match (&file.path, &file.prefix) {
         (Some(_), _) => Matched::Path,
         (None, Some(_)) => Matched::Prefix,
         (None, None) => Matched::Neither,
     };
-    let action = action::action(problems, key, file, matched);
+    let action = action::action(problems, key, file, matched, met);
     Some(Route {
         name: name?,
         hosts,
@@ -231,142 +235,4 @@ fn route(
         allow,
         action: action?,
     })
-}
-
-fn path_match(problems: &mut Problems, key: &str, file: &file::Route) -> Option<PathMatch> {
-    match (&file.path, &file.prefix) {
-        (None, None) => Some(PathMatch::Any),
-        (Some(_), Some(prefix)) => {
-            problems.bad(
-                &format!("{key}.prefix"),
-                prefix,
-                "the route has a path already, and a path is one or the other",
-                "leave one of them out, or write two routes",
-            );
-            None
-        }
-        (Some(text), None) => {
-            plain_path(problems, &format!("{key}.path"), text)?;
-            Some(PathMatch::Exact(text.clone()))
-        }
-        (None, Some(text)) => Some(
-            match without_end(problems, &format!("{key}.prefix"), text)? {
-                "" => PathMatch::Any,
-                prefix => PathMatch::Prefix(prefix.into()),
-            },
-        ),
-    }
-}
-
-/// A path that a request could have.
-fn plain_path<'a>(problems: &mut Problems, key: &str, text: &'a str) -> Option<&'a str> {
-    let plain = text.starts_with('/')
-        && text.bytes().all(|byte| byte.is_ascii_graphic())
-        && !text.contains(['?', '#'])
-        && path::is_plain(text);
-    if plain {
-        return Some(text);
-    }
-    problems.bad(
-        key,
-        text,
-        "this is not a path that requests have here: it begins with a slash, has no empty segment, \
-         no \".\" or \"..\" and no query, and what is no ASCII is percent-encoded",
-        "write it like \"/status\"",
-    );
-    None
-}
-
-/// A path whose last slash says nothing.
-fn without_end<'a>(problems: &mut Problems, key: &str, text: &'a str) -> Option<&'a str> {
-    plain_path(problems, key, text).map(|text| text.strip_suffix('/').unwrap_or(text))
-}
-
-fn methods(problems: &mut Problems, key: &str, texts: &[String]) -> Vec<Method> {
-    let mut found = Vec::with_capacity(texts.len());
-    for (index, text) in texts.iter().enumerate() {
-        let key = format!("{key}[{index}]");
-        match Method::from_bytes(text.as_bytes()) {
-            Ok(Method::CONNECT) => problems.bad(
-                &key,
-                text,
-                "a listener opens no tunnels for its clients",
-                "leave it out",
-            ),
-            Ok(_) if text.bytes().any(|byte| byte.is_ascii_lowercase()) => problems.bad(
-                &key,
-                text,
-                "methods are told apart by case, and all that are registered are in capitals",
-                format!("write {:?}", text.to_ascii_uppercase()),
-            ),
-            Ok(method) => found.push(method),
-            Err(_) => problems.bad(&key, text, "this is not a method of HTTP", "write \"GET\""),
-        }
-    }
-    found
-}
-
-fn header(problems: &mut Problems, key: &str, name: &str, wanted: &Wanted) -> Option<HeaderMatch> {
-    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
-        problems.bad(
-            key,
-            name,
-            "this is not the name of a header",
-            "write headers = { x-name = \"value\" }",
-        );
-        return None;
-    };
-    let value = match wanted {
-        Wanted::There(true) => None,
-        Wanted::There(false) => {
-            problems.bad(
-                key,
-                false,
-                "a route cannot ask for a header that is not there",
-                "write the route with the header above this one, and leave it out here",
-            );
-            return None;
-        }
-        Wanted::Value(text) => match HeaderValue::from_str(text) {
-            Ok(value) => Some(value),
-            Err(_) => {
-                problems.bad(
-                    key,
-                    text,
-                    "this is not the value of a header",
-                    "write it in ASCII on one line, or true for any value",
-                );
-                return None;
-            }
-        },
-    };
-    Some(HeaderMatch {
-        name: header,
-        value,
-    })
-}
-
-fn allow(
-    problems: &mut Problems,
-    key: &str,
-    written: Option<&[String]>,
-    asks: bool,
-) -> Vec<Expected> {
-    let Some(written) = written else {
-        return Vec::new();
-    };
-    if !asks {
-        problems.missing(
-            key,
-            "the listener asks nobody for a certificate, so that the route would be for nobody",
-            "give the listener tls with mode = \"optional\" or \"mutual\", or leave it out",
-        );
-    } else if written.is_empty() {
-        problems.missing(
-            key,
-            "the route is for nobody",
-            "name SPIFFE IDs or DNS names, or leave it out for all whom the listener lets in",
-        );
-    }
-    values::expected(problems, key, written)
 }

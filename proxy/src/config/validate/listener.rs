@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
-use super::{http, references, upstream, values};
+use super::{http, passthrough, references, upstream, values};
 use crate::config::{
-    InboundRule, Listener, ListenerTls, Serves, TlsMode, Upstream, Wire,
+    InboundRule, Listener, ListenerTls, Serves, TlsMode, TlsVersion, Upstream, Wire,
     errors::Problems,
     file::{self, Bind},
     shape::rule_key,
@@ -50,8 +50,13 @@ fn listener(
     enum Mode {
         Tcp,
         Http,
+        TlsPassthrough,
     }
-    const MODES: [(&str, Mode); 2] = [("tcp", Mode::Tcp), ("http", Mode::Http)];
+    const MODES: [(&str, Mode); 3] = [
+        ("tcp", Mode::Tcp),
+        ("http", Mode::Http),
+        ("tls-passthrough", Mode::TlsPassthrough),
+    ];
     let name = references::rule_name(problems, key, file.name.as_deref(), &mut seen.names);
     let bind = bind(problems, key, file.bind.as_ref(), inbound, seen);
     let tls_key = format!("{key}.tls");
@@ -72,19 +77,23 @@ fn listener(
         );
         return None;
     };
-    let serves = match values::word(problems, &mode_key, mode, &MODES)? {
-        Mode::Tcp => {
-            http::none(problems, key);
-            let upstream = file.upstream.as_deref();
-            Serves::Tcp {
-                upstream: references::listeners_upstream(problems, key, upstream)?,
-            }
-        }
+    let mode = values::word(problems, &mode_key, mode, &MODES)?;
+    if !matches!(mode, Mode::TlsPassthrough) {
+        passthrough::none(problems, key, file);
+    }
+    if !matches!(mode, Mode::Http) {
+        http::none(problems, key);
+    }
+    let serves = match mode {
+        Mode::Tcp => Serves::Tcp {
+            upstream: references::listeners_upstream(problems, key, file.upstream.as_deref())?,
+        },
         Mode::Http => {
             let http = http::http(problems, key, file)?;
             http::warn_of_covered(problems, key, &http);
             Serves::Http(Box::new(http))
         }
+        Mode::TlsPassthrough => Serves::TlsPassthrough(passthrough::servers(problems, key, file)?),
     };
     let tls = match tls {
         Some(tls) => Some(tls?),
@@ -111,6 +120,10 @@ pub(super) fn upstreams(
         let named: Vec<(String, &str)> = match &listener.serves {
             Serves::Tcp { upstream } => vec![(key, upstream)],
             Serves::Http(http) => http::upstreams(problems, &key, http),
+            Serves::TlsPassthrough(servers) => {
+                passthrough::upstreams(problems, &key, servers, upstreams);
+                continue;
+            }
         };
         for (key, name) in named {
             let tls = upstreams
@@ -198,6 +211,8 @@ fn tls(
         ("optional", TlsMode::Optional),
         ("mutual", TlsMode::Mutual),
     ];
+    const VERSIONS: [(&str, TlsVersion); 2] =
+        [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
     let mode_key = format!("{key}.mode");
     let mode = match &file.mode {
         Some(text) => values::word(problems, &mode_key, text, &MODES),
@@ -246,7 +261,12 @@ fn tls(
         _ => {}
     }
     let allow = values::expected(problems, &allow_key, written);
+    let min_version = match &file.min_version {
+        Some(text) => values::word(problems, &format!("{key}.min_version"), text, &VERSIONS),
+        None => Some(TlsVersion::V1_3),
+    };
     Some(ListenerTls {
+        min_version: min_version?,
         mode: mode?,
         identities: file.identities.clone(),
         certificates,

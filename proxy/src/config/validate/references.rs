@@ -106,6 +106,11 @@ pub(super) fn listeners_upstream(
     Some(name.into())
 }
 
+/// One of several upstreams to which a listener sends connections.
+pub(super) fn listed_upstream(problems: &mut Problems, key: &str, name: &str) {
+    exists(problems, key, "upstream", name);
+}
+
 /// One of several identities.
 pub(super) fn listed_identity(problems: &mut Problems, key: &str, name: &str) {
     exists(problems, key, "identity", name);

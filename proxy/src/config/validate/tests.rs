@@ -11,6 +11,7 @@ use crate::{
 mod executables;
 mod gateway;
 mod listeners;
+mod passthrough;
 mod protocols;
 mod proxies;
 mod refused;

@@ -23,6 +23,8 @@ const RETRIES: u32 = 2;
 struct Users<'a> {
     gateways: BTreeSet<&'a str>,
     listeners: BTreeSet<&'a str>,
+    /// Those of mode "http".
+    requests: BTreeSet<&'a str>,
 }
 
 /// All upstreams, without those that cannot be used.
@@ -31,6 +33,11 @@ pub(super) fn upstreams(problems: &mut Problems, file: &file::File) -> BTreeMap<
     let listeners = file.listener.iter();
     let users = Users {
         gateways: rules.filter_map(|rule| rule.gateway.as_deref()).collect(),
+        requests: listeners
+            .clone()
+            .filter(|listener| listener.mode.as_deref() == Some("http"))
+            .flat_map(file::Listener::upstreams)
+            .collect(),
         listeners: listeners.flat_map(file::Listener::upstreams).collect(),
     };
     let upstreams = file.upstream.iter().filter_map(|(name, written)| {
@@ -40,6 +47,11 @@ pub(super) fn upstreams(problems: &mut Problems, file: &file::File) -> BTreeMap<
             [&users.gateways, &users.listeners].map(|users| users.contains(name.as_str()));
         if !gateway && !listener {
             problems.warn(&key, "no listener and no rule sends connections to it");
+        }
+        if written.http.is_some() && !users.requests.contains(name.as_str()) {
+            let text =
+                "only listeners of mode \"http\" send requests, and none of them sends any there";
+            problems.warn(&format!("{key}.http"), text);
         }
         let upstream = upstream(problems, &key, written, gateway)?;
         fine.then(|| (name.clone(), upstream))

@@ -4,6 +4,7 @@ use hyper::{
     StatusCode,
     header::{HeaderName, HeaderValue},
 };
+use proptest::prelude::*;
 
 use super::*;
 use crate::config::http::{Answer, PathMatch, Route, RouteAction};
@@ -168,4 +169,48 @@ fn a_route_whose_requests_one_before_it_takes_is_found() {
         route(&["www.example.com"], "/get/x"),
     ];
     assert_eq!(covered(&http(routes)), [(3, 0), (6, 0), (8, 1), (9, 2)]);
+}
+
+/// Whether a route says that it is about `host`, without any index.
+fn is_about(route: &Route, host: &str) -> bool {
+    let mut patterns = route.hosts.iter();
+    route.hosts.is_empty()
+        || patterns.any(|pattern| match pattern {
+            HostPattern::Exact(name) => name == host,
+            HostPattern::Below(name) => host.ends_with(&format!(".{name}")),
+        })
+}
+
+fn some_route() -> impl Strategy<Value = Route> {
+    let hosts = prop::collection::vec("(\\*\\.)?([ab]\\.){0,2}[ab]", 0..3);
+    (hosts, "(/[ab]){0,2}").prop_map(|(hosts, prefix)| {
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        route(&hosts, if prefix.is_empty() { "/" } else { &prefix })
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_index_finds_what_a_look_at_every_route_finds(
+        routes in prop::collection::vec(some_route(), 0..8),
+        host in "([ab]\\.){0,3}[ab]",
+        path in "(/[ab]){1,3}",
+    ) {
+        let index = Routes::build(&http(routes.clone()));
+        let fits = |route: &Route| is_about(route, &host) && Path::new(&route.path).fits(&path);
+        prop_assert_eq!(found(&index, &host, &path), routes.iter().position(fits));
+    }
+
+    #[test]
+    fn a_route_that_is_covered_is_never_found(
+        routes in prop::collection::vec(some_route(), 1..8),
+        host in "([ab]\\.){0,3}[ab]",
+        path in "(/[ab]){1,3}",
+    ) {
+        let http = http(routes);
+        let found = found(&Routes::build(&http), &host, &path);
+        for (index, before) in covered(&http) {
+            prop_assert!(before < index && found != Some(index));
+        }
+    }
 }

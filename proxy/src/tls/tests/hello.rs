@@ -128,7 +128,7 @@ async fn a_client_hello_without_end_is_bounded() {
     // Records of a handshake message that claims 16 MiB.
     let mut endless = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff".to_vec();
     endless.resize(5 + 0x4000, 0);
-    for plain in [PlainText::Refused, PERMISSIVE] {
+    for plain in [PlainText::Refused, PlainText::RefusedKeepingTls, PERMISSIVE] {
         let (mut client, server) = sent(&endless).await;
         let flood = async {
             let mut record = b"\x16\x03\x01\x40\x00".to_vec();
@@ -148,7 +148,8 @@ async fn a_client_hello_without_end_is_bounded() {
 
 #[tokio::test]
 async fn a_post_quantum_client_hello_is_read_byte_by_byte_and_kept_whole() {
-    for wire in [Wire::Tunnel, Wire::Tls] {
+    let accepted = [PERMISSIVE, PlainText::RefusedKeepingTls];
+    for (wire, plain) in [Wire::Tunnel, Wire::Tls].into_iter().zip(accepted) {
         let hello = client_hello(wire).await;
         assert!(hello.len() > 1200, "not post-quantum: {}", hello.len());
         let (listener, address) = listen().await;
@@ -162,7 +163,7 @@ async fn a_post_quantum_client_hello_is_read_byte_by_byte_and_kept_whole() {
         };
         let server = async {
             let (tcp, _) = listener.accept().await.unwrap();
-            first_bytes(tcp, PERMISSIVE).await.unwrap()
+            first_bytes(tcp, plain).await.unwrap()
         };
         let (_client, first) = tokio::join!(client, server);
         match first {
@@ -172,6 +173,34 @@ async fn a_post_quantum_client_hello_is_read_byte_by_byte_and_kept_whole() {
             }
             FirstBytes::Plain { .. } => panic!("taken for plain text"),
         }
+    }
+}
+
+#[tokio::test]
+async fn of_a_client_that_greases_encrypted_client_hello_the_outer_name_is_read_and_all_is_kept() {
+    use rustls::{
+        ClientConfig, ClientConnection, RootCertStore,
+        client::{EchGreaseConfig, EchMode},
+        crypto::{aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_128, hpke::Hpke as _},
+    };
+    let suite = DH_KEM_X25519_HKDF_SHA256_AES_128;
+    let (placeholder, _) = suite.generate_key_pair().unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::clone(crate::tls::provider()))
+        .with_ech(EchMode::Grease(EchGreaseConfig::new(suite, placeholder)))
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = "Outer.example.org".try_into().unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    let (_client, server) = sent(&hello).await;
+    match first_bytes(server, PlainText::RefusedKeepingTls).await {
+        Ok(FirstBytes::Tls(read)) => {
+            assert_eq!(read.server_name().as_deref(), Some("outer.example.org"));
+            assert_eq!(read.raw, hello);
+        }
+        other => panic!("{other:?}"),
     }
 }
 

@@ -2,7 +2,11 @@
 
 use hyper::{StatusCode, header::HeaderValue};
 
-use super::{host, plain_path, size, without_end};
+use super::{
+    Met, host,
+    matching::{plain_path, without_end},
+    size,
+};
 use crate::config::{
     errors::Problems,
     file,
@@ -23,6 +27,7 @@ pub(super) fn action(
     key: &str,
     file: &file::Route,
     matched: Matched,
+    met: Met,
 ) -> Option<RouteAction> {
     let written = [
         ("upstream", file.upstream.is_some()),
@@ -49,7 +54,9 @@ pub(super) fn action(
     let forward = forward(problems, key, file, matched);
     if let Some(redirect) = &file.redirect {
         let key = format!("{key}.redirect");
-        return to_elsewhere(problems, &key, redirect, matched).map(RouteAction::Redirect);
+        let redirect = to_elsewhere(problems, &key, redirect, matched)?;
+        warn_of_circle(problems, &key, &redirect, met);
+        return Some(RouteAction::Redirect(redirect));
     }
     if let Some(answer) = &file.answer {
         return answered(problems, &format!("{key}.answer"), answer).map(RouteAction::Answer);
@@ -198,6 +205,18 @@ fn to_elsewhere(
         port: every(port)?,
         prefix: every(prefix)?,
     })
+}
+
+/// Something in front of the listener may make sense of it.
+fn warn_of_circle(problems: &mut Problems, key: &str, redirect: &Redirect, met: Met) {
+    let own = if met.tls { Scheme::Https } else { Scheme::Http };
+    let elsewhere = redirect.host.is_some() || redirect.port.is_some() || redirect.prefix.is_some();
+    if redirect.scheme == Some(own) && !elsewhere {
+        problems.warn(
+            key,
+            "clients of this listener come by that scheme already, and are sent to where they come from",
+        );
+    }
 }
 
 /// What was written must be right, and need not be written.

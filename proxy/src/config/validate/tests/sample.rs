@@ -83,6 +83,7 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
         "identities = [\"web\"]",
         "certificates = \"certificates\"",
         "allow = [\"spiffe://example.org/front\"]",
+        "min_version = \"1.3\"",
         "[upstream.server]",
         "addresses = [\"10.0.0.9:8081\", \"server.example.org:8081\"]",
         "wire = \"tls\"",
@@ -134,6 +135,15 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
         "addresses = [\"10.0.0.9:8080\"]",
         "http = \"2\"",
     ];
+    let names = [
+        "[[listener]]",
+        "name = \"names\"",
+        "bind = \"0.0.0.0:443\"",
+        "mode = \"tls-passthrough\"",
+        "servers = { \"a.example.org\" = \"pages\", \"*.b.example.org\" = \"pages\" }",
+        "[upstream.pages]",
+        "addresses = [\"10.0.0.10:443\"]",
+    ];
     let expect = ("expect = [\"spiffe://example.org/api\"]", "");
     let to_gateway = [("action = \"mtls\"", "action = \"gateway\""), expect];
     let redirect = [
@@ -163,6 +173,11 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
         panic!("{config:?}");
     };
     assert_eq!((http.routes.len(), config.warnings.len()), (3, 0));
+    let config = parse(&with(&names, &[])).unwrap();
+    let Serves::TlsPassthrough(servers) = &config.listeners[0].serves else {
+        panic!("{config:?}");
+    };
+    assert_eq!((servers.named.len(), config.warnings.len()), (2, 0));
     let tried = [
         &alone[..],
         &upstream,
@@ -170,6 +185,7 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
         &gateway,
         &listener,
         &requests,
+        &names,
     ]
     .concat();
     assert_eq!(examples(), tried.into_iter().collect());
