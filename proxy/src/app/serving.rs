@@ -47,7 +47,7 @@ pub struct ListenerReport {
     pub at: SocketAddr,
     /// What it does with what comes: `mode` in the configuration.
     pub mode: &'static str,
-    /// `tls.mode` there; `off` in plain text.
+    /// `tls.mode` there; `off` in plain text, `passed` where it is the upstream's.
     pub tls: &'static str,
 }
 

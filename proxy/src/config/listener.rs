@@ -26,9 +26,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// `tls.mode`, as the file writes it; `off` in plain text.
+    /// `tls.mode`, as the file writes it; `off` in plain text, `passed` where it is the upstream's.
     pub fn tls_mode(&self) -> &'static str {
-        self.tls.as_ref().map_or("off", |tls| tls.mode.label())
+        match (&self.tls, &self.serves) {
+            (Some(tls), _) => tls.mode.label(),
+            (None, Serves::TlsPassthrough(_)) => "passed",
+            (None, Serves::Tcp { .. } | Serves::Http(_)) => "off",
+        }
     }
 }
 
@@ -52,6 +56,7 @@ impl Serves {
         match self {
             Self::Tcp { .. } => "tcp",
             Self::Http(_) => "http",
+            Self::TlsPassthrough(_) => "tls-passthrough",
         }
     }
 

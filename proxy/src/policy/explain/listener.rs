@@ -2,13 +2,18 @@
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{Lost, listed};
-use crate::config::{Config, Listener, Serves, TlsMode, Upstream};
+use crate::{
+    config::{Config, Listener, Servers, Serves, TlsMode, Upstream},
+    http::route::plain_host,
+    policy::passthrough::Passthrough,
+};
 
 mod request;
 
@@ -23,7 +28,7 @@ pub struct Served {
     pub at: Vec<SocketAddr>,
     /// `mode` in the configuration.
     pub mode: String,
-    /// `tls.mode` there; `off` in plain text.
+    /// `tls.mode` there; `off` in plain text, `passed` where it is the upstream's.
     pub tls: String,
     /// What it means, in sentences.
     pub meaning: Vec<String>,
@@ -67,7 +72,7 @@ pub enum NotServed {
     #[error(transparent)]
     Asked(#[from] AskedError),
     /// A listener that looks at no requests.
-    #[error("the listener {0:?} looks at no requests: its mode is not \"http\"")]
+    #[error("the listener {0:?} looks at no requests: its mode is \"tcp\"")]
     NoRequests(String),
 }
 
@@ -102,7 +107,12 @@ pub fn served(
             let tls = listener.tls.is_some();
             Some(request::routed(config, http, tls, asked)?)
         }
-        (_, Some(_)) => return Err(NotServed::NoRequests(name.to_owned())),
+        (Serves::TlsPassthrough(servers), asked) => {
+            let host = asked.map(|asked| asked.host.as_deref());
+            meaning.extend(passed(config, servers, host));
+            None
+        }
+        (Serves::Tcp { .. }, Some(_)) => return Err(NotServed::NoRequests(name.to_owned())),
         (Serves::Http(http), None) => {
             let routes = http.routes.iter().map(|route| route.name.as_str());
             let routes: Vec<_> = routes.collect();
@@ -152,6 +162,12 @@ fn met(listener: &Listener, from: Option<IpAddr>) -> Vec<String> {
         )),
     }
     let Some(tls) = &listener.tls else {
+        if matches!(listener.serves, Serves::TlsPassthrough(_)) {
+            let whose = "clients speak TLS with the upstream, whose certificate they see; whoever \
+                         reaches it may connect";
+            meaning.push(whose.to_owned());
+            return meaning;
+        }
         meaning.push("clients speak plain text, and whoever reaches it may connect".to_owned());
         return meaning;
     };
@@ -175,6 +191,31 @@ fn met(listener: &Listener, from: Option<IpAddr>) -> Vec<String> {
         TlsMode::Mutual => format!("a client must show a certificate, and be one of {allow}"),
     });
     meaning
+}
+
+/// Where the TLS of clients goes; of one that asks for the server name `asked`, or for none, if that is
+/// what was asked about.
+fn passed(config: &Config, servers: &Servers, asked: Option<Option<&str>>) -> Vec<String> {
+    let Some(asked) = asked else {
+        let each = servers.named.iter();
+        let each = each.map(|(name, upstream)| (format!("for {name}"), upstream));
+        let other = servers.other.iter();
+        let other = other.map(|upstream| ("for any other name, or none,".to_owned(), upstream));
+        let lines = each.chain(other);
+        return lines
+            .map(|(who, upstream)| format!("{who} it goes to {}", behind(config, upstream)))
+            .collect();
+    };
+    let Ok(named) = Passthrough::build(servers, |name| Ok::<_, Infallible>(name.clone()));
+    let host = asked.map(plain_host);
+    let who = match &host {
+        Some(host) => format!("a client that asks for {host}"),
+        None => "a client that asks for no name".to_owned(),
+    };
+    vec![match named.find(host.as_deref()) {
+        Some(upstream) => format!("the TLS of {who} goes to {}", behind(config, upstream)),
+        None => format!("{who} is refused: no upstream is for it"),
+    }]
 }
 
 /// An upstream in words.

@@ -54,7 +54,7 @@ pub(super) fn row(listener: &Listener) -> Vec<String> {
 pub(super) fn routes(listener: &Listener) -> &[Route] {
     match &listener.serves {
         Serves::Http(http) => &http.routes,
-        Serves::Tcp { .. } => &[],
+        Serves::Tcp { .. } | Serves::TlsPassthrough(_) => &[],
     }
 }
 

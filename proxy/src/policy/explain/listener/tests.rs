@@ -23,6 +23,11 @@ mode = "tcp"
 upstream = "far"
 proxy_from = ["10.9.0.0/16"]
 [[listener]]
+name = "passed"
+bind = "127.0.0.1:9443"
+mode = "tls-passthrough"
+servers = { "*.far.example.org" = "far" }
+[[listener]]
 name = "web"
 bind = ["127.0.0.1:8443", "[::1]:8443"]
 mode = "http"
@@ -136,6 +141,24 @@ fn a_request_takes_the_route_of_the_data_path_and_the_others_say_why_not() {
 }
 
 #[test]
+fn whose_tls_is_passed_is_found_by_the_server_name() {
+    let said = |host: Option<&str>| {
+        let asked = host.map(|host| Asked {
+            host: Some(host.to_owned()),
+            path: "/".into(),
+            method: "GET".into(),
+            headers: Vec::new(),
+        });
+        let passed = served(&config(), "passed", None, asked.as_ref()).unwrap();
+        assert_eq!(passed.tls, "passed");
+        passed.meaning.join("\n")
+    };
+    assert!(said(None).contains("for *.far.example.org it goes to the upstream far"));
+    assert!(said(Some("A.far.example.org")).contains("goes to the upstream far at 10.0.0.6:443"));
+    assert!(said(Some("far.example.org")).contains("is refused"));
+}
+
+#[test]
 fn what_cannot_be_asked_is_named() {
     let config = config();
     let asked = |path: &str, method: &str, header: &str| Asked {
@@ -147,7 +170,7 @@ fn what_cannot_be_asked_is_named() {
     let refused = |name: &str, asked: Option<&Asked>| {
         served(&config, name, None, asked).unwrap_err().to_string()
     };
-    assert!(refused("wbe", None).contains("bytes, web"));
+    assert!(refused("wbe", None).contains("bytes, passed, web"));
     let good = asked("/", "GET", "a: b");
     assert!(refused("bytes", Some(&good)).contains("looks at no requests"));
     assert!(refused("web", Some(&asked("status", "GET", "a: b"))).contains("no path"));
