@@ -26,7 +26,7 @@ proxy_from = ["10.9.0.0/16"]
 name = "passed"
 bind = "127.0.0.1:9443"
 mode = "tls-passthrough"
-servers = { "*.far.example.org" = "far" }
+servers = { "*.far.example.org" = "app" }
 [[listener]]
 name = "web"
 bind = ["127.0.0.1:8443", "[::1]:8443"]
@@ -153,8 +153,8 @@ fn whose_tls_is_passed_is_found_by_the_server_name() {
         assert_eq!(passed.tls, "passed");
         passed.meaning.join("\n")
     };
-    assert!(said(None).contains("for *.far.example.org it goes to the upstream far"));
-    assert!(said(Some("A.far.example.org")).contains("goes to the upstream far at 10.0.0.6:443"));
+    assert!(said(None).contains("for *.far.example.org it goes to the upstream app"));
+    assert!(said(Some("A.far.example.org")).contains("goes to the upstream app at 10.0.0.5:3000"));
     assert!(said(Some("far.example.org")).contains("is refused"));
 }
 
