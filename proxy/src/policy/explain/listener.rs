@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Lost, listed};
 use crate::{
-    config::{Config, Listener, Servers, Serves, TlsMode, Upstream},
+    config::{Config, Listener, Servers, Serves, TlsMode},
     http::route::plain_host,
     policy::passthrough::Passthrough,
 };
@@ -203,7 +203,7 @@ fn passed(config: &Config, servers: &Servers, asked: Option<Option<&str>>) -> Ve
         let other = other.map(|upstream| ("for any other name, or none,".to_owned(), upstream));
         let lines = each.chain(other);
         return lines
-            .map(|(who, upstream)| format!("{who} it goes to {}", behind(config, upstream)))
+            .map(|(who, upstream)| format!("{who} it goes to {}", placed(config, upstream)))
             .collect();
     };
     let Ok(named) = Passthrough::build(servers, |name| Ok::<_, Infallible>(name.clone()));
@@ -213,22 +213,29 @@ fn passed(config: &Config, servers: &Servers, asked: Option<Option<&str>>) -> Ve
         None => "a client that asks for no name".to_owned(),
     };
     vec![match named.find(host.as_deref()) {
-        Some(upstream) => format!("the TLS of {who} goes to {}", behind(config, upstream)),
+        Some(upstream) => format!("the TLS of {who} goes to {}", placed(config, upstream)),
         None => format!("{who} is refused: no upstream is for it"),
     }]
 }
 
-/// An upstream in words.
+/// An upstream in words, with how it is spoken to.
 fn behind(config: &Config, name: &str) -> String {
-    let Some(upstream) = config.upstreams.get(name) else {
-        return name.to_owned();
-    };
-    let Upstream { addresses, tls, .. } = upstream;
+    let tls = config
+        .upstreams
+        .get(name)
+        .and_then(|upstream| upstream.tls.as_ref());
     let spoken = match tls {
         None => "in plain text".to_owned(),
         Some(tls) => format!("in TLS, where {} is expected", listed(&tls.expect)),
     };
-    format!("the upstream {name} at {}, {spoken}", listed(addresses))
+    format!("{}, {spoken}", placed(config, name))
+}
+
+/// An upstream and where it is.
+fn placed(config: &Config, name: &str) -> String {
+    let upstream = config.upstreams.get(name);
+    let addresses = upstream.map_or_else(String::new, |upstream| listed(&upstream.addresses));
+    format!("the upstream {name} at {addresses}")
 }
 
 #[cfg(test)]
