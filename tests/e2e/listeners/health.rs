@@ -80,9 +80,7 @@ fn checks_find_out_before_any_client_whether_an_upstream_is_there_in_whatever_or
     let line = daemon.wait_log("is down");
     assert!(line.contains("nothing listens there"), "{line}");
     let connect = format!("connect={}", world.b.at(FAR));
-    let steps = world.a.script(&[&connect, "send=early", "rest"]);
-    let refused = ["send=early", "rest"].map(|step| steps.of(step).is_err());
-    assert!(refused.contains(&true), "{steps:?}");
+    expect_reset(&world, world.b.at(FAR));
     assert_eq!(daemon.only_record().reason(), "upstream-down");
     for round in 1..=2 {
         let mut app = world.b.serve(&[local(APP)], &[]);

@@ -101,10 +101,7 @@ fn a_name_that_nobody_has_gets_the_alert_and_plain_text_a_reset_and_no_server_se
         let said = world.a.openssl_client(to, None, words, "hello");
         assert!(said.stderr.contains("unrecognized name"), "{said}");
     }
-    let connect = format!("connect={to}");
-    let steps = world.a.script(&[&connect, "send=in plain text", "rest"]);
-    let reset = ["send=in plain text", "rest"].map(|step| steps.of(step).is_err());
-    assert!(reset.contains(&true), "{steps:?}");
+    expect_reset(&world, to);
     let records = daemon.wait_records(3);
     assert_eq!(records[0].server_name(), "b.example.org.evil.example");
     let reasons: Vec<_> = records.iter().map(|record| record.reason()).collect();
