@@ -1,9 +1,29 @@
-//! What is done with the requests of a listener of mode "http", after it is known whose they are:
-//! [`route`] (which route), [`rewrite`] (what the upstream is asked for), [`hop_by_hop`] and
-//! [`forwarded`] (which headers pass, and which are set).
+//! Requests of clients of listeners, one connection after its handshake.
+//!
+//! ```text
+//! serve: hyper --head--> exchange: host --> route --> allow --> answer | redirect | forward --> upstream
+//!                            body: Up, frame by frame ------------------------------------>
+//!        client <-------------------------------------------- Down, frame by frame <-- its answer
+//! ```
+//!
+//! What is asked for is found in [`host`], [`route`] and [`path`]; what passes of a head in [`rewrite`],
+//! [`hop_by_hop`] and [`forwarded`]. [`vigil`] ends what does not move, [`upgrade`] carries what has
+//! become another protocol.
 
+mod answer;
+mod body;
+mod exchange;
+mod forward;
 pub mod forwarded;
 pub mod hop_by_hop;
+mod host;
+mod motion;
 pub mod path;
 pub mod rewrite;
 pub mod route;
+pub mod serve;
+pub mod session;
+mod streams;
+mod upgrade;
+mod vigil;
+pub mod wire;

@@ -4,6 +4,7 @@
 //! Arrived --PROXY header--> announced --meet--> Met (plain | TLS | TLS of others)
 //!         --permit--> tcp: upstream, relay
 //!         --permit--> passthrough: upstream by server name, tcp
+//!         --permit--> http: requests, see crate::http
 //! ```
 //!
 //! A listener is known by its name: what it does is what the policy of the moment says of it.
@@ -96,8 +97,8 @@ impl Met {
 
 /// Policy lets it go on.
 struct Permitted<'a> {
-    data: &'a DataPath,
-    name: &'a str,
+    data: &'a Arc<DataPath>,
+    name: &'a Arc<str>,
     peer: SocketAddr,
     met: Met,
     reloads: Reloads<'a>,
@@ -139,7 +140,7 @@ impl Arrived {
 
 async fn serve(
     data: &Arc<DataPath>,
-    name: &str,
+    name: &Arc<str>,
     (stream, peer): (TcpStream, SocketAddr),
     stranger: StrangerPlace,
     record: &mut Record,
@@ -187,7 +188,7 @@ async fn serve(
 impl Permitted<'_> {
     /// Whether a reload lets it go on, as far as the client is concerned.
     fn judge_client(&self) -> impl Fn(&Policy) -> Result<(), Refusal> + use<> {
-        let (name, peer) = (Arc::<str>::from(self.name), self.peer);
+        let (name, peer) = (Arc::clone(self.name), self.peer);
         let identity = self.met.identity.clone();
         move |policy| policy.listener_again(&name, identity.as_deref(), peer)
     }

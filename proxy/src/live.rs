@@ -35,6 +35,7 @@ struct Inner {
     next: AtomicU64,
     present: Mutex<Present>,
     draining: AtomicBool,
+    drain: watch::Sender<bool>,
     left: Notify,
     cut: watch::Sender<bool>,
 }
@@ -108,6 +109,7 @@ impl Live {
                 next: AtomicU64::new(0),
                 present: Mutex::default(),
                 draining: AtomicBool::new(false),
+                drain: watch::channel(false).0,
                 left: Notify::new(),
                 cut: watch::channel(false).0,
             }),
@@ -212,6 +214,12 @@ impl Live {
     /// Takes no new leases from here on.
     pub fn begin_drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
+        self.inner.drain.send_replace(true);
+    }
+
+    /// Tells of the drain those who take more than one thing from their clients.
+    pub fn drain(&self) -> Drain {
+        Drain(self.inner.drain.subscribe())
     }
 
     /// Waits until the last connection of an application has ended.
@@ -335,6 +343,18 @@ impl Deadline {
             Reason::DrainDeadline,
             "the daemon stopped before the connection ended",
         )
+    }
+}
+
+/// See [`Live::drain`].
+pub struct Drain(watch::Receiver<bool>);
+
+impl Drain {
+    /// Resolves when it begins, and for ever after.
+    pub async fn begun(&mut self) {
+        if self.0.wait_for(|draining| *draining).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub mod line;
+pub mod request;
 pub mod sink;
 pub mod tally;
 
@@ -166,6 +167,11 @@ impl Record {
     /// would count what is no connection of an application.
     pub fn is_no_connection(&mut self) {
         self.sink = RecordSink::off();
+        self.counted = false;
+    }
+
+    /// Its reason is that of one of its requests, whose record counts it.
+    pub fn is_told_by_request(&mut self) {
         self.counted = false;
     }
 

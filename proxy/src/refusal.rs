@@ -130,6 +130,22 @@ reasons! {
     EgressDenied = "egress-denied", "an [[egress]] rule with action = \"allow\" that names the peer's identity and the destination; this host itself, loopback, link-local and multicast addresses are never reached through a gateway";
     /// The peer claimed a source that was not granted to it.
     SourceNotGranted = "source-not-granted", "grant the prefix in the rule's may_claim if the peer may speak for it";
+    /// What came is no HTTP, or not well-formed.
+    HttpProtocol = "http-protocol", "the client does not speak HTTP, not this version, or sent more than the listener's http.max_head allows";
+    /// A request that could be taken for another than routes take it for, or that no proxy like this one carries out.
+    BadRequest = "bad-request", "the client is broken, or somebody tries to get past the routes: a request needs one Host, and a path without dot segments, doubled or encoded slashes";
+    /// No route of the listener fits the request.
+    NoRoute = "no-route", "add a [[listener.route]] that fits host, path, method and headers; the last one may have none of them";
+    /// The body of a request is longer than its route allows.
+    BodyTooLarge = "body-too-large", "raise max_body of the route if the client may send this much";
+    /// The head of a request did not come in time.
+    HeadTimeout = "head-timeout", "the client is very slow or wants to hold connections open; http.head_timeout says how long it may take";
+    /// A body did not move.
+    Stalled = "stalled", "the client stopped sending its request or reading its answer, for longer than http.stall";
+    /// The upstream took too long to answer.
+    UpstreamTimeout = "upstream-timeout", "the server behind the route is slow or hangs; raise timeout of the route if it may take this long";
+    /// The upstream broke off its answer.
+    UpstreamCut = "upstream-cut", "the server behind the route died or closed its connection within an answer; its own log says why";
     /// The peer broke the tunnel's format.
     TunnelProtocol = "tunnel-protocol", "the peer's version is not compatible, or its stream is damaged";
     /// The tunnel broke while the connection was on it.

@@ -18,6 +18,7 @@ mod exec;
 mod fail_closed;
 mod gateway;
 mod hop;
+mod http;
 mod inbound;
 mod interop;
 mod languages;

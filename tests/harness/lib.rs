@@ -18,6 +18,7 @@ pub mod cgroup;
 pub mod clients;
 pub mod daemon;
 pub mod host;
+pub mod http;
 pub mod lacking;
 pub mod load;
 pub mod mesh;

@@ -112,6 +112,31 @@ impl Record {
         self.has("/netns").then(|| self.number("/netns"))
     }
 
+    /// Of the record of a request: what the client asked for.
+    pub fn path(&self) -> &str {
+        self.text("/path")
+    }
+
+    /// Of the record of a request: the status of its answer.
+    pub fn http_status(&self) -> u64 {
+        self.number("/status")
+    }
+
+    /// Of the record of a request: the id of its connection.
+    pub fn connection(&self) -> &str {
+        self.text("/connection")
+    }
+
+    /// Of the record of a request: `HTTP/1.1`, `HTTP/2`.
+    pub fn http_version(&self) -> &str {
+        self.text("/version")
+    }
+
+    /// Whom the endpoint behind a listener proved to be.
+    pub fn upstream_identity(&self) -> &str {
+        self.text("/upstream_identity")
+    }
+
     /// Whether the record has something at this JSON pointer.
     pub fn has(&self, pointer: &str) -> bool {
         self.0

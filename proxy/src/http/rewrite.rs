@@ -9,8 +9,10 @@ use hyper::{
     },
 };
 
-pub use super::path::is_plain;
 use crate::config::http::{PathMatch, Redirect, Scheme};
+
+/// What OPTIONS may ask for in place of a path (RFC 9112, section 3.2.4).
+const WHOLE_SERVER: &str = "*";
 
 /// Why a request cannot be rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +34,7 @@ pub enum Unwritable {
 }
 
 /// What a request for `uri` asks the upstream for: path and query, with `prefix` in place of the
-/// `path` of its route. [`is_plain`] holds of the path wherever the route has one.
+/// `path` of its route, which fits it: [`can_judge`](super::route::Routes::can_judge).
 ///
 /// # Errors
 /// [`Unwritable::Target`]
@@ -41,7 +43,7 @@ pub fn target(
     path: &PathMatch,
     prefix: Option<&str>,
 ) -> Result<PathAndQuery, Unwritable> {
-    let Some(prefix) = prefix else {
+    let Some(prefix) = prefix.filter(|_| uri.path() != WHOLE_SERVER) else {
         let as_it_is = uri.path_and_query().cloned();
         return Ok(as_it_is.unwrap_or_else(|| PathAndQuery::from_static("/")));
     };
@@ -78,6 +80,7 @@ pub fn location(
     let port = port.filter(|port| *port != by_itself);
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
     let target = match &redirect.prefix {
+        _ if uri.path() == WHOLE_SERVER => "/".into(),
         Some(prefix) => replaced(uri, path, prefix),
         None => uri
             .path_and_query()

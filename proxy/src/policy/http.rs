@@ -1,17 +1,43 @@
 //! What one generation of policy says of the requests of one listener.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::PolicyError;
-use crate::{config, upstream::Upstream};
+use crate::{
+    config::{
+        self,
+        http::{Route, RouteAction},
+    },
+    http::route::Routes,
+    upstream::Upstream,
+};
 
 /// The routes of one listener, and what is behind them.
 #[derive(Debug)]
 pub struct HttpPolicy {
     /// As it is configured.
     pub spec: config::Http,
-    /// By name, all that the routes name.
-    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// Which of its routes is for a request.
+    pub routes: Routes,
+    /// What records and requests need of each route.
+    behind: Vec<Behind>,
+}
+
+#[derive(Debug)]
+struct Behind {
+    name: Arc<str>,
+    upstream: Option<Arc<Upstream>>,
+}
+
+/// The route that a request takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Routed<'a> {
+    /// As it is configured.
+    pub route: &'a Route,
+    /// Its name in records.
+    pub name: &'a Arc<str>,
+    /// Where it goes, if it goes anywhere.
+    pub upstream: Option<&'a Arc<Upstream>>,
 }
 
 impl HttpPolicy {
@@ -20,14 +46,28 @@ impl HttpPolicy {
         http: &config::Http,
         named: impl Fn(&String) -> Result<Arc<Upstream>, PolicyError>,
     ) -> Result<Self, PolicyError> {
-        let forwards = http.routes.iter().filter_map(|route| match &route.action {
-            config::http::RouteAction::Forward(forward) => Some(&forward.upstream),
-            _ => None,
+        let behind = http.routes.iter().map(|route| {
+            let upstream = match &route.action {
+                RouteAction::Forward(forward) => Some(named(&forward.upstream)?),
+                RouteAction::Redirect(_) | RouteAction::Answer(_) => None,
+            };
+            let name = route.name.as_str().into();
+            Ok(Behind { name, upstream })
         });
-        let found = forwards.map(|name| Ok((name.clone(), named(name)?)));
         Ok(Self {
+            behind: behind.collect::<Result<_, PolicyError>>()?,
+            routes: Routes::build(http),
             spec: http.clone(),
-            upstreams: found.collect::<Result<_, PolicyError>>()?,
+        })
+    }
+
+    /// The route of this index.
+    pub fn routed(&self, index: usize) -> Option<Routed<'_>> {
+        let Behind { name, upstream } = self.behind.get(index)?;
+        Some(Routed {
+            route: self.spec.routes.get(index)?,
+            name,
+            upstream: upstream.as_ref(),
         })
     }
 }

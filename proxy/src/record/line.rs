@@ -26,6 +26,8 @@
 //! | `reason` | a label of [`Reason`]; absent after a clean close |
 //! | `detail` | what was seen, for people |
 //!
+//! A request has a line of its own, see [`super::request`].
+//!
 //! As text the same keys stand as `key=value`, those of `tls` as `tls.version=…`. A line is
 //! plain ASCII in both forms: peers choose the names in their certificates, and a terminal or
 //! another program must not be steered by them.
@@ -117,11 +119,16 @@ pub(super) fn format(record: &Record, format: RecordFormat) -> Vec<u8> {
             .map(|refusal| refusal.detail.as_str())
             .filter(|detail| !detail.is_empty()),
     };
+    write(&line, format)
+}
+
+/// One line of `fields`, with its newline; nothing for [`RecordFormat::Off`].
+pub(super) fn write(fields: &impl Serialize, format: RecordFormat) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     match format {
-        RecordFormat::Json => ascii_json(&mut out, &line),
+        RecordFormat::Json => ascii_json(&mut out, fields),
         RecordFormat::Text => {
-            if let Ok(Value::Object(fields)) = serde_json::to_value(&line) {
+            if let Ok(Value::Object(fields)) = serde_json::to_value(fields) {
                 text(&mut out, "", &fields);
             }
         }
@@ -191,7 +198,7 @@ impl Formatter for Ascii {
     }
 }
 
-fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     match OffsetDateTime::from(*at).format(TIME) {
         Ok(text) => serializer.serialize_str(&text),
         Err(error) => Err(serde::ser::Error::custom(error)),

@@ -19,7 +19,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Record, line};
+use super::{Record, line, request::RequestRecord};
 use crate::config::{Log, RecordFormat};
 
 /// Records that may wait for the writer: a few MiB.
@@ -131,10 +131,19 @@ impl RecordSink {
 
     /// Writes one record: formats it here and never waits.
     pub fn write(&self, record: &Record) {
+        self.write_line(|format| line::format(record, format));
+    }
+
+    /// The same for that of a request.
+    pub fn write_request(&self, record: &RequestRecord) {
+        self.write_line(|format| record.line(format));
+    }
+
+    fn write_line(&self, line: impl FnOnce(RecordFormat) -> Vec<u8>) {
         match &*self.0 {
             Sink::Off => {}
             Sink::Memory(format, lines) => {
-                let line = line::format(record, *format);
+                let line = line(*format);
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 lines.lock().push(text);
             }
@@ -142,7 +151,7 @@ impl RecordSink {
                 format,
                 queue,
                 state,
-            } => match queue.try_send(line::format(record, *format)) {
+            } => match queue.try_send(line(*format)) {
                 Ok(()) => {
                     state.queued.fetch_add(1, Ordering::Relaxed);
                 }

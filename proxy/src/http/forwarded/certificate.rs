@@ -16,7 +16,7 @@ use crate::tls::Proven;
 /// SPIFFE ID), `DNS`.
 pub(super) fn element(proven: &Proven, own: Option<&str>) -> String {
     // A digest for each request would cost more than all the rest.
-    let shown = proven.shown(|proven| shown(proven));
+    let shown = proven.shown(shown);
     match own.filter(|own| own.starts_with("spiffe://")) {
         Some(own) => format!("By={own};{shown}"),
         None => shown.to_owned(),

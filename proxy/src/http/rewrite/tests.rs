@@ -2,6 +2,7 @@ use hyper::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::path::is_plain;
 
 fn redirect() -> Redirect {
     Redirect {
@@ -53,6 +54,20 @@ fn without_a_rewrite_the_target_stays() {
         ("*", "*"),
     ] {
         assert_eq!(rewritten(uri, &prefix("/a"), None), expected);
+    }
+}
+
+#[test]
+fn a_request_for_the_whole_server_has_no_path_to_rewrite() {
+    assert_eq!(rewritten("*", &PathMatch::Any, Some("/v1")), "*");
+    for prefix in [None, Some("/new".to_owned())] {
+        let redirect = Redirect {
+            prefix,
+            ..redirect()
+        };
+        let uri = "*".parse().unwrap();
+        let sent = location(&redirect, &PathMatch::Any, &uri, "a", true).unwrap();
+        assert_eq!(sent, "https://a/");
     }
 }
 

@@ -45,7 +45,9 @@ pub(super) fn size(
 }
 
 fn display(bytes: u64) -> String {
-    let whole = UNITS.iter().find(|(_, bits)| bytes % (1 << bits) == 0);
+    let whole = UNITS
+        .iter()
+        .find(|(_, bits)| bytes.is_multiple_of(1 << bits));
     let (unit, bits) = whole.unwrap_or(&("B", 0));
     format!("{}{unit}", bytes >> bits)
 }
