@@ -17,6 +17,7 @@ mod names;
 mod passthrough;
 mod plain;
 mod versions;
+mod web;
 
 /// Where the client's side listens, and the server's, and the application of `b`.
 const NEAR: u16 = 8080;
