@@ -18,7 +18,11 @@ use parking_lot::Mutex;
 use super::{
     answer,
     body::{self, Down},
-    forward, host, motion::Motion, rewrite, session::Session, streams::Stream,
+    forward, host,
+    motion::Motion,
+    rewrite,
+    session::Session,
+    streams::Stream,
 };
 use crate::{
     addr::UpstreamAddr,

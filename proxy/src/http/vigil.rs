@@ -10,8 +10,10 @@ use crate::{
     refusal::{Reason, Refusal},
 };
 
-/// How long a connection that was asked to end may take for it, if nothing moves on it.
-const LEAVE: Duration = Duration::from_secs(5);
+/// How long a connection that was asked to end may take for it. In HTTP/1.1 only what is in the middle of
+/// a head does not end at once; in HTTP/2 the client has to answer.
+const LEAVE_ONE: Duration = Duration::from_millis(250);
+const LEAVE_TWO: Duration = Duration::from_secs(5);
 
 /// Looks at a connection from time to time.
 pub(super) struct Vigil {
@@ -97,7 +99,11 @@ impl Vigil {
             return Look::Nothing;
         }
         self.idle = now + self.head;
-        self.leave = Some(now + LEAVE);
+        let leave = match self.version {
+            Version::One => LEAVE_ONE,
+            Version::Two => LEAVE_TWO,
+        };
+        self.leave = Some(now + leave);
         Look::Leave
     }
 }

@@ -49,7 +49,12 @@ fn requests_go_by_host_path_method_and_header_in_both_versions_and_nowhere_else(
         ("/echo", &[], 200, "echo"),
         ("/echo/below", &[], 404, ""),
         ("/any", &["-H", "Host: Other.Example.org"], 200, "other"),
-        ("/any", &["-H", "Host: a.b.below.example.org:99"], 200, "other"),
+        (
+            "/any",
+            &["-H", "Host: a.b.below.example.org:99"],
+            200,
+            "other",
+        ),
         ("/old/page?x=1", &[], 308, "moved"),
         ("/status/%2e%2e/echo", &["--path-as-is"], 400, ""),
     ];
@@ -59,7 +64,11 @@ fn requests_go_by_host_path_method_and_header_in_both_versions_and_nowhere_else(
             let more = [&[version], more].concat();
             let got = front.fetch_tls(path, false, &more);
             assert_eq!(got.status(), status, "{path} {version}: {}", got.0);
-            let spoken = if version == "--http2" { "HTTP/2 " } else { "HTTP/1.1 " };
+            let spoken = if version == "--http2" {
+                "HTTP/2 "
+            } else {
+                "HTTP/1.1 "
+            };
             assert!(got.head().starts_with(spoken), "{}", got.0);
             count += 1;
             let record = front.requests(count).pop().unwrap();
@@ -76,5 +85,9 @@ fn requests_go_by_host_path_method_and_header_in_both_versions_and_nowhere_else(
     }
     let moved = front.fetch_tls("/old/page?x=1", false, &[]);
     let location = "location: https://b.example.org/new/page?x=1";
-    assert!(moved.head().to_lowercase().contains(location), "{}", moved.0);
+    assert!(
+        moved.head().to_lowercase().contains(location),
+        "{}",
+        moved.0
+    );
 }
