@@ -81,16 +81,20 @@ impl Vigil {
             return Look::Nothing;
         };
         if self.leave.is_some_and(|leave| now >= leave) {
-            return Look::Cut(Refusal::new(
-                Reason::HeadTimeout,
-                "the rest of a request, or of its end, did not come",
-            ));
+            return Look::Cut(if line.is_blocked() {
+                Refusal::new(
+                    Reason::Stalled,
+                    "the client did not take the end of an answer",
+                )
+            } else {
+                Refusal::new(Reason::HeadTimeout, "the rest of a request did not come")
+            });
         }
         if now < self.idle || self.leave.is_some() {
             return Look::Nothing;
         }
         self.idle = since + self.head;
-        if written != self.written {
+        if line.is_blocked() && written != self.written {
             // The end of an answer is still on its way.
             self.written = written;
             self.idle = self.idle.max(now + self.stall);
