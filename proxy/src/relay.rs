@@ -71,18 +71,34 @@ pub async fn relay<A: Transport, B: Transport>(
     let mut down = Pump::new(start.to_a);
     let timer = pin!(sleep(Duration::MAX));
     let mut vigil = Vigil::new(timer, idle);
+    let mut unheard = None;
     poll_fn(|cx| {
         let before = *moved;
-        let upward = match up.poll(ends.a, ends.b, cx, &mut moved.up) {
-            Ok(waits) => waits,
-            Err(failed) if down.is_done() && failed.is_truncation() => return Poll::Ready(Ok(())),
-            Err(failed) => return Poll::Ready(Err(reset("client", "server", failed))),
+        let upward = match &unheard {
+            Some(_) => Waits::Done,
+            None => match up.poll(ends.a, ends.b, cx, &mut moved.up) {
+                Ok(waits) => waits,
+                Err(failed) if down.is_done() && failed.is_truncation() => {
+                    return Poll::Ready(Ok(()));
+                }
+                // A server that answered and closed before it had read everything: its answer is
+                // there to be read, and so is the reset behind it.
+                Err(failed @ Failed::Sink(_)) => {
+                    down.expect_no_end();
+                    unheard = Some(failed);
+                    Waits::Done
+                }
+                Err(failed) => return Poll::Ready(Err(reset("client", "server", failed))),
+            },
         };
         let downward = match down.poll(ends.b, ends.a, cx, &mut moved.down) {
             Ok(waits) => waits,
             Err(failed) if up.is_done() && failed.is_truncation() => return Poll::Ready(Ok(())),
             Err(failed) => return Poll::Ready(Err(reset("server", "client", failed))),
         };
+        if let Some(failed) = unheard.take_if(|_| downward != Waits::Reading) {
+            return Poll::Ready(Err(reset("client", "server", failed)));
+        }
         if upward == Waits::Done && downward == Waits::Done {
             ends.ended = true;
             return Poll::Ready(Ok(()));

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 mod passthrough;
 mod plain;
 mod versions;
+mod web;
 
 /// Where the client's side listens, and the server's, and the application of `b`.
 const NEAR: u16 = 8080;

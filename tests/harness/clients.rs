@@ -1,6 +1,9 @@
 //! Clients in the languages whose runtimes make sockets in their own ways (`tests/clients`).
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{host::Host, process::Running};
 
@@ -26,19 +29,7 @@ impl Language {
         match self {
             Self::Go => {
                 let binary = host.dir().join("client-go");
-                let mut build = Command::new("go");
-                build
-                    .args(["build", "-o"])
-                    .arg(&binary)
-                    .arg(source("client.go"));
-                build
-                    .env("CGO_ENABLED", "0")
-                    .env("GO111MODULE", "off")
-                    .env("GOTOOLCHAIN", "local");
-                if std::env::var_os("HOME").is_none() {
-                    build.env("GOCACHE", host.dir().join("go-cache"));
-                }
-                compile(build);
+                go(&[source("client.go")], &binary);
                 host.command(binary)
             }
             Self::Java => {
@@ -61,6 +52,21 @@ impl Language {
             }
         }
     }
+}
+
+/// Compiles a program in Go of its standard library alone.
+#[track_caller]
+pub(crate) fn go(sources: &[PathBuf], binary: &Path) {
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(binary).args(sources);
+    build
+        .env("CGO_ENABLED", "0")
+        .env("GO111MODULE", "off")
+        .env("GOTOOLCHAIN", "local");
+    if std::env::var_os("HOME").is_none() {
+        build.env("GOCACHE", binary.with_extension("cache"));
+    }
+    compile(build);
 }
 
 /// Compilers are slow on a busy machine, and no part of what is tested.

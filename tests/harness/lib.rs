@@ -36,6 +36,7 @@ pub mod rules;
 pub mod selected;
 pub mod status;
 pub mod wait;
+pub mod web;
 pub mod webserver;
 
 use std::path::PathBuf;

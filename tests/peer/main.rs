@@ -14,6 +14,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod bulk;
 mod connects;
+mod drip;
+mod h2;
 mod hand_over;
 mod hold;
 mod knock;
@@ -21,6 +23,8 @@ mod many;
 mod old_kernel;
 mod pattern;
 mod proxy;
+mod raw;
+mod requests;
 mod restarts;
 mod script;
 mod serve;
@@ -50,6 +54,16 @@ enum Peer {
     Storm(storm::Args),
     /// Writes to a reader that does not read, until no more is taken.
     Flood(bulk::FloodArgs),
+    /// Sends requests as they are written, whatever is wrong with them, and prints the answers.
+    Raw(raw::Args),
+    /// Serves HTTP/1.1 and prints each request as it came, or what is wrong with it.
+    Requests(requests::Args),
+    /// Clients of HTTP that take their time for ever.
+    Drip(drip::Args),
+    /// Speaks HTTP/2 as RFC 9113 forbids it.
+    H2(h2::Args),
+    /// Speaks HTTP/2 too much.
+    H2Flood(h2::FloodArgs),
     /// Redirects a cgroup to itself and asks each accepted socket for its original destination.
     Proxy(proxy::Args),
     /// A proxy written for iptables that knows nothing of Sidetrack.
@@ -72,6 +86,11 @@ fn main() -> ExitCode {
         Peer::Bulk(args) => bulk::run(&args),
         Peer::Storm(args) => storm::run(&args),
         Peer::Flood(args) => bulk::flood(&args),
+        Peer::Raw(args) => raw::run(&args),
+        Peer::Requests(args) => requests::run(&args),
+        Peer::Drip(args) => drip::run(&args),
+        Peer::H2(args) => h2::run(&args),
+        Peer::H2Flood(args) => h2::flood(&args),
         Peer::Proxy(args) => proxy::run(&args),
         Peer::Transparent(args) => transparent::run(&args),
         Peer::OldKernel(args) => old_kernel::run(&args),

@@ -25,6 +25,10 @@ pub(super) async fn live(data: &DataPath, begun: Instant, within: Duration) -> b
     let known = timeout(soon, live.strangers_gone()).await.is_ok();
     let left = within.saturating_sub(begun.elapsed());
     let mut drained = timeout(left, live.connections_ended()).await.is_ok();
+    // Nobody is left who would send a request.
+    for upstream in data.policy.load().upstreams() {
+        upstream.close_idle();
+    }
     // Each sends CLOSE as soon as it has no lease, and waits for its peer to read it.
     let left = within.saturating_sub(begun.elapsed()).min(GOODBYE);
     let closed = timeout(left, live.tunnels_ended()).await.is_ok();

@@ -39,6 +39,10 @@ pub(crate) struct Pump {
     unflushed: bool,
     ended: bool,
     done: bool,
+    /// The source was reset: an end of its stream is none.
+    cut_off: bool,
+    /// How the source failed, behind bytes that it had sent before.
+    failed: Option<io::Error>,
 }
 
 impl Failed {
@@ -59,6 +63,12 @@ impl Pump {
     /// Whether everything of this direction was delivered, and its end too.
     pub(crate) fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// Passes on what its source sent before it was reset, and no end: the kernel tells of a reset
+    /// once, here to who wrote, and then of an end.
+    pub(crate) fn expect_no_end(&mut self) {
+        self.cut_off = true;
     }
 
     /// Moves what can be moved now. `moved` grows with each write.
@@ -112,18 +122,21 @@ impl Pump {
                     }
                 };
             }
+            if let Some(error) = self.failed.take() {
+                return Err(Failed::Source(error));
+            }
             let mut got = 0;
-            let then = self
-                .buffer
-                .poll_fill(from, cx, usize::MAX, &mut got)
-                .map_err(Failed::Source)?;
-            match then {
-                Then::Wait if got == 0 => {
+            match self.buffer.poll_fill(from, cx, usize::MAX, &mut got) {
+                Ok(Then::Wait) if got == 0 => {
                     self.buffer.release();
                     return Ok(Waits::Reading);
                 }
-                Then::Wait | Then::Full => {}
-                Then::End => self.ended = true,
+                Ok(Then::Wait | Then::Full) => {}
+                Ok(Then::End) if self.cut_off => {
+                    self.failed = Some(io::ErrorKind::ConnectionReset.into());
+                }
+                Ok(Then::End) => self.ended = true,
+                Err(error) => self.failed = Some(error),
             }
         }
     }

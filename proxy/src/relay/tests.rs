@@ -214,3 +214,25 @@ async fn tls_cut_off_without_close_notify_is_a_reset_and_with_it_a_clean_end() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_server_said_before_it_closed_on_unread_bytes_arrives_before_the_reset() {
+    let (mut client, mut a) = pair().await;
+    let (mut b, mut server) = pair().await;
+    client.write_all(b"a request with a body").await.unwrap();
+    b.write_all(b"its first bytes").await.unwrap();
+    server.readable().await.unwrap();
+    server.write_all(b"too large").await.unwrap();
+    drop(server);
+    let task = tokio::spawn(async move {
+        let mut moved = Moved::default();
+        // What is written from here on finds the server gone.
+        b.readable().await.unwrap();
+        let end = relay(&mut a, &mut b, Start::default(), None, &mut moved).await;
+        (end, moved)
+    });
+    let (got, end) = drain(&mut client).await;
+    assert_eq!(got, b"too large");
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(ended(task).await.0.unwrap_err().reason, Reason::Reset);
+}

@@ -44,7 +44,7 @@ use shelf::Shelf;
 /// The body of a request.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
-/// Connections that were there and turned out closed, before a new one is made.
+/// Connections that turned out closed, or on which the server declined, before a new one is made.
 const STALE: usize = 3;
 
 /// An answer, and who gave it.
@@ -99,7 +99,7 @@ struct Unanswered {
 /// None of a request was sent to an endpoint.
 enum Unsent {
     /// It may be sent to another one.
-    Back(Refusal, Request<Body>),
+    Back(Refusal, Box<Request<Body>>),
     /// It was.
     Failed(Failed),
 }
@@ -143,7 +143,7 @@ impl Upstream {
                     return Err(unsent(refusal));
                 }
                 Err(Unsent::Back(refusal, back)) => {
-                    request = back;
+                    request = *back;
                     last = Some(refusal);
                 }
             }
@@ -184,7 +184,7 @@ impl Towards<'_> {
                 Some(lease) => lease,
                 None => match Box::pin(self.open(&shelf, needs, &mut fresh)).await {
                     Ok(lease) => lease,
-                    Err(refusal) => return Err(Unsent::Back(refusal, request)),
+                    Err(refusal) => return Err(Unsent::Back(refusal, Box::new(request))),
                 },
             };
             let answer = match lease {
@@ -204,11 +204,12 @@ impl Towards<'_> {
                     sent: true,
                 }));
             };
-            if fresh || stale >= STALE {
-                if fresh && !unanswered.declined {
-                    self.failed(&unanswered.refusal);
-                }
-                return Err(Unsent::Back(unanswered.refusal, back));
+            let closed = fresh && !unanswered.declined;
+            if closed {
+                self.failed(&unanswered.refusal);
+            }
+            if closed || stale >= STALE {
+                return Err(Unsent::Back(unanswered.refusal, Box::new(back)));
             }
             stale += 1;
             request = back;
@@ -258,36 +259,38 @@ impl Towards<'_> {
         fresh: &mut bool,
     ) -> Result<Lease, Refusal> {
         *fresh = true;
-        let established = self.connect(shelf, needs).await;
-        if let Err(refusal) = &established
-            && !is_own(refusal.reason)
-        {
-            self.failed(refusal);
-        }
-        established
-    }
-
-    async fn connect(&self, shelf: &Arc<Shelf>, needs: Needs) -> Result<Lease, Refusal> {
         let Self { upstream, data, .. } = *self;
         let speaks = match needs {
             Needs::Any => Speaks::Http,
             Needs::One => Speaks::HttpOne,
         };
         let reached = upstream.reach(data, self.endpoint.at, Some(self.client), speaks);
-        let (stream, _) = Box::pin(reached).await?;
+        let (stream, _) = self.counted(Box::pin(reached).await)?;
         let (link, two) = Link::of(upstream, self.endpoint.at, &stream, speaks, data);
         if needs == Needs::Any && !two {
             shelf.found_to_speak_one();
         }
+        // Whose policy is not of now may be refused here, which says nothing of the endpoint.
         let alive = upstream.http.register(upstream, data, link)?;
-        Ok(match (stream, two) {
-            (Stream::Plain(io), false) => Lease::One(one::open(io, alive, shelf).await?),
-            (Stream::Tls(tls), false) => Lease::One(one::open(tls.stream, alive, shelf).await?),
-            (Stream::Plain(io), true) => Lease::Two(two::open(io, alive, shelf, data).await?),
-            (Stream::Tls(tls), true) => {
-                Lease::Two(two::open(tls.stream, alive, shelf, data).await?)
-            }
-        })
+        let opened = match (stream, two) {
+            (Stream::Plain(io), false) => one::open(io, alive, shelf).await.map(Lease::One),
+            (Stream::Tls(tls), false) => one::open(tls.stream, alive, shelf).await.map(Lease::One),
+            (Stream::Plain(io), true) => two::open(io, alive, shelf, data).await.map(Lease::Two),
+            (Stream::Tls(tls), true) => two::open(tls.stream, alive, shelf, data)
+                .await
+                .map(Lease::Two),
+        };
+        self.counted(opened)
+    }
+
+    /// Counts a failure against the endpoint, if it is not this host's own.
+    fn counted<T>(&self, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
+        if let Err(refusal) = &outcome
+            && !is_own(refusal.reason)
+        {
+            self.failed(refusal);
+        }
+        outcome
     }
 
     fn failed(&self, refusal: &Refusal) {

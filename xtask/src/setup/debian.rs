@@ -24,7 +24,7 @@ const BOTH: &[Purpose] = &[Purpose::Demo, Purpose::Test];
 const TEST: &[Purpose] = &[Purpose::Test];
 
 #[rustfmt::skip]
-const PACKAGES: [Package; 16] = [
+const PACKAGES: [Package; 18] = [
     Package { name: "iproute2", program: "ip", why: "network namespaces", used_by: BOTH },
     Package { name: "curl", program: "curl", why: "the unmodified client", used_by: BOTH },
     Package { name: "python3", program: "python3", why: "the unmodified server", used_by: BOTH },
@@ -38,7 +38,9 @@ const PACKAGES: [Package; 16] = [
     Package { name: "microsocks", program: "microsocks", why: "the SOCKS server behind it", used_by: TEST },
     Package { name: "podman", program: "podman", why: "containers", used_by: TEST },
     Package { name: "crun", program: "crun", why: "what runs them", used_by: TEST },
-    Package { name: "golang-go", program: "go", why: "a client in Go", used_by: TEST },
+    Package { name: "golang-go", program: "go", why: "clients and servers in Go", used_by: TEST },
+    Package { name: "wrk", program: "wrk", why: "a client that makes a load of HTTP", used_by: TEST },
+    Package { name: "nghttp2-client", program: "h2load", why: "clients of HTTP/2", used_by: TEST },
     Package { name: "default-jdk-headless", program: "javac", why: "a client in Java", used_by: TEST },
     Package { name: "nodejs", program: "node", why: "a client in Node", used_by: TEST },
 ];

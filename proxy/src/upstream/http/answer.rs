@@ -91,6 +91,9 @@ impl AnswerBody {
     /// `response`, which came over what `hold` has.
     pub(super) fn answered(response: Response<Incoming>, mut hold: Hold) -> Answered {
         let link = Arc::clone(&hold.link);
+        if let Some(lender) = &hold.lender {
+            lender.answered();
+        }
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let under_way = switched.then(|| hold.under_way.take()).flatten();
         let response = response.map(|inner| {

@@ -1,6 +1,7 @@
 //! The body of a request while a connection sends it.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -12,7 +13,11 @@ use parking_lot::Mutex;
 
 use super::Body;
 
-/// A body in the hands of a connection, which may end before it has read any of it.
+/// Bytes of a body that are kept until its answer begins, so that it can be sent again if the server
+/// says that it did not look at it: all of an ordinary call, and nothing of an upload.
+pub(super) const KEPT: usize = 64 * 1024;
+
+/// A body in the hands of a connection, which may end before the server has seen any of it.
 pub(super) enum Lent {
     /// There is nothing in it.
     Empty,
@@ -24,7 +29,10 @@ pub(super) struct Lender(Mutex<State>);
 
 struct State {
     body: Option<Body>,
-    touched: bool,
+    /// All that was read of it; `None` if that is too much, or not wanted any more.
+    read: Option<Vec<Bytes>>,
+    /// How much of that there may still be.
+    room: usize,
     end: Option<End>,
     /// Of the connection that waits for more of it.
     waiting: Option<Waker>,
@@ -39,30 +47,40 @@ enum End {
     GivenUp,
 }
 
-/// Lends `body`; there is no lender of one that is empty.
-pub(super) fn lend(body: Body) -> (Lent, Option<Arc<Lender>>) {
+/// What was lent, again from its beginning.
+struct Again {
+    read: VecDeque<Bytes>,
+    rest: Option<Body>,
+}
+
+/// Lends `body`, of which up to `kept` bytes are kept; there is no lender of one that is empty.
+pub(super) fn lend(body: Body, kept: usize) -> (Lent, Option<Arc<Lender>>) {
     if body.is_end_stream() {
         return (Lent::Empty, None);
     }
     let lender = Arc::new(Lender(Mutex::new(State {
         body: Some(body),
-        touched: false,
+        read: Some(Vec::new()),
+        room: kept,
         end: None,
         waiting: None,
     })));
     (Lent::Full(Arc::clone(&lender)), Some(lender))
 }
 
-/// Takes back what was lent to a connection that has not read any of it.
+/// Takes back what was lent, if nothing is missing from it.
 pub(super) fn reclaim(lender: Option<&Arc<Lender>>) -> Option<Body> {
-    match lender {
-        None => Some(Empty::new().map_err(|never| match never {}).boxed_unsync()),
-        Some(lender) => {
-            let mut state = lender.0.lock();
-            let untouched = !state.touched;
-            state.body.take_if(|_| untouched)
-        }
+    let Some(lender) = lender else {
+        return Some(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    };
+    let mut state = lender.0.lock();
+    let read = state.read.take()?;
+    let rest = state.body.take();
+    if read.is_empty() {
+        return rest;
     }
+    let read = read.into();
+    Some(Again { read, rest }.boxed_unsync())
 }
 
 impl Lender {
@@ -76,6 +94,11 @@ impl Lender {
         self.0.lock().end == Some(End::Broken)
     }
 
+    /// The server has seen it.
+    pub(super) fn answered(&self) {
+        self.0.lock().read = None;
+    }
+
     /// Ends it for its reader with an error.
     pub(super) fn give_up(&self) {
         let mut state = self.0.lock();
@@ -86,6 +109,43 @@ impl Lender {
         if let Some(waiting) = waiting {
             waiting.wake();
         }
+    }
+}
+
+impl State {
+    /// Something was read: data, its end, or (`None`) what is not kept.
+    fn keep(&mut self, read: Option<Option<&Bytes>>) {
+        match (read, &mut self.read) {
+            (Some(Some(data)), Some(kept)) if data.len() <= self.room => {
+                self.room -= data.len();
+                kept.push(data.clone());
+            }
+            (Some(None), _) => {}
+            _ => self.read = None,
+        }
+    }
+}
+
+impl hyper::body::Body for Again {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        if let Some(data) = this.read.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match &mut this.rest {
+            Some(rest) => Pin::new(rest).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
     }
 }
 
@@ -116,13 +176,18 @@ impl hyper::body::Body for Lent {
             }
         }
         let frame = ready!(polled);
-        state.touched = true;
-        match &frame {
-            None => state.end = Some(End::Whole),
-            Some(Ok(_)) if body.is_end_stream() => state.end = Some(End::Whole),
-            Some(Ok(_)) => {}
-            Some(Err(_)) => state.end = Some(End::Broken),
-        }
+        state.end = match &frame {
+            None => Some(End::Whole),
+            Some(Ok(_)) if body.is_end_stream() => Some(End::Whole),
+            Some(Ok(_)) => None,
+            Some(Err(_)) => Some(End::Broken),
+        };
+        let data = match &frame {
+            None => Some(None),
+            Some(Ok(frame)) => frame.data_ref().map(Some),
+            Some(Err(_)) => None,
+        };
+        state.keep(data);
         if state.end.is_some() {
             state.body = None;
         }

@@ -146,7 +146,7 @@ impl Lease {
     ) -> Result<Answered, Unanswered> {
         *request.version_mut() = Version::HTTP_11;
         let (parts, body) = request.into_parts();
-        let (body, lender) = lend(body);
+        let (body, lender) = lend(body, 0);
         let link = Arc::clone(&self.one.link);
         let request = Request::from_parts(parts, body);
         let sent = self.sender.try_send_request(request);

@@ -20,7 +20,7 @@ use crate::{addr::UpstreamAddr, refusal::Refusal};
 pub(super) const IDLE: Duration = Duration::from_secs(55);
 
 /// Idle HTTP/1.1 connections to one address: as many requests at once find one again.
-const MOST_IDLE: usize = 256;
+pub(super) const MOST_IDLE: usize = 256;
 
 /// Connections to one address.
 pub(super) struct Shelf {

@@ -31,7 +31,7 @@ use tokio::{
 use super::{
     Answered, Body, Lease as AnyLease, Link, Shelf, Unanswered,
     answer::{AnswerBody, Hold},
-    lent::{Lent, lend, reclaim},
+    lent::{KEPT, Lent, lend, reclaim},
     one::MOST_HEAD,
     pool::Alive,
     shelf::IDLE,
@@ -148,7 +148,7 @@ pub(super) async fn open(
         while bounds.streams.load(Ordering::Relaxed) == UNKNOWN {
             if bounds.over.load(Ordering::Relaxed) {
                 return Err(no_two(
-                    "the server closed the connection; it may speak HTTP/1.1 alone (http = \"1\")"
+                    "the server closed the connection; it may speak HTTP/1.1 alone (http = \"1.1\")"
                         .into(),
                 ));
             }
@@ -254,7 +254,7 @@ impl Lease {
             });
         }
         parts.version = Version::HTTP_2;
-        let (body, lender) = lend(body);
+        let (body, lender) = lend(body, KEPT);
         let request = Request::from_parts(parts, body);
         let sent = two.sender.clone().try_send_request(request);
         let link = Arc::clone(&two.link);
