@@ -27,3 +27,6 @@ mod streams;
 mod upgrade;
 mod vigil;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

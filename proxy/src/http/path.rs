@@ -46,6 +46,22 @@ fn is_plain_segment(segment: &str) -> bool {
     )
 }
 
+/// `path` without the parameters of its segments (`;x=1`), if it has any: servers of Java find what is
+/// asked for without them, others take them for a part of the name.
+pub fn without_parameters(path: &str) -> Option<String> {
+    const BEGIN: [&str; 3] = [";", "%3b", "%3B"];
+    if !BEGIN.iter().any(|begin| path.contains(begin)) {
+        return None;
+    }
+    let name = |segment| {
+        let cut = |name: &'_ str, begin| name.split(begin).next().unwrap_or_default().len();
+        let length = BEGIN.iter().map(|begin| cut(segment, *begin)).min();
+        segment.get(..length?)
+    };
+    let names: Vec<&str> = path.split('/').filter_map(name).collect();
+    Some(names.join("/"))
+}
+
 /// Whether each `%` begins two digits.
 fn is_encoded_well(segment: &str) -> bool {
     segment.split('%').skip(1).all(|after| {

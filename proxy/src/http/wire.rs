@@ -45,7 +45,7 @@ impl Line {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+    pub(super) fn wrote(&self, written: &Poll<io::Result<usize>>) {
         self.blocked.store(written.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(length)) = written {
             count(&self.written, *length);

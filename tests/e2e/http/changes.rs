@@ -98,6 +98,39 @@ fn a_reload_drops_no_request_and_the_next_one_on_the_same_connection_follows_the
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
+fn who_showed_less_than_a_reload_asks_for_is_let_go_after_what_is_under_way() {
+    let mut front = Front::new("simple", ROUTES);
+    let at = front.world.b.at(PLAIN);
+    let mut open = front.world.a.peer(&[
+        "script",
+        &format!("connect={at}"),
+        "send=GET /status/204 HTTP/1.1\r\nHost: x\r\n\r",
+        "line",
+        "rest",
+    ]);
+    open.line("its answer", |line| {
+        line.contains("HTTP/1.1 204").then_some(())
+    });
+    let clients = waiting(&front);
+    let plain = format!("bind = \"0.0.0.0:{PLAIN}\"");
+    let tls = "tls = { mode = \"simple\", identities = [\"own\"] }";
+    reload(&mut front, &plain, &format!("{plain}\n{tls}"));
+    open.finish().expect_code(0);
+    reload(
+        &mut front,
+        "mode = \"simple\"",
+        "mode = \"mutual\", allow = [\"a.example.org\"]",
+    );
+    answer(&mut front, clients);
+    let records = front.requests(3);
+    assert!(
+        records.iter().all(|record| record.reason() == ""),
+        "{records:#?}"
+    );
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
 fn a_drain_waits_for_requests_and_for_nobody_who_is_idle() {
     let mut front = Front::new("simple", ROUTES);
     let clients = waiting(&front);
