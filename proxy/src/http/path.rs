@@ -46,20 +46,23 @@ fn is_plain_segment(segment: &str) -> bool {
     )
 }
 
+/// What parameters of a segment begin with.
+const PARAMETERS: [&str; 3] = [";", "%3b", "%3B"];
+
 /// `path` without the parameters of its segments (`;x=1`), if it has any: servers of Java find what is
 /// asked for without them, others take them for a part of the name.
 pub fn without_parameters(path: &str) -> Option<String> {
-    const BEGIN: [&str; 3] = [";", "%3b", "%3B"];
-    if !BEGIN.iter().any(|begin| path.contains(begin)) {
+    if !PARAMETERS.iter().any(|begin| path.contains(begin)) {
         return None;
     }
-    let name = |segment| {
-        let cut = |name: &'_ str, begin| name.split(begin).next().unwrap_or_default().len();
-        let length = BEGIN.iter().map(|begin| cut(segment, *begin)).min();
-        segment.get(..length?)
-    };
-    let names: Vec<&str> = path.split('/').filter_map(name).collect();
+    let names: Vec<&str> = path.split('/').map(name).collect();
     Some(names.join("/"))
+}
+
+fn name(segment: &str) -> &str {
+    PARAMETERS.iter().fold(segment, |name, begin| {
+        name.split(begin).next().unwrap_or_default()
+    })
 }
 
 /// Whether each `%` begins two digits.

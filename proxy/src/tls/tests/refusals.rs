@@ -283,5 +283,5 @@ async fn a_certificate_that_was_shown_is_judged_also_where_none_is_asked_for_any
         listener.still_accepts(Some(&shown), ([127, 0, 0, 1], 1).into())
     };
     assert!(by(&ca).is_ok());
-    assert_eq!(by(&other).unwrap_err().reason, Reason::UntrustedCertificate);
+    assert_eq!(by(&other).unwrap_err().reason, Reason::UnknownIssuer);
 }
