@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, Response, StatusCode,
+    HeaderMap, Method, Response, StatusCode,
     header::{self, HeaderValue},
 };
 
@@ -45,9 +45,13 @@ fn word(status: StatusCode) -> &'static str {
 }
 
 /// The answer to who is refused with `status`.
-pub(super) fn refused(status: StatusCode, body: impl FnOnce(Bytes) -> Down) -> Response<Down> {
+pub(super) fn refused(
+    status: StatusCode,
+    method: &Method,
+    body: impl FnOnce(Bytes) -> Down,
+) -> Response<Down> {
     let text = Bytes::from_static(word(status).as_bytes());
-    let mut answer = fixed(status, body(text));
+    let mut answer = fixed(status, method, text, body);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let headers = answer.headers_mut();
         headers.insert(header::ALLOW, HeaderValue::from_static(""));
@@ -55,12 +59,21 @@ pub(super) fn refused(status: StatusCode, body: impl FnOnce(Bytes) -> Down) -> R
     answer
 }
 
-/// An answer in plain text.
-pub(super) fn fixed(status: StatusCode, body: Down) -> Response<Down> {
+/// An answer in plain text. What HEAD asks for has the length alone: hyper would send the text in HTTP/2.
+pub(super) fn fixed(
+    status: StatusCode,
+    method: &Method,
+    mut text: Bytes,
+    body: impl FnOnce(Bytes) -> Down,
+) -> Response<Down> {
     let mut headers = HeaderMap::with_capacity(2);
+    if *method == Method::HEAD {
+        headers.insert(header::CONTENT_LENGTH, text.len().into());
+        text.clear();
+    }
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     headers.insert(header::CONTENT_TYPE, plain);
-    with(status, headers, body)
+    with(status, headers, body(text))
 }
 
 /// An answer that sends the client elsewhere.

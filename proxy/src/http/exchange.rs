@@ -45,6 +45,8 @@ pub(super) struct Exchange {
     pub(super) up: Motion,
     /// That of the answer.
     pub(super) down: Motion,
+    /// The head of the upstream's answer has come.
+    begun: AtomicBool,
     answered: AtomicBool,
     stream: Stream,
 }
@@ -69,7 +71,9 @@ pub(super) async fn answer(
                 Method::CONNECT => StatusCode::METHOD_NOT_ALLOWED,
                 _ => answer::status(reason),
             };
-            answer::refused(status, |text| Down::own(text, Arc::clone(&exchange)))
+            answer::refused(status, &method, |text| {
+                Down::own(text, Arc::clone(&exchange))
+            })
         }
     };
     body::linger(body, expects);
@@ -92,17 +96,15 @@ async fn carry(
     let host = host::of(&request)?;
     exchange.record.lock().host = host.as_ref().map(|host| host.as_str().to_owned());
     let http = exchange.session.policy();
-    if !http.routes.can_judge(request.uri().path()) {
-        return bad("a path that could be taken for another one");
-    }
-    let routed = http.find(host.as_ref().map(|host| host.name()), &request);
+    let routed = http.find(host.as_ref().map(|host| host.name()), &request)?;
     let routed = routed.ok_or_else(|| Refusal::new(Reason::NoRoute, ""))?;
     exchange.record.lock().rule = Some(Arc::clone(&routed.name));
     exchange.session.judge(routed.route)?;
     match &routed.route.action {
         RouteAction::Answer(fixed) => {
-            let body = Down::own(fixed.body.clone().into(), Arc::clone(exchange));
-            Ok(answer::fixed(fixed.status, body))
+            let text = fixed.body.clone().into();
+            let body = |text| Down::own(text, Arc::clone(exchange));
+            Ok(answer::fixed(fixed.status, request.method(), text, body))
         }
         RouteAction::Redirect(redirect) => {
             let host = host.as_ref().map_or("", |host| host.as_str());
@@ -140,6 +142,7 @@ impl Exchange {
             record: Mutex::new(record),
             up: Motion::default(),
             down: Motion::default(),
+            begun: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             stream: Stream::current(),
         }
@@ -157,7 +160,9 @@ impl Exchange {
     pub(super) fn broke(&self, refusal: Refusal) {
         let mut record = self.record.lock();
         record.refuse(refusal);
-        if let Some(first) = record.refusal() {
+        if let Some(first) = record.refusal()
+            && self.stream.is_connection()
+        {
             self.session.broke(first);
         }
     }
@@ -167,8 +172,14 @@ impl Exchange {
         self.answered.store(true, Ordering::Relaxed);
     }
 
+    /// It has become another protocol, and more follows its answer.
+    pub(super) fn goes_on(&self) {
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
     /// Notes who answers.
     pub(super) fn is_behind(&self, at: UpstreamAddr, server: Option<&Proven>) {
+        self.begun.store(true, Ordering::Relaxed);
         let mut record = self.record.lock();
         record.upstream = Some(at);
         record.upstream_identity = server.map(|server| server.to_string().into());
@@ -177,7 +188,8 @@ impl Exchange {
     /// Whether the client has kept it waiting since this was asked the last time. `written` is whether
     /// the client took bytes of its only answer meanwhile.
     pub(super) fn has_stalled(&self, written: bool) -> bool {
-        let up = self.up.has_stalled();
+        // Of a conversation whose answer has begun, it may be the server that has to speak.
+        let up = self.up.has_stalled() && !self.begun.load(Ordering::Relaxed);
         let down = self.down.has_stalled();
         up || (down && !written)
     }
@@ -208,13 +220,16 @@ impl Drop for Exchange {
 }
 
 impl HttpPolicy {
-    fn find<B>(&self, host: Option<&str>, request: &Request<B>) -> Option<Routed<'_>> {
-        let found = self.routes.find(
-            host,
-            request.uri().path(),
-            request.method(),
-            request.headers(),
-        );
-        self.routed(found?)
+    fn find<B>(
+        &self,
+        host: Option<&str>,
+        request: &Request<B>,
+    ) -> Result<Option<Routed<'_>>, Refusal> {
+        let path = request.uri().path();
+        let found = self
+            .routes
+            .find_plainly(host, path, request.method(), request.headers());
+        let found = found.map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
+        Ok(found.and_then(|found| self.routed(found)))
     }
 }

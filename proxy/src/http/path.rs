@@ -46,6 +46,25 @@ fn is_plain_segment(segment: &str) -> bool {
     )
 }
 
+/// What parameters of a segment begin with.
+const PARAMETERS: [&str; 3] = [";", "%3b", "%3B"];
+
+/// `path` without the parameters of its segments (`;x=1`), if it has any: servers of Java find what is
+/// asked for without them, others take them for a part of the name.
+pub fn without_parameters(path: &str) -> Option<String> {
+    if !PARAMETERS.iter().any(|begin| path.contains(begin)) {
+        return None;
+    }
+    let names: Vec<&str> = path.split('/').map(name).collect();
+    Some(names.join("/"))
+}
+
+fn name(segment: &str) -> &str {
+    PARAMETERS.iter().fold(segment, |name, begin| {
+        name.split(begin).next().unwrap_or_default()
+    })
+}
+
 /// Whether each `%` begins two digits.
 fn is_encoded_well(segment: &str) -> bool {
     segment.split('%').skip(1).all(|after| {

@@ -34,7 +34,7 @@ pub enum Unwritable {
 }
 
 /// What a request for `uri` asks the upstream for: path and query, with `prefix` in place of the
-/// `path` of its route, which fits it: [`can_judge`](super::route::Routes::can_judge).
+/// `path` of its route, which fits it: [`find_plainly`](super::route::Routes::find_plainly).
 ///
 /// # Errors
 /// [`Unwritable::Target`]

@@ -39,6 +39,17 @@ struct Hosts {
     below: HashMap<Box<str>, Vec<usize>>,
 }
 
+/// Why no route can be found for a request: its server may take it for one of another route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ambiguous {
+    /// See [`path::is_plain`].
+    #[error("a path that could be taken for another one")]
+    Path,
+    /// See [`path::without_parameters`].
+    #[error("a path that is another route's without what follows \";\" in its segments")]
+    Parameters,
+}
+
 impl Routes {
     /// Those of a listener.
     pub fn build(http: &config::Http) -> Self {
@@ -59,13 +70,30 @@ impl Routes {
         }
     }
 
-    /// Whether a route can be found for this path at all. Where none asks for a path, all can.
-    pub fn can_judge(&self, path: &str) -> bool {
-        !self.judge_paths || path::is_plain(path)
+    /// The first that fits: its place in [`config::Http::routes`]. `host` may have a port. Where no
+    /// route asks for a path, every path will do.
+    ///
+    /// # Errors
+    /// [`Ambiguous`]
+    pub fn find_plainly(
+        &self,
+        host: Option<&str>,
+        path: &str,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Option<usize>, Ambiguous> {
+        if self.judge_paths && !path::is_plain(path) {
+            return Err(Ambiguous::Path);
+        }
+        let found = self.find(host, path, method, headers);
+        let bare = path::without_parameters(path).filter(|_| self.judge_paths);
+        if bare.is_some_and(|bare| self.find(host, &bare, method, headers) != found) {
+            return Err(Ambiguous::Parameters);
+        }
+        Ok(found)
     }
 
-    /// The first that fits: its place in [`config::Http::routes`]. `host` may have a port.
-    pub fn find(
+    fn find(
         &self,
         host: Option<&str>,
         path: &str,

@@ -18,7 +18,7 @@ use tokio::time::sleep_until;
 use super::{
     body::Down,
     exchange,
-    session::{Session, in_mode_http},
+    session::Session,
     streams::Streams,
     vigil::{Look, Vigil},
     wire::{Line, Wire},
@@ -35,7 +35,7 @@ use crate::{
 const BUFFER: usize = 64 * 1024;
 /// What a stream of HTTP/2 may send before its upstream takes any.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// And all of a connection together.
+/// And all of a connection together: memory of a client's, which 16 bodies fill that nobody takes.
 const WINDOW: u32 = 1024 * 1024;
 /// What a stream of HTTP/2 may have waiting for its client, beside a frame.
 const SEND_BUFFER: usize = 32 * 1024;
@@ -73,6 +73,7 @@ pub async fn serve(
     reloads: &mut Reloads<'_>,
     judge: impl Fn(&Policy) -> Result<(), Refusal>,
 ) -> Result<(), Cut> {
+    let _ends = Ends(session);
     let http = session.policy();
     let own = Arc::clone(session);
     let service = service_fn(move |request| exchange::answer(Arc::clone(&own), request));
@@ -113,6 +114,15 @@ pub async fn serve(
         exchange.refuse(refusal.clone());
         Cut::Request(refusal)
     })
+}
+
+/// A request that waits to be upgraded holds its session, which holds it.
+struct Ends<'a>(&'a Session);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take_upgrade());
+    }
 }
 
 fn one(http: &config::Http) -> http1::Builder {
@@ -195,7 +205,7 @@ impl Over<'_> {
                 end = connection.as_mut() => return self.conclude(end),
                 policy = reloads.next() => {
                     judge(&policy).map_err(|refusal| self.cut(refusal))?;
-                    if in_mode_http(&policy, &self.session.of.listener).is_none() {
+                    if !self.session.would_be_met(&policy) {
                         connection.as_mut().leave();
                     }
                 }
@@ -235,16 +245,17 @@ impl Over<'_> {
             return Err(self.cut(malformed(&error)));
         }
         let under_way = self.session.none_since().is_none();
-        let at_socket = error
-            .source()
-            .and_then(|source| source.downcast_ref::<io::Error>());
+        let at_socket = at_socket(&error);
         if let Some(refusal) = at_socket.and_then(refusal_from_io) {
             return Err(self.cut(refusal));
         }
         if let Some(refusal) = self.session.broken_by() {
             return Err(Cut::Request(refusal));
         }
-        let broke = at_socket.is_some() || error.is_incomplete_message() || error.is_shutdown();
+        let broke = at_socket.is_some()
+            || error.is_incomplete_message()
+            || error.is_shutdown()
+            || error.is_timeout();
         if broke && !under_way {
             self.line.ended();
             return Ok(());
@@ -255,6 +266,15 @@ impl Over<'_> {
         }
         Err(self.cut(malformed(&error)))
     }
+}
+
+/// What the socket said. h2 has an error of its own around it, which tells of no source.
+fn at_socket(error: &hyper::Error) -> Option<&io::Error> {
+    let source = error.source()?;
+    let in_h2 = source
+        .downcast_ref::<h2::Error>()
+        .and_then(h2::Error::get_io);
+    source.downcast_ref::<io::Error>().or(in_h2)
 }
 
 fn malformed(error: &hyper::Error) -> Refusal {

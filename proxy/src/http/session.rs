@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{exchange::Exchange, upgrade::Upgrading};
 use crate::{
     addr::ClientAddr,
-    config::http::Route,
+    config::{TlsMode, http::Route},
     data::DataPath,
     policy::{Policy, http::HttpPolicy, listener::Serving},
     proxy_header::{Announced, AnnouncedTls},
@@ -202,9 +202,26 @@ impl Session {
         self.upgrading.lock().is_some()
     }
 
-    /// Takes what [`Self::upgrade`] keeps.
+    /// Takes what [`Self::upgrade`] keeps. The answer to its request goes on until its ends have closed.
     pub(super) fn take_upgrade(&self) -> Option<Upgrading> {
-        self.upgrading.lock().take()
+        let upgrading = self.upgrading.lock().take();
+        if let Some(upgrading) = &upgrading {
+            upgrading.exchange.goes_on();
+        }
+        upgrading
+    }
+
+    /// Whether a client that comes as this one did gets as far as a request under `policy` too.
+    pub(super) fn would_be_met(&self, policy: &Policy) -> bool {
+        let Ok(listener) = policy.listener(&self.of.listener) else {
+            return false;
+        };
+        let shows_enough = match listener.tls.as_ref().map(|tls| tls.mode()) {
+            None => true,
+            Some(TlsMode::Simple | TlsMode::Optional) => self.tls.is_some(),
+            Some(TlsMode::Mutual) => self.of.identity.is_some(),
+        };
+        shows_enough && matches!(listener.serves, Serving::Http(_))
     }
 
     /// An answer broke off.

@@ -10,8 +10,10 @@ use crate::{
     refusal::{Reason, Refusal},
 };
 
-/// How long a connection that was asked to end may take for it, if nothing moves on it.
-const LEAVE: Duration = Duration::from_secs(5);
+/// How long a connection that was asked to end may take for it. In HTTP/1.1 only what is in the middle of
+/// a head does not end at once; in HTTP/2 the client has to answer.
+const LEAVE_ONE: Duration = Duration::from_millis(250);
+const LEAVE_TWO: Duration = Duration::from_secs(5);
 
 /// Looks at a connection from time to time.
 pub(super) struct Vigil {
@@ -27,6 +29,8 @@ pub(super) struct Vigil {
     /// Bytes that the client had taken by then, at the last sweep and the last look for a request.
     swept: u64,
     written: u64,
+    /// The last request whose answer was waited for, by when it ended.
+    waited: Option<Instant>,
 }
 
 /// What is to be done.
@@ -52,6 +56,7 @@ impl Vigil {
             leave: None,
             swept: 0,
             written: 0,
+            waited: None,
         }
     }
 
@@ -79,25 +84,36 @@ impl Vigil {
             return Look::Nothing;
         };
         if self.leave.is_some_and(|leave| now >= leave) {
-            return Look::Cut(Refusal::new(
-                Reason::HeadTimeout,
-                "the rest of a request, or of its end, did not come",
-            ));
+            return Look::Cut(if line.is_blocked() {
+                Refusal::new(
+                    Reason::Stalled,
+                    "the client did not take the end of an answer",
+                )
+            } else {
+                Refusal::new(Reason::HeadTimeout, "the rest of a request did not come")
+            });
         }
         if now < self.idle || self.leave.is_some() {
             return Look::Nothing;
         }
         self.idle = since + self.head;
-        if written != self.written {
+        // In HTTP/2 it need not be an answer that moves: the client may ask for bytes without end (PING).
+        let once = self.version == Version::One || self.waited != Some(since);
+        if line.is_blocked() && written != self.written && once {
             // The end of an answer is still on its way.
             self.written = written;
+            self.waited = Some(since);
             self.idle = self.idle.max(now + self.stall);
         }
         if now < self.idle {
             return Look::Nothing;
         }
         self.idle = now + self.head;
-        self.leave = Some(now + LEAVE);
+        let leave = match self.version {
+            Version::One => LEAVE_ONE,
+            Version::Two => LEAVE_TWO,
+        };
+        self.leave = Some(now + leave);
         Look::Leave
     }
 }
@@ -120,4 +136,34 @@ fn end_stalled(session: &Session, moved: bool, stall: Duration) -> Option<Refusa
         }
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use tokio::time::sleep_until;
+
+    use super::*;
+    use crate::http::tests::Bed;
+
+    #[tokio::test]
+    async fn who_asks_for_bytes_without_a_request_is_waited_for_once() {
+        let bed = Bed::new("answer = { status = 204 }");
+        let session = bed.session();
+        let mut http = session.policy().spec.clone();
+        (http.head_timeout, http.stall) = (Duration::from_millis(1), Duration::from_millis(5));
+        let mut vigil = Vigil::new(&http, Version::Two);
+        let line = Line::default();
+        for look in 0.. {
+            sleep_until(vigil.next()).await;
+            line.wrote(&Poll::Ready(Ok(17)));
+            line.wrote(&Poll::Pending);
+            match vigil.look(&session, &line) {
+                Look::Nothing => assert!(look < 10, "it is never told to leave"),
+                Look::Leave => break,
+                Look::Cut(refusal) | Look::CutFor(refusal) => panic!("{refusal}"),
+            }
+        }
+    }
 }

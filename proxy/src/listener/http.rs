@@ -1,9 +1,13 @@
 //! `mode = "http"`: each request goes where its route says.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use super::{Client, Permitted};
 use crate::{
@@ -21,6 +25,10 @@ use crate::{
 /// What a client that speaks HTTP/2 without asking begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a drain waits for the first bytes of a connection: those of one that was just accepted are
+/// there, but a socket tells of them only when it is looked at a second time.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
+
 impl Permitted<'_> {
     pub(super) async fn http(
         mut self,
@@ -36,10 +44,14 @@ impl Permitted<'_> {
                 let mut ahead = Vec::new();
                 let heard = heard(&mut stream, &mut ahead);
                 let mut drain = self.data.live.drain();
+                let nothing_came = async {
+                    drain.begun().await;
+                    sleep(ON_ITS_WAY).await;
+                };
                 let heard = tokio::select! {
+                    biased;
                     heard = timeout(http.spec.head_timeout, heard) => heard,
-                    // Nothing of a request has come.
-                    () = drain.begun() => return Ok(()),
+                    () = nothing_came => return Ok(()),
                 };
                 match heard {
                     Ok(Ok(version)) => (Speaks::Plain(stream), ahead.into(), version, None),

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{ListenerTls, TlsMode, TlsVersion},
-    identity::PeerIdentity,
+    identity::{Expected, PeerIdentity},
     record::TlsFacts,
     refusal::Refusal,
 };
@@ -61,7 +61,12 @@ impl Downstream {
         tls: &ListenerTls,
         protocols: &[&[u8]],
     ) -> Result<Self, Error> {
-        let (mode, allow) = (tls.mode, tls.allow.as_slice().into());
+        let mode = tls.mode;
+        // Who is asked for no certificate may be anybody, also if one was shown before a reload.
+        let allow = match mode {
+            TlsMode::Simple => [Expected::Any].into(),
+            TlsMode::Optional | TlsMode::Mutual => tls.allow.as_slice().into(),
+        };
         let verifier = Arc::new(Verifier::new(Arc::clone(trust), allow, Role::Client));
         let versions = match tls.min_version {
             TlsVersion::V1_2 => VERSIONS_FROM_1_2,
@@ -98,22 +103,19 @@ impl Downstream {
     }
 
     /// Whether a client that was met under another mode or policy may stay: one that showed no
-    /// certificate then is not asked for it now, one that did is judged by the trust of now.
+    /// certificate then is not asked for it now, one that did is judged by the trust of now, whatever the
+    /// mode: upstreams go on being told of it.
     ///
     /// # Errors
     /// The one reason why its certificate is not accepted any more.
     pub fn still_accepts(&self, client: Option<&Proven>, from: SocketAddr) -> Result<(), Refusal> {
-        match (client, self.mode) {
-            (Some(client), TlsMode::Optional | TlsMode::Mutual) => self
-                .verifier
-                .judge_chain(
-                    client.chain(),
-                    from.ip().to_canonical(),
-                    client.as_it_was_valid(),
-                )
-                .map(drop),
-            (Some(_), TlsMode::Simple) | (None, _) => Ok(()),
-        }
+        let Some(client) = client else {
+            return Ok(());
+        };
+        let address = from.ip().to_canonical();
+        self.verifier
+            .judge_chain(client.chain(), address, client.as_it_was_valid())
+            .map(drop)
     }
 
     /// Runs the rest of the handshake with the client at `from`. The caller bounds its time.

@@ -43,6 +43,10 @@ fn http(routes: Vec<Route>) -> config::Http {
     }
 }
 
+fn judged(routes: &Routes, path: &str) -> Result<Option<usize>, Ambiguous> {
+    routes.find_plainly(Some("a.example"), path, &Method::GET, &HeaderMap::new())
+}
+
 fn found(routes: &Routes, host: &str, path: &str) -> Option<usize> {
     routes.find(Some(host), path, &Method::GET, &HeaderMap::new())
 }
@@ -146,9 +150,34 @@ fn ten_thousand_routes_of_other_hosts_are_not_looked_at() {
 #[test]
 fn a_path_is_judged_only_where_a_route_asks_for_one() {
     let one_for_all = Routes::build(&http(vec![route(&["a.example"], "/")]));
-    assert!(one_for_all.can_judge("/group%2Fproject//x"));
+    assert_eq!(judged(&one_for_all, "/group%2Fproject//x;y"), Ok(Some(0)));
     let by_path = Routes::build(&http(vec![route(&[], "/a"), route(&[], "/")]));
-    assert!(!by_path.can_judge("/group%2Fproject") && by_path.can_judge("/group/project"));
+    assert_eq!(judged(&by_path, "/group%2Fproject"), Err(Ambiguous::Path));
+    assert_eq!(judged(&by_path, "/group/project"), Ok(Some(1)));
+}
+
+#[test]
+fn no_parameter_of_a_segment_goes_past_a_route() {
+    let routes = vec![route(&[], "/admin/users"), route(&[], "/")];
+    let routes = Routes::build(&http(routes));
+    for path in [
+        "/admin;x/users",
+        "/admin/users;x",
+        "/admin/users;/7",
+        "/%61dmin%3bx/users",
+        "/admin%3Bx=;y/users;z",
+    ] {
+        assert_eq!(judged(&routes, path), Err(Ambiguous::Parameters), "{path}");
+    }
+    for (path, wanted) in [
+        ("/admin/users/7;x", 0),
+        ("/admin/users/a;x=1/b", 0),
+        ("/admin;x", 1),
+        ("/shop;jsessionid=1", 1),
+        ("/a%3b/b", 1),
+    ] {
+        assert_eq!(judged(&routes, path), Ok(Some(wanted)), "{path}");
+    }
 }
 
 #[test]

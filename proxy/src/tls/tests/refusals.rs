@@ -3,7 +3,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
-use crate::tls::provider;
+use crate::{
+    config::{ListenerTls, TlsMode, TlsVersion},
+    tls::{certificates::Certificates, downstream::Downstream, provider},
+};
 
 /// `bad` meets a good peer, once as the client and once as the server: each time the good one
 /// has `reason` and the bad one reads `alert`.
@@ -252,4 +255,33 @@ async fn a_server_of_tls_1_2_is_refused() {
     let (client, server) = tokio::join!(connect(&originator, address), server);
     assert_eq!(client.unwrap_err().reason, Reason::TlsVersion);
     server.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_shown_is_judged_also_where_none_is_asked_for_any_more() {
+    let (ca, other) = (authority(), authority());
+    let clock = Clock::now();
+    let trusts = |ca| host(&server_of(&other), &[Trusted("example.org", ca, None)]);
+    let client = host(&client_of(&ca), &[Trusted("example.org", &other, None)]);
+    let (_, met) = meet(
+        &originator(&client, &["any"], Wire::Tls, &clock),
+        &terminator(&trusts(&ca), &["any"], Wire::Tls, &clock),
+    )
+    .await;
+    let shown = met.unwrap().peer;
+    let tls = ListenerTls {
+        mode: TlsMode::Simple,
+        identities: Vec::new(),
+        certificates: None,
+        allow: Vec::new(),
+        min_version: TlsVersion::V1_3,
+    };
+    let by = |trusted| {
+        let host = trusts(trusted);
+        let own = Arc::new(Certificates::new(Arc::clone(&host.identities["own"]), []));
+        let listener = Downstream::new(own, &host.trust, &tls, &[]).unwrap();
+        listener.still_accepts(Some(&shown), ([127, 0, 0, 1], 1).into())
+    };
+    assert!(by(&ca).is_ok());
+    assert_eq!(by(&other).unwrap_err().reason, Reason::UnknownIssuer);
 }

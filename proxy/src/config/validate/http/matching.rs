@@ -51,7 +51,8 @@ pub(super) fn plain_path<'a>(problems: &mut Problems, key: &str, text: &'a str) 
     let plain = text.starts_with('/')
         && text.bytes().all(|byte| byte.is_ascii_graphic())
         && !text.contains(['?', '#'])
-        && path::is_plain(text);
+        && path::is_plain(text)
+        && path::without_parameters(text).is_none();
     if plain {
         return Some(text);
     }
@@ -59,7 +60,7 @@ pub(super) fn plain_path<'a>(problems: &mut Problems, key: &str, text: &'a str) 
         key,
         text,
         "this is not a path that requests have here: it begins with a slash, has no empty segment, \
-         no \".\" or \"..\" and no query, and what is no ASCII is percent-encoded",
+         no \".\" or \"..\", no \";\" and no query, and what is no ASCII is percent-encoded",
         "write it like \"/status\"",
     );
     None
