@@ -286,7 +286,18 @@ impl Towards<'_> {
             Needs::One => Speaks::HttpOne,
         };
         let reached = upstream.reach(data, self.endpoint.at, Some(self.client), speaks);
-        let (stream, _) = self.counted(Box::pin(reached).await)?;
+        let reached = Box::pin(reached).await.map_err(|refusal| {
+            // Said of a tunnel, of which ALPN is the same.
+            if refusal.reason != Reason::TunnelProtocol {
+                return refusal;
+            }
+            let detail = format!(
+                "{} speaks none of the versions of HTTP that ALPN offers it (an upgrade takes 1.1)",
+                self.endpoint.at
+            );
+            Refusal::new(Reason::UpstreamProtocol, detail)
+        });
+        let (stream, _) = self.counted(reached)?;
         let (link, two) = Link::of(upstream, self.endpoint.at, &stream, speaks, data);
         if needs == Needs::Any && !two {
             shelf.found_to_speak_one();

@@ -80,7 +80,7 @@ async fn a_client_that_asks_for_an_upgrade_takes_no_server_down_that_has_none() 
     };
     let failed = bed.send(upgrade()).await.unwrap_err();
     let refusal = failed.refusal;
-    assert_eq!(refusal.reason, Reason::HandshakeFailed, "{refusal}");
+    assert_eq!(refusal.reason, Reason::UpstreamProtocol, "{refusal}");
     let endpoint = &bed.upstream.endpoints()[0];
     assert!(endpoint.is_up(), "{:?}", endpoint.cause());
     // One for the request, one for the upgrade, and the check.
