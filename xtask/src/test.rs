@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// How many privileged tests run beside each other. Each has hosts, cgroups and pins of its own, and
 /// waits for most of its time: for daemons that start, and for what the kernel is asked once a second.
 fn at_once() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get) + 1
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn verdict(options: &Options, privileged: &Summary, total: &Summary) -> Result<()> {
