@@ -49,7 +49,12 @@ fn requests_go_by_host_path_method_and_header_in_both_versions_and_nowhere_else(
         ("/echo", &[], 200, "echo"),
         ("/echo/below", &[], 404, ""),
         ("/any", &["-H", "Host: Other.Example.org"], 200, "other"),
-        ("/any", &["-H", "Host: a.b.below.example.org:99"], 200, "other"),
+        (
+            "/any",
+            &["-H", "Host: a.b.below.example.org:99"],
+            200,
+            "other",
+        ),
         ("/old/page?x=1", &[], 308, "moved"),
         ("/status/%2e%2e/echo", &["--path-as-is"], 400, ""),
     ];
@@ -59,7 +64,11 @@ fn requests_go_by_host_path_method_and_header_in_both_versions_and_nowhere_else(
             let more = [&[version], more].concat();
             let got = front.fetch_tls(path, false, &more);
             assert_eq!(got.status(), status, "{path} {version}: {}", got.0);
-            let spoken = if version == "--http2" { "HTTP/2 " } else { "HTTP/1.1 " };
+            let spoken = if version == "--http2" {
+                "HTTP/2 "
+            } else {
+                "HTTP/1.1 "
+            };
             assert!(got.head().starts_with(spoken), "{}", got.0);
             count += 1;
             let record = front.requests(count).pop().unwrap();
@@ -76,5 +85,86 @@ fn requests_go_by_host_path_method_and_header_in_both_versions_and_nowhere_else(
     }
     let moved = front.fetch_tls("/old/page?x=1", false, &[]);
     let location = "location: https://b.example.org/new/page?x=1";
-    assert!(moved.head().to_lowercase().contains(location), "{}", moved.0);
+    assert!(
+        moved.head().to_lowercase().contains(location),
+        "{}",
+        moved.0
+    );
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_route_sets_and_removes_headers_of_its_requests_and_of_all_of_its_answers() {
+    let changed =
+        "answer_headers = { Strict-Transport-Security = \"max-age=9\", X-Served-By = false }";
+    let front = Front::new(
+        "simple",
+        &format!(
+            r#"
+[[listener.route]]
+name = "moved"
+path = "/old"
+redirect = {{ prefix = "/echo" }}
+{changed}
+[[listener.route]]
+name = "fixed"
+path = "/fixed"
+answer = {{ status = 200, body = "{{}}" }}
+{changed}
+[[listener.route]]
+name = "small"
+path = "/small"
+upstream = "app"
+max_body = "0"
+{changed}
+[[listener.route]]
+name = "echo"
+path = "/echo"
+upstream = "app"
+set_headers = {{ X-Env = "prod", X-Debug = false }}
+{changed}
+[[listener.route]]
+name = "plain"
+upstream = "app"
+"#
+        ),
+    );
+    let told = |head: &str| {
+        head.to_lowercase()
+            .contains("strict-transport-security: max-age=9")
+    };
+    let served = |head: &str| head.to_lowercase().contains("x-served-by");
+    let sent = [
+        "X-Env: a",
+        "X-Env: b",
+        "X_Env: c",
+        "X-Debug: 1",
+        "X-Other: 2",
+    ];
+    let sent: Vec<_> = sent.iter().flat_map(|header| ["-H", header]).collect();
+    for version in ["--http1.1", "--http2"] {
+        let more = [&[version], &sent[..]].concat();
+        let got = front.fetch_tls("/echo", false, &more);
+        assert_eq!(got.passed("x-env"), ["prod"], "{}", got.0);
+        for (name, passed) in [("x-debug", 0), ("x_env", 0), ("x-other", 1)] {
+            assert_eq!(got.passed(name).len(), passed, "{name}: {}", got.0);
+        }
+        assert!(told(got.head()) && !served(got.head()), "{}", got.0);
+        for (path, status, more) in [
+            ("/old", 301, &[][..]),
+            ("/fixed", 200, &[]),
+            ("/small", 413, &["-d", "x"]),
+        ] {
+            let got = front.fetch_tls(path, false, &[&[version], more].concat());
+            assert_eq!(got.status(), status, "{}", got.0);
+            assert!(told(got.head()), "{path}: {}", got.0);
+        }
+        let untouched = front.fetch_tls("/other", false, &more);
+        assert_eq!(untouched.passed("x-env"), ["a", "b"], "{}", untouched.0);
+        assert!(
+            !told(untouched.head()) && served(untouched.head()),
+            "{}",
+            untouched.0
+        );
+    }
 }
