@@ -62,7 +62,11 @@ impl Front {
             words.extend(["--cert".to_owned(), a.certificate.display().to_string()]);
             words.extend(["--key".to_owned(), a.key.display().to_string()]);
         }
-        let words: Vec<_> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let words: Vec<_> = words
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
         self.world.a.fetch(&url, &words)
     }
 
@@ -70,7 +74,9 @@ impl Front {
     #[track_caller]
     fn requests(&self, count: usize) -> Vec<Record> {
         let of_requests = |records: &[Record]| -> Vec<Record> {
-            let records = records.iter().filter(|record| record.direction() == "request");
+            let records = records
+                .iter()
+                .filter(|record| record.direction() == "request");
             records.cloned().collect()
         };
         let what = format!("{count} records of requests");

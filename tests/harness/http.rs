@@ -18,7 +18,9 @@ impl Host {
         command.arg(source);
         command.args([at.ip().to_string(), at.port().to_string()]);
         let mut server = Running::spawn(command);
-        server.line("that it is ready", |line| line.contains("ready").then_some(()));
+        server.line("that it is ready", |line| {
+            line.contains("ready").then_some(())
+        });
         server
     }
 
@@ -77,7 +79,11 @@ impl Fetched {
         let headers = echoed["headers"].as_array().expect("a list").clone();
         headers
             .into_iter()
-            .filter(|header| header[0].as_str().is_some_and(|found| found.eq_ignore_ascii_case(name)))
+            .filter(|header| {
+                header[0]
+                    .as_str()
+                    .is_some_and(|found| found.eq_ignore_ascii_case(name))
+            })
             .map(|header| header[1].as_str().expect("a text").to_owned())
             .collect()
     }

@@ -1,6 +1,6 @@
 //! `mode = "http"` of a listener: what it does with each request.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use hyper::{
     Method, StatusCode,
@@ -161,4 +161,23 @@ pub enum HttpVersion {
     One,
     /// HTTP/2, without asking (RFC 9113, section 3.3).
     Two,
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(host) => write!(f, "*.{host}"),
+        }
+    }
+}
+
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("every path"),
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(prefix) => write!(f, "{prefix} and below"),
+        }
+    }
 }

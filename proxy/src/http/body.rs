@@ -97,7 +97,9 @@ impl Body for Up {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.from.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+        self.from
+            .as_ref()
+            .map_or_else(SizeHint::default, Incoming::size_hint)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A health check by HTTP.
 
+use std::pin::pin;
+
 use http_body_util::Empty;
 use hyper::{
     Request, StatusCode, Uri,
@@ -26,8 +28,6 @@ enum Unasked {
     One(#[from] hyper::Error),
     #[error(transparent)]
     Two(#[from] h2::Error),
-    #[error("the connection was closed without an answer")]
-    Closed,
 }
 
 /// Asks for `path` of `host`, in the version that requests are sent in; a status from 200 to 399 is
@@ -79,14 +79,14 @@ async fn ask_one(
     let close = header::HeaderValue::from_static("close");
     headers.insert(header::CONNECTION, close);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let answer = sender.send_request(request);
+    let mut answer = pin!(sender.send_request(request));
     tokio::select! {
-        answer = answer => Ok(answer?.status()),
-        // It only ends before its answer with an error, or where the other side closed.
-        ended = connection => {
-            ended?;
-            Err(Unasked::Closed)
-        }
+        answer = &mut answer => Ok(answer?.status()),
+        // It may end in the very turn in which it has brought the answer: the server closes after it.
+        ended = connection => match answer.await {
+            Ok(answer) => Ok(answer.status()),
+            Err(error) => Err(ended.err().unwrap_or(error).into()),
+        },
     }
 }
 
@@ -101,15 +101,15 @@ async fn ask_two(
     let uri = Uri::builder().scheme(scheme).authority(host);
     let request = request(uri.path_and_query(path).build()?, ())?;
     let (sender, connection) = h2::client::handshake(stream).await?;
-    let answer = async {
+    let mut answer = pin!(async {
         let (answer, _) = sender.ready().await?.send_request(request, true)?;
-        Ok(answer.await?.status())
-    };
+        Ok::<_, h2::Error>(answer.await?.status())
+    });
     tokio::select! {
-        answer = answer => answer,
-        ended = connection => {
-            ended?;
-            Err(Unasked::Closed)
-        }
+        answer = &mut answer => Ok(answer?),
+        ended = connection => match answer.await {
+            Ok(status) => Ok(status),
+            Err(error) => Err(ended.err().unwrap_or(error).into()),
+        },
     }
 }

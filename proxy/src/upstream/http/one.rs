@@ -12,7 +12,7 @@ use hyper::{
     Request, Response, Version,
     body::Incoming,
     client::conn::http1::{Builder, SendRequest},
-    header::{self, HeaderMap, HeaderValue},
+    header,
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -145,7 +145,6 @@ impl Lease {
         under_way: UnderWay,
     ) -> Result<Answered, Unanswered> {
         *request.version_mut() = Version::HTTP_11;
-        join_cookies(request.headers_mut());
         let (parts, body) = request.into_parts();
         let (body, lender) = lend(body, 0);
         let link = Arc::clone(&self.one.link);
@@ -193,23 +192,6 @@ impl Lease {
             }
         }
         self.shelf.put(Idle { sender, one, until });
-    }
-}
-
-/// HTTP/2 may split what is one header here (RFC 9113, section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(_)) = (cookies.next(), cookies.next()) else {
-        return;
-    };
-    let mut joined = first.as_bytes().to_vec();
-    for cookie in headers.get_all(header::COOKIE).iter().skip(1) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(cookie.as_bytes());
-    }
-    // It is made of values: what was one is one.
-    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-        headers.insert(header::COOKIE, joined);
     }
 }
 

@@ -133,11 +133,15 @@ async fn a_reload_closes_what_is_idle_and_cuts_what_it_refuses() {
         let policy = policy(&upstream(server.at), folder.path(), 3);
         bed.data.policy.store(Arc::new(policy));
         bed.data.switched_to(3);
-        let error = loop {
-            if let Err(error) = answer.response.frame().await.unwrap() {
-                break error;
+        let cut = async {
+            loop {
+                if let Err(error) = answer.response.frame().await.unwrap() {
+                    return error;
+                }
+                tokio::task::yield_now().await;
             }
         };
+        let error = timeout(SOON, cut).await.expect("it goes on");
         let refusal = error.downcast::<Refusal>().unwrap();
         assert_eq!(refusal.reason, Reason::PolicyChanged, "{refusal}");
         bed.until((0, 0)).await;

@@ -40,23 +40,6 @@ async fn the_connection_that_was_used_last_is_used_next() {
 }
 
 #[tokio::test]
-async fn cookies_that_http_2_splits_are_one_header() {
-    let server = Server::one().await;
-    let bed = Bed::to(server.at);
-    let mut request = get("/");
-    for cookie in ["a=1", "b=2", "c=3"] {
-        request
-            .headers_mut()
-            .append("cookie", cookie.parse().unwrap());
-    }
-    *request.version_mut() = hyper::Version::HTTP_2;
-    text(bed.send(request).await.unwrap()).await;
-    let sent = server.seen.requests.lock()[0].clone();
-    let whole = "GET / HTTP/1.1\r\nhost: app.example.org\r\ncookie: a=1; b=2; c=3\r\n\r\n";
-    assert_eq!(sent, whole);
-}
-
-#[tokio::test]
 async fn a_server_that_closes_after_each_answer_gets_a_connection_for_each_request() {
     let server = Server::one().await;
     let bed = Bed::to(server.at);
