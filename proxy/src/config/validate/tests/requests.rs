@@ -156,7 +156,7 @@ fn a_route_for_named_identities_takes_a_listener_that_asks_for_certificates() {
 #[test]
 fn a_tunnel_is_no_upstream_of_a_route_either() {
     let tunnel = |text: &str| {
-        let expects = "[upstream.app]\nexpect = [\"any\"]\nidentity = \"web\"";
+        let expects = "[upstream.app]\nwire = \"tunnel\"\nexpect = [\"any\"]\nidentity = \"web\"";
         file(&[text]).replace("[upstream.app]", expects)
     };
     let key = "listener[0] \"front\"";
