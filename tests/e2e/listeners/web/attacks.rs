@@ -9,12 +9,12 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// Of a connection of a client, whatever it speaks: its task, its socket's state, its buffers.
-const CONNECTION: u64 = 192 * KIB;
+const CONNECTION: u64 = 128 * KIB;
 /// Of a request under way whose answer is not taken: what was read of it, and the connection to the
 /// upstream with its own buffers.
-const REQUEST: u64 = 256 * KIB;
+const REQUEST: u64 = 128 * KIB;
 /// What is there once, and what the allocator keeps.
-const PROCESS: u64 = 48 * MIB;
+const PROCESS: u64 = 24 * MIB;
 
 /// Until the daemon does nothing any more.
 #[track_caller]
