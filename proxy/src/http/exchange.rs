@@ -85,7 +85,6 @@ async fn carry(
     request: Request<()>,
     body: &mut Option<Incoming>,
 ) -> Result<Response<Down>, Refusal> {
-    let bad = |what: &str| Err(Refusal::new(Reason::BadRequest, what));
     if request.method() == Method::CONNECT {
         let what = "CONNECT, which is for forward proxies";
         exchange.refuse(Refusal::new(Reason::BadRequest, what));
