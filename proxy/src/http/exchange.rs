@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use super::{
     answer,
     body::{self, Down},
-    forward, host,
+    forward, headers,
+    host::{self, Host},
     motion::Motion,
     rewrite,
     session::Session,
@@ -62,20 +63,8 @@ pub(super) async fn answer(
     let method = request.method().clone();
     let expects = request.headers().contains_key(header::EXPECT);
     let mut body = Some(body);
-    let answer = match carry(&exchange, request, &mut body).await {
-        Ok(answer) => answer,
-        Err(refusal) => {
-            // What the client's body ended with is the cause of what it looks like from behind.
-            let reason = exchange.refuse(refusal);
-            let status = match method {
-                Method::CONNECT => StatusCode::METHOD_NOT_ALLOWED,
-                _ => answer::status(reason),
-            };
-            answer::refused(status, &method, |text| {
-                Down::own(text, Arc::clone(&exchange))
-            })
-        }
-    };
+    let answer = carry(&exchange, request, &mut body).await;
+    let answer = answer.unwrap_or_else(|refusal| refused(&exchange, &method, refusal));
     body::linger(body, expects);
     exchange.record.lock().status = Some(answer.status());
     if method == Method::HEAD {
@@ -84,14 +73,24 @@ pub(super) async fn answer(
     Ok(answer)
 }
 
+fn refused(exchange: &Arc<Exchange>, method: &Method, refusal: Refusal) -> Response<Down> {
+    // What the client's body ended with is the cause of what it looks like from behind.
+    let status = answer::status(exchange.refuse(refusal));
+    let body = |text| Down::own(text, Arc::clone(exchange));
+    answer::refused(status, method, body)
+}
+
 async fn carry(
     exchange: &Arc<Exchange>,
     request: Request<()>,
     body: &mut Option<Incoming>,
 ) -> Result<Response<Down>, Refusal> {
-    let bad = |what: &str| Err(Refusal::new(Reason::BadRequest, what));
     if request.method() == Method::CONNECT {
-        return bad("CONNECT, which is for forward proxies");
+        let what = "CONNECT, which is for forward proxies";
+        exchange.refuse(Refusal::new(Reason::BadRequest, what));
+        let none = |text| Down::own(text, Arc::clone(exchange));
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return Ok(answer::refused(status, request.method(), none));
     }
     let host = host::of(&request)?;
     exchange.record.lock().host = host.as_ref().map(|host| host.as_str().to_owned());
@@ -99,6 +98,24 @@ async fn carry(
     let routed = http.find(host.as_ref().map(|host| host.name()), &request)?;
     let routed = routed.ok_or_else(|| Refusal::new(Reason::NoRoute, ""))?;
     exchange.record.lock().rule = Some(Arc::clone(&routed.name));
+    let method = request.method().clone();
+    let taken = take(exchange, &http, routed, host.as_ref(), request, body).await;
+    // What a route says of its answers, as Strict-Transport-Security, is not about those that succeed
+    // alone.
+    let mut answer = taken.unwrap_or_else(|refusal| refused(exchange, &method, refusal));
+    headers::change_answer(answer.headers_mut(), &routed.route.answer_headers);
+    Ok(answer)
+}
+
+/// Does what the route of a request says.
+async fn take(
+    exchange: &Arc<Exchange>,
+    http: &HttpPolicy,
+    routed: Routed<'_>,
+    host: Option<&Host>,
+    request: Request<()>,
+    body: &mut Option<Incoming>,
+) -> Result<Response<Down>, Refusal> {
     exchange.session.judge(routed.route)?;
     match &routed.route.action {
         RouteAction::Answer(fixed) => {
@@ -107,7 +124,7 @@ async fn carry(
             Ok(answer::fixed(fixed.status, request.method(), text, body))
         }
         RouteAction::Redirect(redirect) => {
-            let host = host.as_ref().map_or("", |host| host.as_str());
+            let host = host.map_or("", Host::as_str);
             let tls = exchange.session.tls.is_some();
             let path = &routed.route.path;
             let location = rewrite::location(redirect, path, request.uri(), host, tls);
@@ -126,7 +143,7 @@ async fn carry(
                 route,
                 to,
                 upstream,
-                host: host.as_ref(),
+                host,
                 http: &http.spec,
             };
             forward.carry(exchange, request, body).await

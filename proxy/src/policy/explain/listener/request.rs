@@ -13,7 +13,10 @@ use crate::{
         self, Config,
         http::{Forward, PathMatch, Redirect, Route, RouteAction},
     },
-    http::{rewrite, route::Routes},
+    http::{
+        rewrite,
+        route::{Ambiguous, Routes},
+    },
 };
 
 /// A request that nobody makes.
@@ -76,8 +79,8 @@ impl<'a> Request<'a> {
         })
     }
 
-    fn find(&self, routes: &Routes) -> Option<usize> {
-        routes.find(self.host, self.uri.path(), &self.method, &self.headers)
+    fn find(&self, routes: &Routes) -> Result<Option<usize>, Ambiguous> {
+        routes.find_plainly(self.host, self.uri.path(), &self.method, &self.headers)
     }
 }
 
@@ -97,14 +100,13 @@ pub(super) fn routed(
         meaning: Vec::new(),
         lost: Vec::new(),
     };
-    if !routes.can_judge(request.uri.path()) {
-        routed.answered(
-            StatusCode::BAD_REQUEST,
-            "the path could be taken for another one by who serves it",
-        );
-        return Ok(routed);
-    }
-    let found = request.find(&routes);
+    let found = match request.find(&routes) {
+        Ok(found) => found,
+        Err(error) => {
+            routed.answered(StatusCode::BAD_REQUEST, &error.to_string());
+            return Ok(routed);
+        }
+    };
     routed.lost = lost(http, &request, found);
     let Some(route) = found.and_then(|index| http.routes.get(index)) else {
         routed.answered(StatusCode::NOT_FOUND, "no route fits");
@@ -189,7 +191,7 @@ fn lost(http: &config::Http, request: &Request<'_>, found: Option<usize>) -> Vec
             routes: vec![route],
             ..without.clone()
         };
-        request.find(&Routes::build(&alone)).is_some()
+        matches!(request.find(&Routes::build(&alone)), Ok(Some(_)))
     };
     let routes = http.routes.iter().enumerate();
     let others = routes.filter(|(index, _)| Some(*index) != found);
