@@ -10,6 +10,7 @@ use harness::{
 };
 use nix::sys::signal::Signal;
 
+mod balance;
 mod certificates;
 mod health;
 mod modes;

@@ -58,7 +58,7 @@ mod tests {
     use crate::config::{Address, Balance, Health, HttpVersion};
     use crate::policy::PolicyError;
 
-    fn upstream(name: &String) -> Result<Arc<Upstream>, PolicyError> {
+    fn upstream(name: &str) -> Result<Arc<Upstream>, PolicyError> {
         let spec = crate::config::Upstream {
             addresses: vec![Address::Socket(([127, 0, 0, 1], 443).into())],
             tls: None,
@@ -74,13 +74,7 @@ mod tests {
             http: HttpVersion::Negotiated,
             send_proxy: None,
         };
-        Ok(Arc::new(Upstream::new(
-            name.as_str().into(),
-            spec,
-            None,
-            None,
-            None,
-        )))
+        Ok(Arc::new(Upstream::new(name.into(), spec, None, None, None)))
     }
 
     fn passthrough(other: Option<&str>) -> Passthrough {
@@ -98,7 +92,7 @@ mod tests {
                 .collect(),
             other: other.map(str::to_owned),
         };
-        Passthrough::build(&servers, upstream).unwrap()
+        Passthrough::build(&servers, |name| upstream(name)).unwrap()
     }
 
     #[test]

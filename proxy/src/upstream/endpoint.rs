@@ -19,6 +19,8 @@ pub struct Endpoint {
     /// Where it is.
     pub at: UpstreamAddr,
     upstream: Arc<str>,
+    /// The name that was resolved to it.
+    host: Mutex<Option<Arc<str>>>,
     up: AtomicBool,
     /// In a row, while it is up.
     failures: AtomicU32,
@@ -48,6 +50,7 @@ impl Endpoint {
         Self {
             at,
             upstream,
+            host: Mutex::default(),
             up: AtomicBool::new(true),
             failures: AtomicU32::new(0),
             doubted: AtomicBool::new(false),
@@ -59,6 +62,16 @@ impl Endpoint {
             }),
             wants_check: Notify::new(),
         }
+    }
+
+    /// The name that was resolved to it; `None` if its address is configured.
+    pub fn host(&self) -> Option<Arc<str>> {
+        self.host.lock().clone()
+    }
+
+    /// Notes it.
+    pub fn is_called(&self, host: Option<Arc<str>>) {
+        *self.host.lock() = host;
     }
 
     /// Whether it gets connections.

@@ -28,6 +28,7 @@ use crate::{
     upstream::Upstream,
 };
 
+mod checks;
 mod doubts;
 mod ends;
 mod one;
