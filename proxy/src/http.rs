@@ -6,8 +6,8 @@
 //!        client <-------------------------------------------- Down, frame by frame <-- its answer
 //! ```
 //!
-//! What is asked for is found in [`host`], [`route`] and [`path`]; what passes of a head in [`rewrite`],
-//! [`hop_by_hop`], [`forwarded`] and [`headers`]. [`vigil`] ends what does not move, [`upgrade`] carries what has
+//! What is asked for is found in `host`, [`route`] and [`path`]; what passes of a head in [`rewrite`],
+//! [`hop_by_hop`], [`forwarded`] and [`headers`]. `vigil` ends what does not move, `upgrade` carries what has
 //! become another protocol.
 
 mod answer;

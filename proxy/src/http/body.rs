@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
 use super::exchange::Exchange;
 use crate::{
@@ -36,14 +36,22 @@ pub(super) struct Up {
     exchange: Arc<Exchange>,
     /// How much more of it may come.
     left: Option<u64>,
+    /// Whether the client waits to be told to go on.
+    expects: bool,
 }
 
 impl Up {
-    pub(super) fn new(from: Incoming, exchange: Arc<Exchange>, most: Option<u64>) -> Self {
+    pub(super) fn new(
+        from: Incoming,
+        exchange: Arc<Exchange>,
+        most: Option<u64>,
+        expects: bool,
+    ) -> Self {
         Self {
             from: Some(from),
             exchange,
             left: most,
+            expects,
         }
     }
 }
@@ -56,6 +64,7 @@ impl Body for Up {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.expects = false;
         let Some(from) = &mut self.from else {
             return Poll::Ready(None);
         };
@@ -77,8 +86,7 @@ impl Body for Up {
                         "the body of the request was longer than max_body, and did not say so",
                     );
                     self.exchange.refuse(refusal.clone());
-                    let from = self.from.take();
-                    linger(from, false);
+                    linger(self.from.take(), false);
                     return Poll::Ready(Some(Err(refusal.into())));
                 }
             }
@@ -103,6 +111,12 @@ impl Body for Up {
     }
 }
 
+impl Drop for Up {
+    fn drop(&mut self) {
+        linger(self.from.take(), self.expects);
+    }
+}
+
 /// Gives up the body of a request that was answered without it, after a while: whoever sends it reads
 /// the answer only after some of it. Were it given up at once, the connection or the stream would be
 /// reset under an answer that is still on its way. Who `expects` to be told to go on is not told.
@@ -110,7 +124,11 @@ pub(super) fn linger(body: Option<Incoming>, expects: bool) {
     let Some(mut body) = body.filter(|body| !body.is_end_stream()) else {
         return;
     };
-    tokio::spawn(timeout(LINGER_TIME, async move {
+    // Who shuts down the runtime lets go of bodies too.
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    runtime.spawn(timeout(LINGER_TIME, async move {
         if expects {
             std::future::pending::<()>().await;
         }

@@ -174,7 +174,9 @@ impl Exchange {
     pub(super) fn broke(&self, refusal: Refusal) {
         let mut record = self.record.lock();
         record.refuse(refusal);
-        if let Some(first) = record.refusal() {
+        if let Some(first) = record.refusal()
+            && self.stream.is_connection()
+        {
             self.session.broke(first);
         }
     }

@@ -55,6 +55,7 @@ impl Forward<'_> {
             let detail = format!("a body of {length} bytes, and max_body is {most}");
             return Err(Refusal::new(Reason::BodyTooLarge, detail));
         }
+        let expects = request.headers().contains_key(header::EXPECT);
         // An upgrade is something of HTTP/1.1, and hyper knows of it only then.
         let protocol = match request.version() {
             Version::HTTP_11 => hop_by_hop::upgrade(request.headers()),
@@ -71,7 +72,7 @@ impl Forward<'_> {
         let method = parts.method.clone();
         let body = match body.take() {
             Some(body) if !body.is_end_stream() => {
-                Up::new(body, Arc::clone(exchange), self.to.max_body).boxed_unsync()
+                Up::new(body, Arc::clone(exchange), self.to.max_body, expects).boxed_unsync()
             }
             _ => Empty::new().map_err(|never| match never {}).boxed_unsync(),
         };

@@ -73,6 +73,7 @@ pub async fn serve(
     reloads: &mut Reloads<'_>,
     judge: impl Fn(&Policy) -> Result<(), Refusal>,
 ) -> Result<(), Cut> {
+    let _ends = Ends(session);
     let http = session.policy();
     let own = Arc::clone(session);
     let service = service_fn(move |request| exchange::answer(Arc::clone(&own), request));
@@ -113,6 +114,15 @@ pub async fn serve(
         exchange.refuse(refusal.clone());
         Cut::Request(refusal)
     })
+}
+
+/// A request that waits to be upgraded holds its session, which holds it.
+struct Ends<'a>(&'a Session);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take_upgrade());
+    }
 }
 
 fn one(http: &config::Http) -> http1::Builder {

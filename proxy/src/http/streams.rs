@@ -35,6 +35,11 @@ impl Stream {
         Self(STREAM.try_with(Arc::clone).ok())
     }
 
+    /// Whether it is the whole connection.
+    pub(super) fn is_connection(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether it could be ended by itself.
     pub(super) fn end(&self) -> bool {
         let handle = self.0.as_ref().and_then(|handle| handle.get());

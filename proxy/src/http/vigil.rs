@@ -10,8 +10,10 @@ use crate::{
     refusal::{Reason, Refusal},
 };
 
-/// How long a connection that was asked to end may take for it, if nothing moves on it.
-const LEAVE: Duration = Duration::from_secs(5);
+/// How long a connection that was asked to end may take for it. In HTTP/1.1 only what is in the middle of
+/// a head does not end at once; in HTTP/2 the client has to answer.
+const LEAVE_ONE: Duration = Duration::from_millis(250);
+const LEAVE_TWO: Duration = Duration::from_secs(5);
 
 /// Looks at a connection from time to time.
 pub(super) struct Vigil {
@@ -79,16 +81,20 @@ impl Vigil {
             return Look::Nothing;
         };
         if self.leave.is_some_and(|leave| now >= leave) {
-            return Look::Cut(Refusal::new(
-                Reason::HeadTimeout,
-                "the rest of a request, or of its end, did not come",
-            ));
+            return Look::Cut(if line.is_blocked() {
+                Refusal::new(
+                    Reason::Stalled,
+                    "the client did not take the end of an answer",
+                )
+            } else {
+                Refusal::new(Reason::HeadTimeout, "the rest of a request did not come")
+            });
         }
         if now < self.idle || self.leave.is_some() {
             return Look::Nothing;
         }
         self.idle = since + self.head;
-        if written != self.written {
+        if line.is_blocked() && written != self.written {
             // The end of an answer is still on its way.
             self.written = written;
             self.idle = self.idle.max(now + self.stall);
@@ -97,7 +103,11 @@ impl Vigil {
             return Look::Nothing;
         }
         self.idle = now + self.head;
-        self.leave = Some(now + LEAVE);
+        let leave = match self.version {
+            Version::One => LEAVE_ONE,
+            Version::Two => LEAVE_TWO,
+        };
+        self.leave = Some(now + leave);
         Look::Leave
     }
 }

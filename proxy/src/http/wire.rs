@@ -25,6 +25,8 @@ use crate::relay::{Moved, Transport};
 pub struct Line {
     read: AtomicU64,
     written: AtomicU64,
+    /// The client has to take something before more can be written.
+    blocked: AtomicBool,
     /// It came to its end, so that it is closed and not reset.
     ended: AtomicBool,
 }
@@ -35,6 +37,18 @@ impl Line {
         Moved {
             up: self.read.load(Ordering::Relaxed),
             down: self.written.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether something waits for the client to take it.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        self.blocked.store(written.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(length)) = written {
+            count(&self.written, *length);
         }
     }
 
@@ -130,9 +144,7 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write(cx, bytes);
-        if let Poll::Ready(Ok(length)) = written {
-            count(&self.line.written, length);
-        }
+        self.line.wrote(&written);
         written
     }
 
@@ -142,9 +154,7 @@ impl AsyncWrite for Wire {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write_vectored(cx, slices);
-        if let Poll::Ready(Ok(length)) = written {
-            count(&self.line.written, length);
-        }
+        self.line.wrote(&written);
         written
     }
 
@@ -153,7 +163,12 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
+        let flushed = self.stream().poll_flush(cx);
+        // TLS has taken it and the socket has not.
+        self.line
+            .blocked
+            .store(flushed.is_pending(), Ordering::Relaxed);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
