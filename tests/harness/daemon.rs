@@ -102,6 +102,11 @@ impl Daemon {
         self.running().error_line(text)
     }
 
+    /// Its log so far.
+    pub fn log(&mut self) -> String {
+        self.running().stderr()
+    }
+
     /// Sends it a signal.
     pub fn signal(&mut self, signal: Signal) {
         self.running().signal(signal);

@@ -146,6 +146,36 @@ impl Pki {
         }
     }
 
+    /// A folder of `count` certificates, `n0.example.org` and so on, each with a key of its own.
+    pub fn many(&self, count: u64) -> PathBuf {
+        let folder = self.dir.join("many");
+        std::fs::create_dir(&folder).expect("make a folder");
+        let threads =
+            std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+        std::thread::scope(|scope| {
+            for first in 0..threads {
+                scope.spawn(move || {
+                    let step = usize::try_from(threads).expect("a few");
+                    for index in (first..count).step_by(step) {
+                        self.one_of_many(index);
+                    }
+                });
+            }
+        });
+        folder
+    }
+
+    /// A new certificate in that folder in place of the one before; gives it as PEM.
+    pub fn one_of_many(&self, index: u64) -> String {
+        let name = format!("n{index}.example.org");
+        let params = CertificateParams::new([name]).expect("a DNS name");
+        let key = KeyPair::generate().expect("make a key");
+        let certificate = params.signed_by(&key, &self.ours).expect("sign").pem();
+        self.write(&format!("many/{index}.key"), &key.serialize_pem());
+        self.write(&format!("many/{index}.crt"), &certificate);
+        certificate
+    }
+
     /// A list of `example.org` that revokes these certificates.
     pub fn revoke(&self, credentials: &[Credential]) -> PathBuf {
         let now = OffsetDateTime::now_utc();

@@ -46,7 +46,7 @@ pub(super) struct Exchange {
     /// That of the answer.
     pub(super) down: Motion,
     answered: AtomicBool,
-    stream: Stream,
+    pub(super) stream: Stream,
 }
 
 /// Answers one request.
@@ -72,7 +72,7 @@ pub(super) async fn answer(
             answer::refused(status, |text| Down::own(text, Arc::clone(&exchange)))
         }
     };
-    body::linger(body, expects);
+    body::linger(body, expects, &exchange.stream);
     exchange.record.lock().status = Some(answer.status());
     if method == Method::HEAD {
         exchange.answered();

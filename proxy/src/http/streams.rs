@@ -35,6 +35,11 @@ impl Stream {
         Self(STREAM.try_with(Arc::clone).ok())
     }
 
+    /// Whether it is one of HTTP/2.
+    pub(super) fn shares_its_connection(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether it could be ended by itself.
     pub(super) fn end(&self) -> bool {
         let handle = self.0.as_ref().and_then(|handle| handle.get());

@@ -18,7 +18,7 @@
 //! | `rule` | name of the rule that decided |
 //! | `carriage` | `plain`, `tls`, `tunnel-new` or `tunnel-reused` |
 //! | `tls` | `version`, `group`, `suite`, `resumed` |
-//! | `server_name` | the name that a client of a listener asked for in TLS (SNI), in lower case; nothing proves it |
+//! | `server_name` | the name that a client of a listener asked for in TLS (SNI), in lower case; nothing proves it. Requests have `host` |
 //! | `pid`, `uid` | of the connecting process |
 //! | `netns` | cookie of the connecting process's network namespace, if it is not the daemon's own; `status` lists them |
 //! | `bytes_up`, `bytes_down` | bytes from and to the client |

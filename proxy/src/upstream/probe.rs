@@ -1,5 +1,7 @@
 //! A health check by HTTP/1.1.
 
+use std::pin::pin;
+
 use http_body_util::Empty;
 use hyper::{Request, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
@@ -34,13 +36,13 @@ async fn ask(
     request: Request<Empty<Bytes>>,
 ) -> hyper::Result<hyper::StatusCode> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let answer = sender.send_request(request);
+    let mut answer = pin!(sender.send_request(request));
     tokio::select! {
-        answer = answer => Ok(answer?.status()),
-        // It only ends before its answer with an error, or where the other side closed.
-        ended = connection => {
-            ended?;
-            Ok(hyper::StatusCode::BAD_GATEWAY)
-        }
+        answer = &mut answer => Ok(answer?.status()),
+        // It may end in the very turn in which it has brought the answer: the server closes after it.
+        ended = connection => match answer.await {
+            Ok(answer) => Ok(answer.status()),
+            Err(error) => Err(ended.err().unwrap_or(error)),
+        },
     }
 }

@@ -101,10 +101,7 @@ fn a_name_that_nobody_has_gets_the_alert_and_plain_text_a_reset_and_no_server_se
         let said = world.a.openssl_client(to, None, words, "hello");
         assert!(said.stderr.contains("unrecognized name"), "{said}");
     }
-    let connect = format!("connect={to}");
-    let steps = world.a.script(&[&connect, "send=in plain text", "rest"]);
-    let reset = ["send=in plain text", "rest"].map(|step| steps.of(step).is_err());
-    assert!(reset.contains(&true), "{steps:?}");
+    expect_reset(&world, to);
     let records = daemon.wait_records(3);
     assert_eq!(records[0].server_name(), "b.example.org.evil.example");
     let reasons: Vec<_> = records.iter().map(|record| record.reason()).collect();
@@ -128,21 +125,11 @@ fn a_reload_takes_a_name_from_new_connections_and_gives_it_to_all_others_where_t
     let name = ["-servername", "x.b.example.org"];
     let mut open = world.a.start_openssl_client(to, None, &name, "first");
     two.line("its bytes", |line| line.contains("first").then_some(()));
-    let mut reload = |from: &str, to: &str| {
-        let toml = std::fs::read_to_string(daemon.config()).unwrap();
-        let changed = toml.replace(from, to);
-        assert_ne!(toml, changed);
-        std::fs::write(daemon.config(), changed).unwrap();
-        daemon.signal(Signal::SIGHUP);
-        daemon.wait_log("reloaded");
-    };
-    reload("\"*.b.example.org\"", "\"*.c.example.org\"");
+    reload(&mut daemon, 1, "\"*.b.example.org\"", "\"*.c.example.org\"");
     let said = world.a.openssl_client(to, None, &name, "nobody");
     assert!(said.stderr.contains("unrecognized name"), "{said}");
-    reload(
-        "mode = \"tls-passthrough\"",
-        "mode = \"tls-passthrough\"\nupstream = \"two\"",
-    );
+    let mode = "mode = \"tls-passthrough\"";
+    reload(&mut daemon, 2, mode, &format!("{mode}\nupstream = \"two\""));
     open.tell("second");
     two.line("its bytes", |line| line.contains("second").then_some(()));
     // s_server takes one after another.
