@@ -23,7 +23,7 @@ use crate::{
     app::{App, Daemon},
     config::Instance,
     kernel::KernelError,
-    policy::explain::Connecting,
+    policy::explain::{Asked, Connecting},
     uncovered::close::Which,
 };
 
@@ -68,6 +68,15 @@ pub enum Question {
         port: u16,
         /// From where.
         from: Option<IpAddr>,
+    },
+    /// What becomes of who comes to a listener, and of a request there.
+    ExplainListener {
+        /// Its name.
+        name: String,
+        /// From where.
+        from: Option<IpAddr>,
+        /// The request.
+        asked: Option<Asked>,
     },
     /// Detach everything and stop.
     Detach,
@@ -143,6 +152,12 @@ async fn answer(
             detach.send_replace(true);
             serde_json::json!({ "stopping": true, "pid": std::process::id() })
         }
+        (Ok(Question::ExplainListener { name, from, asked }), _) => {
+            match daemon.explain_listener(&name, from, asked.as_ref()) {
+                Ok(explained) => serde_json::to_value(explained)?,
+                Err(error) => serde_json::json!({ "error": error.to_string() }),
+            }
+        }
         (Ok(Question::Status), Daemon::Plain(plain)) => {
             serde_json::to_value(plain::PlainStatus::of(plain))?
         }
@@ -178,7 +193,9 @@ async fn of_kernel(app: &Arc<App>, question: Question) -> io::Result<serde_json:
             serde_json::to_value(app.explain_inbound(port, from))?
         }
         // Asked of either kind of daemon, and answered before.
-        Question::Connections | Question::Detach => serde_json::Value::Null,
+        Question::Connections | Question::ExplainListener { .. } | Question::Detach => {
+            serde_json::Value::Null
+        }
     })
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What is asked for is found in `host`, [`route`] and [`path`]; what passes of a head in [`rewrite`],
-//! [`hop_by_hop`] and [`forwarded`]. `vigil` ends what does not move, `upgrade` carries what has
+//! [`hop_by_hop`], [`forwarded`] and [`headers`]. `vigil` ends what does not move, `upgrade` carries what has
 //! become another protocol.
 
 mod answer;
@@ -15,6 +15,7 @@ mod body;
 mod exchange;
 mod forward;
 pub mod forwarded;
+pub mod headers;
 pub mod hop_by_hop;
 mod host;
 mod motion;

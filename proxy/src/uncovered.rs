@@ -208,14 +208,13 @@ struct Tasks<'o> {
 }
 
 impl View<'_> {
-    /// Whether it is worth finding out whose it is: some rule names its destination, and it is no
-    /// part of an interception itself.
-    pub fn is_suspect(&self, around: &Surroundings, socket: &Connected) -> bool {
+    /// Whether it is worth finding out whose it is: some rule names its destination, and it is no part of
+    /// an interception itself, with these listeners.
+    pub fn is_suspect(&self, listeners: &HashSet<SocketAddr>, socket: &Connected) -> bool {
         let to = OriginalDst::new(socket.to).get();
         let ours = self.own != 0 && socket.cgroup == self.own;
         !ours
-            && !around.listeners.contains(&to)
-            && !around.accepted(socket)
+            && !listeners.contains(&to)
             && self
                 .policy
                 .tables
@@ -385,7 +384,7 @@ impl View<'_> {
 
 impl Surroundings {
     /// By its port, where something listens still.
-    fn accepted(&self, socket: &Connected) -> bool {
+    pub fn accepted(&self, socket: &Connected) -> bool {
         socket.protocol == Protocol::Tcp && self.listening.contains(&socket.from.port())
     }
 }

@@ -70,7 +70,7 @@ impl Upstream {
         let addresses = spec.addresses.iter();
         let mut endpoints: Vec<_> = addresses
             .filter_map(Address::socket)
-            .map(|at| endpoint(&name, &known, at))
+            .map(|at| endpoint(&name, &known, at, None))
             .collect();
         // Until they are resolved again.
         if before.is_some_and(|before| before.spec.addresses == spec.addresses) {
@@ -109,7 +109,8 @@ impl Upstream {
             let Some(endpoint) = self.balancer.choose(&endpoints, &tried) else {
                 break;
             };
-            match self.dial(data, &endpoint, Some(client)).await {
+            let dialled = self.dial(data, &endpoint, Some(client), Speaks::Bytes);
+            match dialled.await {
                 Ok(connected) => {
                     endpoint.answered();
                     return Ok(connected);
@@ -171,13 +172,16 @@ impl Upstream {
         for address in &self.spec.addresses {
             let (host, port) = match address {
                 Address::Socket(at) => {
-                    found.push(*at);
+                    found.push((*at, None));
                     continue;
                 }
                 Address::Name { host, port } => (host, *port),
             };
             match lookup_host((host.as_str(), port)).await {
-                Ok(addresses) => found.extend(addresses),
+                Ok(addresses) => {
+                    let named: Arc<str> = host.as_str().into();
+                    found.extend(addresses.map(|at| (at, Some(Arc::clone(&named)))));
+                }
                 Err(error) => {
                     all = false;
                     tracing::debug!(upstream = %self.name, host, %error, "resolving");
@@ -185,13 +189,13 @@ impl Upstream {
             }
         }
         if !all {
-            found.extend(known.iter().map(|endpoint| endpoint.at.get()));
+            found.extend(known.iter().map(|known| (known.at.get(), known.host())));
         }
         let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(found.len());
-        for at in found {
+        for (at, host) in found {
             let at = UpstreamAddr::new(at);
             if !endpoints.iter().any(|endpoint| endpoint.at == at) {
-                endpoints.push(endpoint(&self.name, &known, at.get()));
+                endpoints.push(endpoint(&self.name, &known, at.get(), host));
             }
         }
         self.http.keep_only(&endpoints);
@@ -223,13 +227,18 @@ pub async fn watch(upstreams: Vec<Arc<Upstream>>, data: &Arc<DataPath>) -> JoinS
     watched
 }
 
-/// The one that is known at `at`, or a new one.
-fn endpoint(upstream: &Arc<str>, known: &[Arc<Endpoint>], at: SocketAddr) -> Arc<Endpoint> {
+/// The one that is known at `at`, or a new one; it is called `host` now.
+fn endpoint(
+    upstream: &Arc<str>,
+    known: &[Arc<Endpoint>],
+    at: SocketAddr,
+    host: Option<Arc<str>>,
+) -> Arc<Endpoint> {
     let at = UpstreamAddr::new(at);
-    let found = known.iter().find(|endpoint| endpoint.at == at);
-    found
-        .cloned()
-        .unwrap_or_else(|| Arc::new(Endpoint::new(Arc::clone(upstream), at)))
+    let found = known.iter().find(|endpoint| endpoint.at == at).cloned();
+    let endpoint = found.unwrap_or_else(|| Arc::new(Endpoint::new(Arc::clone(upstream), at)));
+    endpoint.is_called(host);
+    endpoint
 }
 
 /// Whether a failure says nothing of the endpoint.

@@ -11,6 +11,7 @@ use std::{fs, path::Path, process::Command};
 use harness::{Finished, Flaw, Running, pki::Pki, sidetrack_bin};
 
 mod certificates;
+mod listeners;
 
 fn sidetrack(args: &[&str]) -> Finished {
     let mut command = Command::new(sidetrack_bin());

@@ -10,6 +10,7 @@ use harness::{
 };
 use nix::sys::signal::Signal;
 
+mod balance;
 mod certificates;
 mod health;
 mod modes;
@@ -148,6 +149,7 @@ fn who_shows_no_certificate_is_told_that_one_is_required_and_who_shows_a_wrong_o
     let mut app = world.b.serve(&[local(APP)], &[]);
     let none = world.a.openssl_client(world.b.at(FAR), None, &[], "hello");
     assert!(none.stderr.contains("certificate required"), "{none}");
+    far.wait_records(1);
     let cases = [
         (Flaw::WrongCa, "unknown-issuer"),
         (Flaw::Expired, "certificate-expired"),
@@ -212,12 +214,13 @@ fn an_upstream_that_is_down_is_logged_once_refuses_at_once_and_is_noticed_when_i
     let mut far = far(&world, "mutual").start();
     let near = near(&world).start();
     let connect = format!("connect={}", local(NEAR));
-    for _ in 0..5 {
+    for count in 1..=5 {
         let steps = world.a.script(&[&connect, "send=hello", "rest"]);
         assert!(
             steps.of("rest").is_err() || steps.of("send=hello").is_err(),
             "{steps:?}"
         );
+        far.wait_records(count);
     }
     far.wait_log("is down");
     let records = far.wait_records(5);

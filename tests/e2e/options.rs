@@ -39,16 +39,18 @@ fn a_bound_device_holds_for_the_tunnel_and_is_not_shared() {
     let mesh = Mesh::on(world, "tunnel", "[limits]\nconnect_timeout = \"1s\"\n", "");
     let (a, b) = (&mesh.world.a, &mesh.world.b);
     let _server = b.serve(&both(b), &[]);
-    for to in both(b) {
+    for (nth, to) in both(b).into_iter().enumerate() {
         let family = if to.is_ipv4() { "tcp4" } else { "tcp6" };
         let connect = format!("connect={to}");
         let ask = [&connect, "send=hello", "line"];
         let bound = [&[family, "device=eth0"], &ask[..]].concat();
         assert_eq!(a.script(&bound).all_ok().answer(0)["line"], "hello");
+        mesh.a.wait_records(2 * nth + 1);
         // Its tunnel is idle now and leads there; nobody else may use it.
         let unbound = a.script(&ask);
         let line = unbound.of("line").unwrap_or_default();
         assert!(!line.to_string().contains("hello"), "{unbound:?}");
+        mesh.a.wait_records(2 * nth + 2);
     }
     let records = mesh.a.wait_records(4);
     let carried = |n: usize| records[n].carriage().starts_with("tunnel");
@@ -295,6 +297,7 @@ fn a_host_without_ipv4_fails_it_at_once_and_serves_ipv6() {
     let (connect4, connect6) = (format!("connect={to4}"), format!("connect={to6}"));
     let steps = mesh.world.a.script(&[&connect4]);
     assert_eq!(steps.of(&connect4), Err("ENETUNREACH".to_owned()));
+    mesh.a.wait_records(1);
     let steps = mesh
         .world
         .a

@@ -105,12 +105,11 @@ fn open(args: &Args) -> Result<TcpStream> {
 fn until_ended(args: &Args, stream: &TcpStream) -> serde_json::Value {
     let begun = Instant::now();
     stream.set_read_timeout(Some(PACE)).expect("set a timeout");
-    let mut answer = Vec::new();
     let end = loop {
         let mut bytes = [0; 4096];
         match (&mut &*stream).read(&mut bytes) {
             Ok(0) => break "eof".to_owned(),
-            Ok(length) => answer.extend(&bytes[..length]),
+            Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => break errno_name(&error),
         }
@@ -121,14 +120,9 @@ fn until_ended(args: &Args, stream: &TcpStream) -> serde_json::Value {
             break "closed".to_owned();
         }
     };
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer
-        .strip_prefix("HTTP/1.1 ")
-        .and_then(|rest| rest.get(..3));
     json!({
         "event": "ended",
         "end": end,
-        "status": status,
         "milliseconds": begun.elapsed().as_millis() as u64,
     })
 }

@@ -34,13 +34,12 @@ pub(crate) fn run(args: &Args) {
     }
 }
 
-/// Half-closes behind the request, so that whoever waits for more of it sees that none comes.
+/// Until the server has ended the connection.
 fn ask(to: SocketAddr, request: &[u8], answer: &mut Vec<u8>) -> String {
     let mut all = || {
         let mut stream = TcpStream::connect(to)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.write_all(request)?;
-        stream.shutdown(std::net::Shutdown::Write)?;
         stream.read_to_end(answer)
     };
     match all() {

@@ -1,7 +1,7 @@
 //! `test`: every test. The privileged ones run the release daemon against this machine's kernel;
 //! what cannot run is an error (exit 77), never a skip that looks like a pass.
 
-use std::{path::Path, process::Command};
+use std::{num::NonZero, path::Path, process::Command, thread};
 
 use anyhow::{Result, bail};
 
@@ -57,9 +57,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let before = Snapshot::take()?;
     // --workspace again, for the same features: another set would rebuild every dependency.
     // --lib for the long ones, which a plain `cargo test` leaves out too.
+    let threads = format!("--test-threads={}", at_once());
     let privileged = tests.run(
         &["--workspace", "--lib", "--test", "*"],
-        &["--ignored", "--test-threads=1"],
+        &["--ignored", &threads],
     )?;
     let left = before.left_behind()?;
 
@@ -81,6 +82,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("the tests left behind:\n  {}", left.join("\n  "));
     }
     Ok(())
+}
+
+/// How many privileged tests run beside each other. Each has hosts, cgroups and pins of its own, and
+/// waits for most of its time: for daemons that start, and for what the kernel is asked once a second.
+fn at_once() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get) + 1
 }
 
 fn verdict(options: &Options, privileged: &Summary, total: &Summary) -> Result<()> {

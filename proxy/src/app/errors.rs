@@ -1,6 +1,6 @@
 //! Why a daemon does not start, or does not reload.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use crate::{
     kernel::{KernelError, LoadError},
@@ -20,39 +20,45 @@ pub enum StartError {
     #[error(
         "binding a listener on the loopback address: {0}; is `lo` up in this network namespace?"
     )]
-    Listen(#[source] std::io::Error),
+    Listen(#[source] io::Error),
     /// A listener of the configuration cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The daemon's own namespace cannot be held.
     #[error("opening the daemon's own network namespace: {0}; is /proc mounted?")]
-    Namespace(#[source] std::io::Error),
+    Namespace(#[source] io::Error),
     /// The gateway's listener cannot be bound.
-    #[error(
-        "binding the gateway's listener on {at}: {source}; is another process there, or the address \
-         of another host?"
-    )]
+    #[error("binding the gateway's listener on {at}: {source}; {}", likely(.source))]
     Gateway {
         /// `gateway.listen`
         at: SocketAddr,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
 /// A listener of the configuration that cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "binding the listener {listener:?} on {at}: {source}; is another process there, or the address \
-     of another host?"
-)]
+#[error("binding the listener {listener:?} on {at}: {source}; {}", likely(.source))]
 pub struct BindError {
     /// Its name.
     pub listener: String,
     /// Where it was to be.
     pub at: SocketAddr,
     /// What the kernel said.
-    pub source: std::io::Error,
+    pub source: io::Error,
+}
+
+/// Why nothing can listen at an address.
+fn likely(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "low ports take CAP_NET_BIND_SERVICE (in a unit AmbientCapabilities= and \
+             CapabilityBoundingSet=), or a sysctl net.ipv4.ip_unprivileged_port_start that is not \
+             above the port"
+        }
+        _ => "is another process there, or the address of another host?",
+    }
 }
 
 /// Why a reload changed nothing.
@@ -76,4 +82,32 @@ pub enum ReloadError {
     /// What reads the files has ended before it was done.
     #[error("reading the configuration and what it names: {0}")]
     Read(#[from] tokio::task::JoinError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(kind: io::ErrorKind) -> String {
+        let error = BindError {
+            listener: "front".into(),
+            at: ([0, 0, 0, 0], 443).into(),
+            source: kind.into(),
+        };
+        error.to_string()
+    }
+
+    #[test]
+    fn who_may_not_listen_at_a_low_port_is_told_what_it_takes() {
+        let told = bind(io::ErrorKind::PermissionDenied);
+        for word in [
+            "\"front\" on 0.0.0.0:443",
+            "CAP_NET_BIND_SERVICE",
+            "net.ipv4.ip_unprivileged_port_start",
+        ] {
+            assert!(told.contains(word), "no {word} in {told}");
+        }
+        let told = bind(io::ErrorKind::AddrInUse);
+        assert!(told.contains("another process"), "{told}");
+    }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::App;
 use crate::{
     config::Protocol,
-    policy::explain::{Connecting, Explanation, Incoming, explain, incoming},
+    policy::explain::{Connecting, Explanation, Incoming, Served, explain, incoming},
 };
 
 /// The answer to several questions of one task.
@@ -27,6 +27,15 @@ pub struct ExplainedInbound {
     /// The rule.
     pub explained: Incoming,
     /// What listens there.
+    pub now: String,
+}
+
+/// The answer for a listener.
+#[derive(Debug, Serialize)]
+pub struct ExplainedListener {
+    /// What it does.
+    pub explained: Served,
+    /// Whether it is served, and which endpoints behind it are up.
     pub now: String,
 }
 

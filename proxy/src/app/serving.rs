@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use super::{BindError, heartbeat::Heartbeat};
 use crate::{
     addr::UpstreamAddr,
-    config::Config,
+    config::{Config, Listener},
     data::DataPath,
     listener,
     policy::Policy,
@@ -45,6 +45,10 @@ pub struct ListenerReport {
     pub name: Arc<str>,
     /// Where it listens.
     pub at: SocketAddr,
+    /// What it does with what comes: `mode` in the configuration.
+    pub mode: &'static str,
+    /// `tls.mode` there; `off` in plain text, `passed` where it is the upstream's.
+    pub tls: &'static str,
 }
 
 /// One upstream.
@@ -68,6 +72,18 @@ pub struct EndpointReport {
     pub why: Option<String>,
     /// Connections and requests that are under way to it.
     pub under_way: usize,
+}
+
+impl UpstreamReport {
+    /// Each of its endpoints in words.
+    pub(super) fn states(&self) -> impl Iterator<Item = String> {
+        let endpoints = self.endpoints.iter();
+        endpoints.map(|endpoint| match (endpoint.up, &endpoint.why) {
+            (true, _) => format!("{} is up", endpoint.at),
+            (false, Some(why)) => format!("{} is down: {why}", endpoint.at),
+            (false, None) => format!("{} is down", endpoint.at),
+        })
+    }
 }
 
 struct Bound {
@@ -161,11 +177,18 @@ impl Serving {
     /// What is served, by `policy`, which is in force.
     pub(super) fn report(&self, policy: &Policy) -> ServingReport {
         let bound = self.bound.lock();
+        let configured = &policy.config.listeners;
         let mut listeners: Vec<_> = bound
             .iter()
-            .map(|(at, bound)| ListenerReport {
-                name: Arc::clone(&bound.name.borrow()),
-                at: *at,
+            .map(|(at, bound)| {
+                let name = Arc::clone(&bound.name.borrow());
+                let said = configured.iter().find(|listener| *listener.name == *name);
+                ListenerReport {
+                    at: *at,
+                    mode: said.map_or("gone", |listener| listener.serves.mode()),
+                    tls: said.map_or("gone", Listener::tls_mode),
+                    name,
+                }
             })
             .collect();
         listeners.sort_by(|a, b| (&a.name, a.at).cmp(&(&b.name, b.at)));

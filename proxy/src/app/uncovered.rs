@@ -2,28 +2,26 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     net::SocketAddr,
-    ops::RangeInclusive,
     sync::OnceLock,
 };
 
 use super::App;
 use crate::{
     config::{Existing, Proxy},
-    kernel::{
-        KernelError, cgroup, executable, process,
-        sockdiag::{self, Connected},
-    },
-    netns::Namespace,
+    kernel::{KernelError, cgroup, executable, process, sockdiag::Connected},
     policy::Policy,
     uncovered::{
         Holder, Owners, Surroundings, Uncovered, View,
         changed::Change,
         close::{self, Cause, Outcome, Which},
-        kinds::{Kinds, NotCovered},
+        kinds::NotCovered,
     },
 };
+
+mod look;
+
+use look::Look;
 
 /// What of it is known from the start.
 pub(super) struct Past {
@@ -50,60 +48,6 @@ pub struct PastRedirect {
     pub kinds: Vec<NotCovered>,
     /// Where it could not be looked.
     pub unseen: Vec<String>,
-}
-
-/// What the kernel lists in one network namespace.
-struct Listed {
-    around: Surroundings,
-    connected: Vec<Connected>,
-    kinds: Kinds,
-}
-
-impl Listed {
-    fn inside(
-        namespace: &Namespace,
-        found: Option<String>,
-        listeners: HashSet<SocketAddr>,
-    ) -> Result<Self, KernelError> {
-        let listing = |error| {
-            KernelError::new(
-                match &found {
-                    None => "listing sockets by sock_diag".to_owned(),
-                    Some(found) => {
-                        format!("listing sockets by sock_diag in the network namespace {found}")
-                    }
-                },
-                "it needs CONFIG_INET_DIAG, and CAP_SYS_ADMIN in other network namespaces",
-                error,
-            )
-        };
-        let list = || {
-            // The connected ones first: one that is accepted meanwhile finds its listener.
-            let connected = sockdiag::connected()?;
-            let listening = sockdiag::listening_ports()?;
-            Ok((connected, listening, ephemeral(), Kinds::look()))
-        };
-        let listed = namespace.enter(list).and_then(|listed| listed);
-        let (connected, listening, ephemeral, kinds) = listed.map_err(listing)?;
-        Ok(Self {
-            connected,
-            kinds,
-            around: Surroundings {
-                namespace: namespace.clone(),
-                found,
-                listeners,
-                listening,
-                ephemeral,
-            },
-        })
-    }
-}
-
-/// What was seen in all of them.
-struct Seen {
-    suspects: Vec<(Surroundings, Vec<Connected>)>,
-    kinds: Kinds,
-    unseen: Vec<String>,
 }
 
 /// What does not depend on the rules by which is judged.
@@ -169,7 +113,11 @@ impl App {
         let policy = self.data.policy.load();
         let ground = self.ground();
         let view = ground.view(&policy);
-        let seen = self.look_past(&view, &[])?;
+        let seen = self.look_past(&Look {
+            is_suspect: &|listeners, socket| view.is_suspect(listeners, socket),
+            proxies: &[],
+            kinds: true,
+        })?;
         let suspects = seen.suspects.iter().flat_map(|(_, sockets)| sockets);
         let inodes = suspects.map(|socket| socket.inode);
         let with_executables = policy.tables.asks_for_executables();
@@ -204,7 +152,14 @@ impl App {
         // What was handed on by rules of before is still connected to where that proxy was.
         let proxies = before.config.proxies.values();
         let proxies: Vec<_> = proxies.flat_map(Proxy::addresses).collect();
-        let seen = self.look_past(&change.now, &proxies)?;
+        // Most reloads ask no more of what is there: then it stays at the lists.
+        let seen = self.look_past(&Look {
+            is_suspect: &|listeners, socket| {
+                change.could_refuse(socket) && change.now.is_suspect(listeners, socket)
+            },
+            proxies: &proxies,
+            kinds: false,
+        })?;
         let suspects = seen.suspects.iter().flat_map(|(_, sockets)| sockets);
         let inodes = suspects.map(|socket| socket.inode).collect();
         let with_executables =
@@ -220,43 +175,6 @@ impl App {
             Cause::Reload,
             &self.data.sink,
         ))
-    }
-
-    /// What the kernel lists that is suspect to `view`, in each network namespace that somebody uses.
-    /// What is connected to `proxies` is left out, as to those of now.
-    fn look_past(&self, view: &View<'_>, proxies: &[SocketAddr]) -> Result<Seen, KernelError> {
-        let now = self.redirector.proxies();
-        let mut listeners = self.past.listeners.clone();
-        listeners.extend(proxies);
-        let proxies_in = |netns: Option<u64>| {
-            let there = now.iter().filter(move |proxy| proxy.netns == netns);
-            there.map(|proxy| proxy.address)
-        };
-        listeners.extend(proxies_in(None));
-        let own = &self.data.namespace;
-        let mut kinds = Kinds::default();
-        let mut suspects = Vec::new();
-        let mut take = |listed: Listed| {
-            kinds.extend(listed.kinds);
-            let (around, mut connected) = (listed.around, listed.connected);
-            connected.retain(|socket| view.is_suspect(&around, socket));
-            suspects.push((around, connected));
-        };
-        take(Listed::inside(own, None, listeners)?);
-        let mut places = self.namespaces.places(own);
-        for mut place in places.all {
-            place.listeners.extend(proxies);
-            place.listeners.extend(proxies_in(place.namespace.other()));
-            match Listed::inside(&place.namespace, Some(place.found), place.listeners) {
-                Ok(listed) => take(listed),
-                Err(error) => places.unseen.push(error.to_string()),
-            }
-        }
-        Ok(Seen {
-            suspects,
-            kinds,
-            unseen: places.unseen,
-        })
     }
 
     fn ground(&self) -> Ground<'_> {
@@ -319,18 +237,5 @@ impl App {
                 false => None,
             },
         })
-    }
-}
-
-/// The ports that the kernel gives to clients in this network namespace.
-fn ephemeral() -> RangeInclusive<u16> {
-    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut ports = text
-        .split_ascii_whitespace()
-        .filter_map(|port| port.parse().ok());
-    match (ports.next(), ports.next()) {
-        (Some(first), Some(last)) => first..=last,
-        // The kernel's own default.
-        _ => 32768..=60999,
     }
 }

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use sidetrack_abi::{Query, Verdict, executable::NO_EXECUTABLE, rules::RULE_UNCLASSIFIED};
 
-use super::{Exit, Failure, InstanceArgs, print, print_json};
+use super::{Exit, Failure, InstanceArgs, print, print_json, sockets::known};
 use crate::{
     config::{Config, Protocol},
     control::Question,
@@ -26,6 +26,7 @@ use crate::{
     policy::explain::{Connecting, Explanation, Incoming, explain, incoming},
 };
 
+mod listener;
 mod report;
 
 /// Arguments of `explain`.
@@ -34,11 +35,12 @@ mod report;
     after_help = "Examples:\n  sidetrack explain 10.1.2.3:8080 --pid 4711\n  \
                   sidetrack explain api.example.org:443 --cgroup /web.slice --uid 33\n  \
                   sidetrack explain 10.1.2.3:8080 --exe /usr/bin/curl --config sidetrack.toml\n  \
-                  sidetrack explain --inbound 8080 --from 10.9.0.5"
+                  sidetrack explain --inbound 8080 --from 10.9.0.5\n  \
+                  sidetrack explain --listener web --host www.example.org --path /status"
 )]
 pub struct ExplainArgs {
     /// Where the connection would go: an address or a name, with a port.
-    #[arg(value_name = "DEST:PORT", required_unless_present = "inbound")]
+    #[arg(value_name = "DEST:PORT", required_unless_present_any = ["inbound", "listener"])]
     pub to: Option<String>,
     /// Of this protocol.
     #[arg(long, default_value = "tcp")]
@@ -64,9 +66,12 @@ pub struct ExplainArgs {
     /// Instead: who comes to this port of this host.
     #[arg(long, value_name = "PORT", conflicts_with = "to")]
     pub inbound: Option<u16>,
-    /// With --inbound: from this address.
-    #[arg(long, value_name = "ADDR", requires = "inbound")]
+    /// With --inbound or --listener: from this address.
+    #[arg(long, value_name = "ADDR", conflicts_with = "to")]
     pub from: Option<IpAddr>,
+    /// Which listener, and which request there.
+    #[command(flatten)]
+    pub at: listener::ListenerArgs,
     /// By the rules of this file, whatever is in force.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -119,10 +124,11 @@ enum InKernel {
 /// # Errors
 /// [`Exit::Failed`] without a daemon, and if the kernel decides otherwise, after it was printed.
 pub fn run(args: ExplainArgs) -> Result<Exit, Failure> {
-    match (&args.to, args.inbound) {
-        (_, Some(port)) => of_port(&args, port),
-        (Some(to), None) => of_connection(&args, to),
-        (None, None) => Err(Failure::new(Exit::Usage, "no destination")),
+    match (&args.to, args.inbound, &args.at.listener) {
+        (_, _, Some(name)) => listener::run(&args, name),
+        (_, Some(port), None) => of_port(&args, port),
+        (Some(to), None, None) => of_connection(&args, to),
+        (None, None, None) => Err(Failure::new(Exit::Usage, "no destination")),
     }
 }
 
@@ -214,6 +220,7 @@ fn protocol(args: &ExplainArgs) -> Protocol {
 }
 
 fn understood<T: for<'a> Deserialize<'a>>(answer: serde_json::Value) -> Result<T, Failure> {
+    known(&answer, "explaining")?;
     T::deserialize(answer).map_err(|error| {
         Failure::new(Exit::Failed, "understanding the daemon's answer")
             .because(&error)

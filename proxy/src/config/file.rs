@@ -15,7 +15,7 @@ use serde::Deserialize;
 mod http;
 mod listener;
 
-pub use http::{Answer, ListenerHttp, Redirect, Rewrite, Route, Wanted};
+pub use http::{Answer, Change, ListenerHttp, Redirect, Rewrite, Route, Wanted};
 pub use listener::{Bind, Health, Listener, ListenerTls, Upstream};
 
 /// A Sidetrack configuration, version 1.

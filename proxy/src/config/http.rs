@@ -1,6 +1,6 @@
 //! `mode = "http"` of a listener: what it does with each request.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use hyper::{
     Method, StatusCode,
@@ -47,6 +47,8 @@ pub struct Route {
     pub allow: Vec<Expected>,
     /// What is done with the request.
     pub action: RouteAction,
+    /// What is changed of the headers of its answer, whoever answers.
+    pub answer_headers: Vec<HeaderChange>,
 }
 
 /// `hosts` of a route, in lower case and without a port.
@@ -80,6 +82,15 @@ pub struct HeaderMatch {
     pub value: Option<HeaderValue>,
 }
 
+/// One of `set_headers` or `answer_headers` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderChange {
+    /// The header.
+    pub name: HeaderName,
+    /// What takes the place of all its values; `None` (`false` in the file) removes it.
+    pub value: Option<HeaderValue>,
+}
+
 /// What a route does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteAction {
@@ -100,6 +111,8 @@ pub struct Forward {
     pub prefix: Option<String>,
     /// The host that the upstream is asked for (`rewrite.host`); `None` leaves the client's.
     pub host: Option<HeaderValue>,
+    /// What is changed of its headers (`set_headers`).
+    pub headers: Vec<HeaderChange>,
     /// How long the upstream may take until the head of its answer; `None` is for ever.
     pub timeout: Option<Duration>,
     /// The longest body of a request, in bytes; `None` has no bound.
@@ -148,4 +161,23 @@ pub enum HttpVersion {
     One,
     /// HTTP/2, without asking (RFC 9113, section 3.3).
     Two,
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(host) => write!(f, "*.{host}"),
+        }
+    }
+}
+
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("every path"),
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(prefix) => write!(f, "{prefix} and below"),
+        }
+    }
 }

@@ -25,6 +25,17 @@ pub struct Listener {
     pub serves: Serves,
 }
 
+impl Listener {
+    /// `tls.mode`, as the file writes it; `off` in plain text, `passed` where it is the upstream's.
+    pub fn tls_mode(&self) -> &'static str {
+        match (&self.tls, &self.serves) {
+            (Some(tls), _) => tls.mode.label(),
+            (None, Serves::TlsPassthrough(_)) => "passed",
+            (None, Serves::Tcp { .. } | Serves::Http(_)) => "off",
+        }
+    }
+}
+
 /// `mode` of a listener, with what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Serves {
@@ -40,6 +51,15 @@ pub enum Serves {
 }
 
 impl Serves {
+    /// `mode`, as the file writes it.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "tcp",
+            Self::Http(_) => "http",
+            Self::TlsPassthrough(_) => "tls-passthrough",
+        }
+    }
+
     /// The upstreams that it names.
     pub fn upstreams(&self) -> impl Iterator<Item = &str> {
         let (one, routes) = match self {
@@ -94,4 +114,15 @@ pub enum TlsMode {
     Optional,
     /// Who shows none is refused.
     Mutual,
+}
+
+impl TlsMode {
+    /// As the file writes it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Optional => "optional",
+            Self::Mutual => "mutual",
+        }
+    }
 }

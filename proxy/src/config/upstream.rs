@@ -83,10 +83,12 @@ pub struct Health {
 pub enum Check {
     /// Connects, with TLS if the upstream has it.
     Connect,
-    /// Asks for this path by HTTP/1.1, and expects a status from 200 to 399.
+    /// Asks for this path, and expects a status from 200 to 399.
     Http {
         /// The path.
         path: String,
+        /// The host; `None` is the server name, else the name that was resolved, else the address.
+        host: Option<String>,
     },
 }
 

@@ -139,7 +139,7 @@ pub(super) fn linger(body: Option<Incoming>, expects: bool, stream: &Stream) {
     let Ok(runtime) = Handle::try_current() else {
         return;
     };
-    let shares = stream.shares_its_connection();
+    let shares = !stream.is_connection();
     runtime.spawn(timeout(LINGER_TIME, async move {
         if expects && !shares {
             std::future::pending::<()>().await;

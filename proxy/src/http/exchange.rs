@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use super::{
     answer,
     body::{self, Down},
-    forward, host,
+    forward, headers,
+    host::{self, Host},
     motion::Motion,
     rewrite,
     session::Session,
@@ -57,27 +58,23 @@ pub(super) async fn answer(
     let (parts, body) = request.into_parts();
     let request = Request::from_parts(parts, ());
     let exchange = session.begin(&request);
-    let method = request.method().clone();
+    let is_head = request.method() == Method::HEAD;
     let expects = request.headers().contains_key(header::EXPECT);
     let mut body = Some(body);
-    let answer = match carry(&exchange, request, &mut body).await {
-        Ok(answer) => answer,
-        Err(refusal) => {
-            // What the client's body ended with is the cause of what it looks like from behind.
-            let reason = exchange.refuse(refusal);
-            let status = match method {
-                Method::CONNECT => StatusCode::METHOD_NOT_ALLOWED,
-                _ => answer::status(reason),
-            };
-            answer::refused(status, |text| Down::own(text, Arc::clone(&exchange)))
-        }
-    };
+    let answer = carry(&exchange, request, &mut body).await;
+    let answer = answer.unwrap_or_else(|refusal| refused(&exchange, refusal));
     body::linger(body, expects, &exchange.stream);
     exchange.record.lock().status = Some(answer.status());
-    if method == Method::HEAD {
+    if is_head {
         exchange.answered();
     }
     Ok(answer)
+}
+
+fn refused(exchange: &Arc<Exchange>, refusal: Refusal) -> Response<Down> {
+    // What the client's body ended with is the cause of what it looks like from behind.
+    let status = answer::status(exchange.refuse(refusal));
+    answer::refused(status, |text| Down::own(text, Arc::clone(exchange)))
 }
 
 async fn carry(
@@ -87,7 +84,10 @@ async fn carry(
 ) -> Result<Response<Down>, Refusal> {
     let bad = |what: &str| Err(Refusal::new(Reason::BadRequest, what));
     if request.method() == Method::CONNECT {
-        return bad("CONNECT, which is for forward proxies");
+        let what = "CONNECT, which is for forward proxies";
+        exchange.refuse(Refusal::new(Reason::BadRequest, what));
+        let none = |text| Down::own(text, Arc::clone(exchange));
+        return Ok(answer::refused(StatusCode::METHOD_NOT_ALLOWED, none));
     }
     let host = host::of(&request)?;
     exchange.record.lock().host = host.as_ref().map(|host| host.as_str().to_owned());
@@ -98,6 +98,23 @@ async fn carry(
     let routed = http.find(host.as_ref().map(|host| host.name()), &request);
     let routed = routed.ok_or_else(|| Refusal::new(Reason::NoRoute, ""))?;
     exchange.record.lock().rule = Some(Arc::clone(&routed.name));
+    let taken = take(exchange, &http, routed, host.as_ref(), request, body).await;
+    // What a route says of its answers, as Strict-Transport-Security, is not about those that succeed
+    // alone.
+    let mut answer = taken.unwrap_or_else(|refusal| refused(exchange, refusal));
+    headers::change_answer(answer.headers_mut(), &routed.route.answer_headers);
+    Ok(answer)
+}
+
+/// Does what the route of a request says.
+async fn take(
+    exchange: &Arc<Exchange>,
+    http: &HttpPolicy,
+    routed: Routed<'_>,
+    host: Option<&Host>,
+    request: Request<()>,
+    body: &mut Option<Incoming>,
+) -> Result<Response<Down>, Refusal> {
     exchange.session.judge(routed.route)?;
     match &routed.route.action {
         RouteAction::Answer(fixed) => {
@@ -105,7 +122,7 @@ async fn carry(
             Ok(answer::fixed(fixed.status, body))
         }
         RouteAction::Redirect(redirect) => {
-            let host = host.as_ref().map_or("", |host| host.as_str());
+            let host = host.map_or("", Host::as_str);
             let tls = exchange.session.tls.is_some();
             let path = &routed.route.path;
             let location = rewrite::location(redirect, path, request.uri(), host, tls);
@@ -124,7 +141,7 @@ async fn carry(
                 route,
                 to,
                 upstream,
-                host: host.as_ref(),
+                host,
                 http: &http.spec,
             };
             forward.carry(exchange, request, body).await
@@ -157,7 +174,9 @@ impl Exchange {
     pub(super) fn broke(&self, refusal: Refusal) {
         let mut record = self.record.lock();
         record.refuse(refusal);
-        if let Some(first) = record.refusal() {
+        if let Some(first) = record.refusal()
+            && self.stream.is_connection()
+        {
             self.session.broke(first);
         }
     }

@@ -15,7 +15,7 @@ use super::{
     body::{Down, Up},
     exchange::Exchange,
     forwarded::{self, Hop},
-    hop_by_hop,
+    headers, hop_by_hop,
     host::Host,
     rewrite,
     upgrade::Upgrading,
@@ -135,6 +135,7 @@ impl Forward<'_> {
                 .any(|prefix| prefix.contains(&client)),
         };
         forwarded::announce(&mut headers, &hop, asked.as_ref());
+        headers::change_request(&mut headers, &self.to.headers);
         // HTTP/1.0 may have none, and what comes after us needs one.
         let host = self.to.host.clone().or(asked);
         headers.insert(

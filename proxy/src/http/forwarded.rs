@@ -83,8 +83,8 @@ pub(super) fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
     }
 }
 
-/// Names are in lower case.
-fn is_claim(name: &str) -> bool {
+/// Whether a header says something of a client, in whatever spelling. Names are in lower case.
+pub(super) fn is_claim(name: &str) -> bool {
     const FAMILY: &str = "x-forwarded-";
     let folded = || name.bytes().map(folded);
     let is = |known: &str| folded().eq(known.bytes());
@@ -95,7 +95,7 @@ fn is_claim(name: &str) -> bool {
 }
 
 /// Whatever is neither letter nor digit becomes `_` in the variables of CGI.
-fn folded(byte: u8) -> u8 {
+pub(super) fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() {
         byte
     } else {

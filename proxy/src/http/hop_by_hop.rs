@@ -17,6 +17,12 @@ const ALWAYS: [HeaderName; 7] = [
     header::TE,
 ];
 
+/// Whether a header always is one, or is a proxy's own.
+pub(super) fn is_one(name: &HeaderName) -> bool {
+    ALWAYS.contains(name)
+        || [header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE].contains(name)
+}
+
 /// Removes them of a request, but for `TE: trailers`, without which servers of gRPC answer nobody.
 /// Credentials for a proxy are for this one, and go no further.
 pub fn strip_request(headers: &mut HeaderMap) {

@@ -35,9 +35,9 @@ impl Stream {
         Self(STREAM.try_with(Arc::clone).ok())
     }
 
-    /// Whether it is one of HTTP/2.
-    pub(super) fn shares_its_connection(&self) -> bool {
-        self.0.is_some()
+    /// Whether it is the whole connection.
+    pub(super) fn is_connection(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Whether it could be ended by itself.

@@ -42,6 +42,7 @@ mod netns;
 mod order;
 mod places;
 mod ports;
+mod possible;
 mod unclassified;
 
 pub use asked::Selections;

@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process,
 };
@@ -91,7 +92,10 @@ impl Search<'_> {
                 return;
             }
             let tasks = format!("/proc/{pid}/task");
-            for task in numbers(&tasks) {
+            if has_one_entry(&tasks) {
+                continue;
+            }
+            for task in numbers(&tasks).into_iter().filter(|task| *task != pid) {
                 self.look(format!("{tasks}/{task}/ns/net").into());
             }
         }
@@ -116,6 +120,12 @@ impl Search<'_> {
     }
 }
 
+/// Whether a folder of /proc has one folder in it and no more, by its links: a look where reading it takes
+/// four.
+fn has_one_entry(folder: &str) -> bool {
+    fs::metadata(folder).is_ok_and(|folder| folder.nlink() == 3)
+}
+
 /// Entries of a folder that are numbers, this process's apart: its threads are in other namespaces
 /// for moments.
 fn numbers(folder: &str) -> Vec<u32> {
@@ -131,6 +141,18 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn a_process_has_one_entry_for_its_threads_until_it_has_more_of_them() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(has_one_entry(&format!("/proc/{}/task", child.id())));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let another = std::thread::spawn(std::thread::park);
+        assert!(!has_one_entry("/proc/self/task"));
+        another.thread().unpark();
+        another.join().unwrap();
+    }
 
     #[test]
     fn a_process_is_found_by_its_namespace_until_it_ends() {

@@ -19,9 +19,11 @@ use crate::{
 };
 
 mod incoming;
+mod listener;
 mod lost;
 
 pub use incoming::{Incoming, incoming};
+pub use listener::{Asked, AskedError, NotServed, Routed, Served, served};
 
 /// Who would connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +215,12 @@ impl Decision {
             fail: None,
         }
     }
+}
+
+/// Several of them in a sentence.
+fn listed(items: &[impl ToString]) -> String {
+    let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 fn fail(rule: &Rule) -> String {

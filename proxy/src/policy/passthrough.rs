@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::PolicyError;
 use crate::{
     config::{Servers, http::HostPattern},
     upstream::Upstream,
@@ -10,18 +9,18 @@ use crate::{
 
 /// The upstreams of a listener that relays TLS as it is.
 #[derive(Debug)]
-pub struct Passthrough {
-    exact: HashMap<Box<str>, Arc<Upstream>>,
-    below: HashMap<Box<str>, Arc<Upstream>>,
-    other: Option<Arc<Upstream>>,
+pub struct Passthrough<T = Arc<Upstream>> {
+    exact: HashMap<Box<str>, T>,
+    below: HashMap<Box<str>, T>,
+    other: Option<T>,
 }
 
-impl Passthrough {
+impl<T> Passthrough<T> {
     /// Puts it together of the upstreams that `named` finds.
-    pub(super) fn build(
+    pub(super) fn build<E>(
         servers: &Servers,
-        named: impl Fn(&String) -> Result<Arc<Upstream>, PolicyError>,
-    ) -> Result<Self, PolicyError> {
+        named: impl Fn(&String) -> Result<T, E>,
+    ) -> Result<Self, E> {
         let mut built = Self {
             exact: HashMap::new(),
             below: HashMap::new(),
@@ -40,7 +39,7 @@ impl Passthrough {
     /// Who has `name`, in lower case: the one with this very name, else the longest name that it is
     /// below. One lookup for each label, however many names there are. `None` if nobody has it, and
     /// there is nobody for the others.
-    pub fn find(&self, name: Option<&str>) -> Option<&Arc<Upstream>> {
+    pub fn find(&self, name: Option<&str>) -> Option<&T> {
         let found = name.and_then(|name| {
             let suffixes = name.match_indices('.');
             self.exact.get(name).or_else(|| {
@@ -57,8 +56,9 @@ impl Passthrough {
 mod tests {
     use super::*;
     use crate::config::{Address, Balance, Health, HttpVersion};
+    use crate::policy::PolicyError;
 
-    fn upstream(name: &String) -> Result<Arc<Upstream>, PolicyError> {
+    fn upstream(name: &str) -> Result<Arc<Upstream>, PolicyError> {
         let spec = crate::config::Upstream {
             addresses: vec![Address::Socket(([127, 0, 0, 1], 443).into())],
             tls: None,
@@ -74,13 +74,7 @@ mod tests {
             http: HttpVersion::Negotiated,
             send_proxy: None,
         };
-        Ok(Arc::new(Upstream::new(
-            name.as_str().into(),
-            spec,
-            None,
-            None,
-            None,
-        )))
+        Ok(Arc::new(Upstream::new(name.into(), spec, None, None, None)))
     }
 
     fn passthrough(other: Option<&str>) -> Passthrough {
@@ -98,7 +92,7 @@ mod tests {
                 .collect(),
             other: other.map(str::to_owned),
         };
-        Passthrough::build(&servers, upstream).unwrap()
+        Passthrough::build(&servers, |name| upstream(name)).unwrap()
     }
 
     #[test]

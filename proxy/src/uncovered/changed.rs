@@ -3,10 +3,13 @@
 //! What was past the rules of before already is past those of now in the same way: it is left, as
 //! `intercept.existing` and whoever looks at `sidetrack sockets` have decided.
 
-use sidetrack_abi::rules::{ACTION_DENY, ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, Rule};
+use sidetrack_abi::rules::{
+    ACTION_DENY, ACTION_IGNORE, ACTION_PLAIN, ACTION_REDIRECT, FAIL_PASS, Rule,
+};
 
 use super::{Owners, Surroundings, Uncovered, View};
 use crate::{
+    addr::OriginalDst,
     config::{Datagrams, OutboundAction, OutboundRule},
     kernel::{rules::Task, sockdiag::Connected},
     policy::Policy,
@@ -32,6 +35,24 @@ pub struct Change<'a> {
 }
 
 impl Change<'_> {
+    /// Whether it is worth finding out whose the socket is: whoever it is, the rules of now could ask more
+    /// of it than those before.
+    pub fn could_refuse(&self, socket: &Connected) -> bool {
+        let to = OriginalDst::new(socket.to);
+        let demands = |view: &View<'_>| {
+            let possible = view.policy.tables.possible(socket.protocol, to);
+            let each = possible.into_iter().map(|rule| match rule {
+                Some(rule) => Demand::of(socket, &rule),
+                None => Demand::Nothing,
+            });
+            each.collect::<Vec<_>>()
+        };
+        let most = demands(&self.now).into_iter().max();
+        // Where the rules of now ask nothing, those before need not be asked.
+        most.is_some_and(|most| most > Demand::Nothing)
+            && most > demands(&self.before).into_iter().min()
+    }
+
     /// Judges one socket; `None` if it may go on.
     ///
     /// By who has it open; by the cgroup that it was made in only if nobody is seen, since a rule may
@@ -80,17 +101,22 @@ fn refuses(rule: &OutboundRule) -> bool {
 impl View<'_> {
     fn demand(&self, socket: &Connected, task: &Task<'_>) -> Option<(Demand, Rule)> {
         let rule = self.past(socket, task)?;
+        Some((Demand::of(socket, &rule), rule))
+    }
+}
+
+impl Demand {
+    fn of(socket: &Connected, rule: &Rule) -> Self {
         let stays_home = socket.from.ip() == socket.to.ip();
-        let demand = match rule.action {
-            ACTION_PLAIN | ACTION_REDIRECT => Demand::Nothing,
-            ACTION_DENY => Demand::Denied,
+        match rule.action {
+            ACTION_PLAIN | ACTION_REDIRECT | ACTION_IGNORE => Self::Nothing,
+            ACTION_DENY => Self::Denied,
             // The proxy carries such plain too.
-            _ if stays_home => Demand::Nothing,
+            _ if stays_home => Self::Nothing,
             // The program lets such pass under this rule.
-            _ if socket.device != 0 && rule.fail == FAIL_PASS => Demand::Nothing,
-            _ => Demand::Tls,
-        };
-        Some((demand, rule))
+            _ if socket.device != 0 && rule.fail == FAIL_PASS => Self::Nothing,
+            _ => Self::Tls,
+        }
     }
 }
 

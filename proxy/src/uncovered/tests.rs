@@ -87,7 +87,7 @@ fn judged_by(rules: &str, top: &str, socket: &Connected, owners: &Owners) -> Opt
         listening: HashSet::from([8080]),
         ephemeral: 32768..=60999,
     };
-    if !view.is_suspect(&around, socket) {
+    if !view.is_suspect(&around.listeners, socket) || around.accepted(socket) {
         return None;
     }
     let uncovered = view.judge(&around, socket, owners)?;

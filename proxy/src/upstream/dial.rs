@@ -99,10 +99,11 @@ impl Upstream {
         data: &DataPath,
         endpoint: &Arc<Endpoint>,
         client: Option<&Announced<'_>>,
+        speaks: Speaks,
     ) -> Result<Connected, Refusal> {
         let under_way = endpoint.begin();
         let at = endpoint.at;
-        let (stream, local) = self.reach(data, at, client, Speaks::Bytes).await?;
+        let (stream, local) = self.reach(data, at, client, speaks).await?;
         Ok(Connected {
             stream,
             at,

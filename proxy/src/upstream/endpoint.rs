@@ -19,6 +19,8 @@ pub struct Endpoint {
     /// Where it is.
     pub at: UpstreamAddr,
     upstream: Arc<str>,
+    /// The name that was resolved to it.
+    host: Mutex<Option<Arc<str>>>,
     up: AtomicBool,
     /// In a row, while it is up.
     failures: AtomicU32,
@@ -46,6 +48,7 @@ impl Endpoint {
         Self {
             at,
             upstream,
+            host: Mutex::default(),
             up: AtomicBool::new(true),
             failures: AtomicU32::new(0),
             under_way: AtomicUsize::new(0),
@@ -56,6 +59,16 @@ impl Endpoint {
             }),
             failed: Notify::new(),
         }
+    }
+
+    /// The name that was resolved to it; `None` if its address is configured.
+    pub fn host(&self) -> Option<Arc<str>> {
+        self.host.lock().clone()
+    }
+
+    /// Notes it.
+    pub fn is_called(&self, host: Option<Arc<str>>) {
+        *self.host.lock() = host;
     }
 
     /// Whether it gets connections.

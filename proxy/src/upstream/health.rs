@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Endpoint, Upstream};
+use super::{Endpoint, Upstream, dial::Speaks, probe};
 use crate::{
     config::Check,
     data::DataPath,
@@ -100,9 +100,19 @@ async fn probe(
     data: &DataPath,
     endpoint: &Arc<Endpoint>,
 ) -> Result<(), Refusal> {
-    let connected = upstream.dial(data, endpoint, None).await?;
-    match &upstream.spec.health.check {
-        None | Some(Check::Connect) => Ok(()),
-        Some(Check::Http { path }) => super::probe::get(connected, path).await,
-    }
+    let (path, host) = match &upstream.spec.health.check {
+        None | Some(Check::Connect) => {
+            upstream.dial(data, endpoint, None, Speaks::Bytes).await?;
+            return Ok(());
+        }
+        Some(Check::Http { path, host }) => (path, host),
+    };
+    let tls = upstream.spec.tls.as_ref();
+    let host = host
+        .clone()
+        .or_else(|| tls.and_then(|tls| tls.server_name.clone()))
+        .or_else(|| endpoint.host().map(|host| host.to_string()))
+        .unwrap_or_else(|| endpoint.at.to_string());
+    let connected = upstream.dial(data, endpoint, None, Speaks::Http).await?;
+    probe::get(connected, &host, path, upstream.spec.http).await
 }

@@ -107,7 +107,7 @@ fn who_asks_first_is_told_to_go_on_when_the_upstream_takes_the_body_and_not_when
             );
             assert_eq!(
                 (got.status(), got.body()),
-                (413, "body-too-large\n"),
+                (413, "body-too-large"),
                 "{}",
                 got.0
             );
@@ -162,7 +162,7 @@ fn an_upstream_that_is_slow_is_504_and_one_that_is_down_503_until_it_is_back() {
         let got = front.fetch_tls("/quick", false, &[version]);
         assert_eq!(
             (got.status(), got.body()),
-            (504, "upstream-timeout\n"),
+            (504, "upstream-timeout"),
             "{}",
             got.0
         );
@@ -173,7 +173,7 @@ fn an_upstream_that_is_slow_is_504_and_one_that_is_down_503_until_it_is_back() {
         let got = front.fetch_tls("/echo", false, &[version]);
         assert_eq!(
             (got.status(), got.body()),
-            (503, "upstream-down\n"),
+            (503, "upstream-down"),
             "{}",
             got.0
         );
@@ -204,7 +204,8 @@ fn an_upstreams_early_answer_reaches_a_client_that_has_much_to_send_still() {
     steps.extend([&piece, &piece, &piece].map(String::as_str));
     steps.push("rest");
     let steps = front.world.a.script(&steps).all_ok();
-    assert_eq!(steps.ok("line"), "HTTP/1.1 413 Request Entity Too Large\r");
+    let status = steps.ok("line").to_string();
+    assert!(status.contains("HTTP/1.1 413 "), "{status}");
     let rest = steps.ok("rest").to_string();
     assert!(rest.contains("refused"), "{rest}");
     let record = front.requests(1).remove(0);

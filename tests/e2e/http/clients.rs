@@ -47,7 +47,7 @@ fn a_route_lets_in_whom_it_names_and_the_others_are_served_elsewhere() {
         let got = front.fetch_tls("/private", false, &[version]);
         assert_eq!(
             (got.status(), got.body()),
-            (403, "not-allowed\n"),
+            (403, "not-allowed"),
             "{}",
             got.0
         );

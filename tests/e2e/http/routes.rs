@@ -91,3 +91,80 @@ fn requests_go_by_host_path_method_and_header_in_both_versions_and_nowhere_else(
         moved.0
     );
 }
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_route_sets_and_removes_headers_of_its_requests_and_of_all_of_its_answers() {
+    let changed =
+        "answer_headers = { Strict-Transport-Security = \"max-age=9\", X-Served-By = false }";
+    let front = Front::new(
+        "simple",
+        &format!(
+            r#"
+[[listener.route]]
+name = "moved"
+path = "/old"
+redirect = {{ prefix = "/echo" }}
+{changed}
+[[listener.route]]
+name = "fixed"
+path = "/fixed"
+answer = {{ status = 200, body = "{{}}" }}
+{changed}
+[[listener.route]]
+name = "small"
+path = "/small"
+upstream = "app"
+max_body = "0"
+{changed}
+[[listener.route]]
+name = "echo"
+path = "/echo"
+upstream = "app"
+set_headers = {{ X-Env = "prod", X-Debug = false }}
+{changed}
+[[listener.route]]
+name = "plain"
+upstream = "app"
+"#
+        ),
+    );
+    let told = |head: &str| {
+        head.to_lowercase()
+            .contains("strict-transport-security: max-age=9")
+    };
+    let served = |head: &str| head.to_lowercase().contains("x-served-by");
+    let sent = [
+        "X-Env: a",
+        "X-Env: b",
+        "X_Env: c",
+        "X-Debug: 1",
+        "X-Other: 2",
+    ];
+    let sent: Vec<_> = sent.iter().flat_map(|header| ["-H", header]).collect();
+    for version in ["--http1.1", "--http2"] {
+        let more = [&[version], &sent[..]].concat();
+        let got = front.fetch_tls("/echo", false, &more);
+        assert_eq!(got.passed("x-env"), ["prod"], "{}", got.0);
+        for (name, passed) in [("x-debug", 0), ("x_env", 0), ("x-other", 1)] {
+            assert_eq!(got.passed(name).len(), passed, "{name}: {}", got.0);
+        }
+        assert!(told(got.head()) && !served(got.head()), "{}", got.0);
+        for (path, status, more) in [
+            ("/old", 301, &[][..]),
+            ("/fixed", 200, &[]),
+            ("/small", 413, &["-d", "x"]),
+        ] {
+            let got = front.fetch_tls(path, false, &[&[version], more].concat());
+            assert_eq!(got.status(), status, "{}", got.0);
+            assert!(told(got.head()), "{path}: {}", got.0);
+        }
+        let untouched = front.fetch_tls("/other", false, &more);
+        assert_eq!(untouched.passed("x-env"), ["a", "b"], "{}", untouched.0);
+        assert!(
+            !told(untouched.head()) && served(untouched.head()),
+            "{}",
+            untouched.0
+        );
+    }
+}

@@ -11,6 +11,8 @@ use crate::{
     kernel::rules::listed,
 };
 
+mod listeners;
+
 pub(super) fn as_json(config: &Config) -> Value {
     let outbound = |rule: &OutboundRule| {
         json!({
@@ -68,6 +70,7 @@ pub(super) fn as_json(config: &Config) -> Value {
         "netns": namespaces(config),
         "outbound": listed(config).into_iter().map(outbound).collect::<Vec<_>>(),
         "inbound": config.inbound.iter().map(inbound).collect::<Vec<_>>(),
+        "listeners": listeners::as_json(config),
         "upstreams": upstreams.collect::<Vec<_>>(),
         "proxies": proxies.collect::<Vec<_>>(),
         "gateway": gateway,
@@ -76,14 +79,20 @@ pub(super) fn as_json(config: &Config) -> Value {
 
 pub(super) fn as_text(config: &Config) -> String {
     let mut text = format!(
-        "{}: OK, {} outbound and {} inbound rules\n\
-         intercepts {} in the network namespaces {}\n",
+        "{}: OK, {} outbound and {} inbound rules, {} listeners\n",
         config.path.display(),
         config.outbound.len(),
         config.inbound.len(),
-        config.intercept.cgroup,
-        list(&namespaces(config)),
+        config.listeners.len(),
     );
+    text += &match config.intercepts {
+        true => format!(
+            "intercepts {} in the network namespaces {}\n",
+            config.intercept.cgroup,
+            list(&namespaces(config)),
+        ),
+        false => "intercepts nothing\n".to_owned(),
+    };
     let mut section = |title: &str, headings: &[&str], rows: Vec<Vec<String>>| {
         if !rows.is_empty() {
             text += &format!("\n{title}:\n{}", table(headings, &rows));
@@ -97,6 +106,17 @@ pub(super) fn as_text(config: &Config) -> String {
         ],
         rules.map(|rule| outbound_row(config, rule)).collect(),
     );
+    let all = config.listeners.iter();
+    let rows = all.clone().map(listeners::row).collect();
+    section("Listeners", &listeners::LISTENER, rows);
+    for listener in all {
+        let routes = listeners::routes(listener).iter();
+        section(
+            &format!("Routes of {}, the first that fits decides", listener.name),
+            &listeners::ROUTE,
+            routes.map(listeners::route_row).collect(),
+        );
+    }
     let upstreams = config.upstreams.iter().map(|(name, upstream)| {
         vec![
             name.clone(),
@@ -105,7 +125,7 @@ pub(super) fn as_text(config: &Config) -> String {
         ]
     });
     section(
-        "Upstreams, the first that answers",
+        "Upstreams",
         &["NAME", "ADDRESSES", "EXPECT"],
         upstreams.collect(),
     );

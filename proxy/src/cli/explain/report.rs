@@ -1,7 +1,7 @@
 //! Explanations as text.
 
 use super::{InKernel, Said};
-use crate::policy::explain::{Called, Explanation, Incoming, Lost};
+use crate::policy::explain::{Called, Explanation, Incoming, Lost, Served};
 
 pub(super) fn of_connections(said: &Said) -> String {
     let mut out = String::new();
@@ -83,6 +83,33 @@ pub(super) fn of_port(one: &Incoming, now: Option<&str>) -> String {
         out += &format!("  {what}\n");
     }
     out += &of_lost(&one.lost);
+    if let Some(now) = now {
+        out += &format!("now: {now}\n");
+    }
+    out
+}
+
+pub(super) fn of_listener(one: &Served, now: Option<&str>) -> String {
+    let at: Vec<String> = one.at.iter().map(ToString::to_string).collect();
+    let (mode, tls) = (&one.mode, &one.tls);
+    let mut out = format!(
+        "listener {:?} at {}: mode {mode}, TLS {tls}\n",
+        one.listener,
+        at.join(", ")
+    );
+    for what in &one.meaning {
+        out += &format!("  {what}\n");
+    }
+    if let Some(request) = &one.request {
+        out += &match &request.route {
+            Some(route) => format!("the request takes the route {route:?}\n"),
+            None => "the request takes no route\n".to_owned(),
+        };
+        for what in &request.meaning {
+            out += &format!("  {what}\n");
+        }
+        out += &of_lost(&request.lost);
+    }
     if let Some(now) = now {
         out += &format!("now: {now}\n");
     }

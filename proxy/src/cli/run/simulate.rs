@@ -1,6 +1,6 @@
 //! `sidetrack run --simulate`: what a start would do, without any of it.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -37,7 +37,9 @@ struct Simulated {
     changed: bool,
     /// Whether rules of this instance are in force already.
     in_force: bool,
-    cgroup: String,
+    /// The attach point; absent where nothing is intercepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<String>,
     namespaces: Vec<Namespaces>,
     /// Those that selections name.
     named: Vec<Namespaces>,
@@ -71,52 +73,92 @@ pub(super) fn run(config: &Config, json: bool) -> Result<Exit, Failure> {
     })
 }
 
+/// What it would do to the kernel.
+#[derive(Default)]
+struct Intercepting {
+    in_force: bool,
+    governed: PathBuf,
+    mount: Option<PathBuf>,
+    programs: Vec<Planned>,
+    refused: Vec<String>,
+    not_looked_at: Vec<String>,
+}
+
+impl Intercepting {
+    fn look(config: &Config, name: &PinName) -> Self {
+        let mut found = Self {
+            governed: "/".into(),
+            ..Self::default()
+        };
+        let preflight = Preflight::probe(object::EMBEDDED, config.limits.connections);
+        if let Err(failure) = preflight.require() {
+            found.refused.push(failure.to_string());
+        }
+        found.in_force = pins::are_in_force(name).unwrap_or_else(|error| {
+            let why = format!("what is pinned: {error}");
+            found.not_looked_at.push(why);
+            false
+        });
+        if let Some(holder) = pins::holder(name) {
+            found.refused.push(format!(
+                "the instance {name} is in use by {holder}; stop it, or choose another \
+                 daemon.instance"
+            ));
+        }
+        match preflight::cgroup2_mount() {
+            Err(error) => {
+                let why = format!("finding the cgroup2 hierarchy: {error}");
+                found.refused.push(why);
+            }
+            Ok(mount) => found.look_below(config, name, mount),
+        }
+        found
+    }
+
+    fn look_below(&mut self, config: &Config, name: &PinName, mount: PathBuf) {
+        self.governed = app::governed(config, &mount);
+        if !self.governed.is_dir() {
+            self.refused.push(format!(
+                "intercept.cgroup {:?}: {} does not exist",
+                config.intercept.cgroup,
+                self.governed.display()
+            ));
+        }
+        let own = cgroup::own_name(&config.daemon.instance);
+        let points = Points {
+            governed: self.governed.clone(),
+            proxy: cgroup::current(&mount).ok().map(|here| here.join(own)),
+            inbound: true,
+            elsewhere: config.receives_in_namespaces(),
+        };
+        self.programs = points.planned(name);
+        self.mount = Some(mount);
+    }
+}
+
 fn simulate(config: &Config) -> Simulated {
     let name = PinName::of(&config.daemon.instance);
-    let (mut refused, mut not_looked_at) = (Vec::new(), Vec::new());
+    let intercepting = config.intercepts.then(|| Intercepting::look(config, &name));
+    let cgroup = intercepting
+        .as_ref()
+        .map(|found| found.governed.display().to_string());
+    let Intercepting {
+        in_force,
+        mount,
+        mut programs,
+        mut refused,
+        mut not_looked_at,
+        ..
+    } = intercepting.unwrap_or_default();
     let mut warnings = Vec::new();
-    if let Err(failure) = Preflight::probe(object::EMBEDDED, config.limits.connections).require() {
-        refused.push(failure.to_string());
-    }
     if let Err(errors) = Material::load(config) {
         refused.push(format!("files that the configuration names\n{errors}"));
     }
-    let in_force = pins::are_in_force(&name).unwrap_or_else(|error| {
-        not_looked_at.push(format!("what is pinned: {error}"));
-        false
-    });
-    if let Some(holder) = pins::holder(&name) {
-        refused.push(format!(
-            "the instance {name} is in use by {holder}; stop it, or choose another daemon.instance"
-        ));
+    match listening::taken(config) {
+        Ok(taken) => refused.extend(taken),
+        Err(error) => not_looked_at.push(format!("who listens already: {error}")),
     }
-    let mut governed = Path::new("/").to_path_buf();
-    let mut programs = Vec::new();
-    let mut found = None;
-    match preflight::cgroup2_mount() {
-        Err(error) => refused.push(format!("finding the cgroup2 hierarchy: {error}")),
-        Ok(mount) => {
-            governed = app::governed(config, &mount);
-            if !governed.is_dir() {
-                refused.push(format!(
-                    "intercept.cgroup {:?}: {} does not exist",
-                    config.intercept.cgroup,
-                    governed.display()
-                ));
-            }
-            let own = cgroup::own_name(&config.daemon.instance);
-            let proxy = cgroup::current(&mount).ok().map(|here| here.join(own));
-            let points = Points {
-                governed: governed.clone(),
-                proxy,
-                inbound: true,
-                elsewhere: config.receives_in_namespaces(),
-            };
-            programs = points.planned(&name);
-            found = Some(mount);
-        }
-    }
-    let namespaces = listening::namespaces(config, found.as_deref());
+    let namespaces = listening::namespaces(config, mount.as_deref());
     let received = listening::received(config, &namespaces);
     programs.extend(planned::elsewhere(&name, &received));
     for planned in &programs {
@@ -128,7 +170,7 @@ fn simulate(config: &Config) -> Simulated {
         not_looked_at.extend(unseen.map(|why| format!("programs of others, {at}: {why}")));
     }
     let listeners = listening::listeners(config, &namespaces);
-    let named = listening::named(config, found.as_deref());
+    let named = listening::named(config, mount.as_deref());
     let own = (!config.inbound.is_empty()).then(String::new);
     let others = received.iter();
     let others = others.map(|there| format!(", in {}", listening::name(there.inode)));
@@ -145,12 +187,14 @@ fn simulate(config: &Config) -> Simulated {
         config: config.path.display().to_string(),
         changed: false,
         in_force,
-        cgroup: governed.display().to_string(),
+        cgroup,
         namespaces,
         named,
         listeners,
         programs,
-        pins: pins::folder(&name).map(|folder| folder.display().to_string()),
+        pins: pins::folder(&name)
+            .filter(|_| config.intercepts)
+            .map(|folder| folder.display().to_string()),
         routes: routes.collect(),
         rules: Ruled::by(config),
         warnings,

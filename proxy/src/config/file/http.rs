@@ -49,6 +49,9 @@ pub struct Route {
     pub upstream: Option<String>,
     /// With `upstream`: what is changed in the request.
     pub rewrite: Option<Rewrite>,
+    /// With `upstream`: headers of the request: name = "value" in place of all values, name = false for
+    /// none.
+    pub set_headers: BTreeMap<String, Change>,
     /// With `upstream`: how long the head of its answer may take, or "off". Without it "off".
     pub timeout: Option<String>,
     /// With `upstream`: the longest body of a request, like "10MiB". Without it: no bound.
@@ -57,6 +60,9 @@ pub struct Route {
     pub redirect: Option<Redirect>,
     /// Always the same answer.
     pub answer: Option<Answer>,
+    /// Headers of the answer, whoever gives it: name = "value" in place of all values, name = false for
+    /// none.
+    pub answer_headers: BTreeMap<String, Change>,
 }
 
 /// What a header of a request must be.
@@ -66,6 +72,16 @@ pub enum Wanted {
     /// `true`: there.
     There(bool),
     /// This, in one of its values.
+    Value(String),
+}
+
+/// What becomes of a header.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Change {
+    /// `false`: it is removed.
+    Kept(bool),
+    /// This, in place of all values.
     Value(String),
 }
 

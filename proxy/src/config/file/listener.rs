@@ -88,7 +88,8 @@ pub struct Upstream {
     /// it answers, then the next.
     #[schemars(required)]
     pub addresses: Vec<String>,
-    /// "plain", "tls" or "tunnel". Without it: "tunnel" if `expect` is there, else "plain".
+    /// "plain", "tls" or "tunnel", which only gateways take. Without it: "tunnel" if an outbound rule names it as
+    /// its gateway, else "tls" if `expect` is there, else "plain".
     #[schemars(extend("enum" = ["plain", "tls", "tunnel"]))]
     pub wire: Option<String>,
     /// Name of the own identity that is shown. Without it: none; a gateway's is that of the rule.
@@ -125,6 +126,9 @@ pub struct Health {
     pub check: Option<String>,
     /// What check = "http" asks for. Without it "/".
     pub path: Option<String>,
+    /// The host that it asks for. Without it: `server_name`, else the name in `addresses`, else the
+    /// address.
+    pub host: Option<String>,
     /// Time between two checks. Without it "5s".
     pub interval: Option<String>,
     /// How long one may take. Without it "2s".

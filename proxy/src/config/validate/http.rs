@@ -16,7 +16,8 @@ use crate::{
 };
 
 mod action;
-mod host;
+mod headers;
+pub(super) mod host;
 mod matching;
 mod size;
 
@@ -185,9 +186,11 @@ fn rest(upstream: String) -> Route {
             upstream,
             prefix: None,
             host: None,
+            headers: Vec::new(),
             timeout: None,
             max_body: None,
         }),
+        answer_headers: Vec::new(),
     }
 }
 
@@ -225,6 +228,8 @@ fn route(
         (None, Some(_)) => Matched::Prefix,
         (None, None) => Matched::Neither,
     };
+    let answer_key = format!("{key}.answer_headers");
+    let answer_headers = headers::changes(problems, &answer_key, &file.answer_headers);
     let action = action::action(problems, key, file, matched, met);
     Some(Route {
         name: name?,
@@ -234,5 +239,6 @@ fn route(
         headers,
         allow,
         action: action?,
+        answer_headers,
     })
 }

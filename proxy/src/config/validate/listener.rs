@@ -73,7 +73,7 @@ fn listener(
         problems.missing(
             &mode_key,
             "it is not said what the listener is about",
-            "write mode = \"tcp\" or \"http\"",
+            "write mode = \"tcp\", \"http\" or \"tls-passthrough\"",
         );
         return None;
     };

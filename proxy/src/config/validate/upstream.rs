@@ -8,7 +8,7 @@ use std::{
 
 use rustls_pki_types::DnsName;
 
-use super::{join, references, values};
+use super::{http::host, join, references, values};
 use crate::config::{
     Address, Balance, Check, Health, HttpVersion, ProxyHeader, Upstream, UpstreamTls, Wire,
     errors::Problems, file,
@@ -154,7 +154,9 @@ fn tls(
     let wire_key = format!("{key}.wire");
     let wire = match &file.wire {
         Some(text) => values::word(problems, &wire_key, text, &WIRES).ok_or(Unusable)?,
-        None if gateway || file.expect.is_some() => Some(Wire::Tunnel),
+        None if gateway => Some(Wire::Tunnel),
+        // No listener could use a tunnel.
+        None if file.expect.is_some() => Some(Wire::Tls),
         None => None,
     };
     if gateway && wire != Some(Wire::Tunnel) {
@@ -245,10 +247,33 @@ fn health(problems: &mut Problems, key: &str, file: &file::Health) -> Health {
             "leave it out, or write check = \"http\"",
         );
     }
+    let host_key = format!("{key}.host");
+    let host = file.host.as_ref().and_then(|text| {
+        let host = host::with_port(text);
+        if host.is_none() {
+            problems.bad(
+                &host_key,
+                text,
+                "this is not a host",
+                "write host = \"app.example.org\"",
+            );
+        }
+        host
+    });
+    if file.host.is_some() && check != Some(Kind::Http) {
+        problems.missing(
+            &host_key,
+            "this has an effect only with check = \"http\"",
+            "leave it out, or write check = \"http\"",
+        );
+    }
     Health {
         check: check.map(|kind| match kind {
             Kind::Connect => Check::Connect,
-            Kind::Http => Check::Http { path: path.into() },
+            Kind::Http => Check::Http {
+                path: path.into(),
+                host,
+            },
         }),
         interval: values::duration(
             problems,

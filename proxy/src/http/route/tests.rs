@@ -29,6 +29,7 @@ fn route(hosts: &[&str], prefix: &str) -> Route {
             status: StatusCode::OK,
             body: String::new(),
         }),
+        answer_headers: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! For each destination class the rules that can decide, in their order, whoever connects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     NamedProxy, PortRule,
@@ -15,7 +15,7 @@ use crate::config::OutboundRule;
 pub(super) struct Chains {
     pub(super) outbound: Vec<OutboundRule>,
     pub(super) proxies: Vec<NamedProxy>,
-    pub(super) of: Vec<(u32, Vec<Link>)>,
+    pub(super) of: HashMap<u32, Vec<Link>>,
     /// Those at which the daemon's canary is redirected.
     pub(super) canary: Vec<u32>,
 }

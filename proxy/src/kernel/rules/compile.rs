@@ -1,5 +1,7 @@
 //! From rules as people write them to tables of constant depth.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 use sidetrack_abi::{
     inbound::{InboundPort, PORT_ACCEPTS_PLAIN, PORT_IN_NAMESPACES},
@@ -83,7 +85,7 @@ pub(super) fn compile(config: &Config, scope: Scope, generation: u32) -> RuleTab
     tables
 }
 
-fn chains(order: &Order<'_>, tables: &RuleTables) -> Vec<(u32, Vec<Link>)> {
+fn chains(order: &Order<'_>, tables: &RuleTables) -> HashMap<u32, Vec<Link>> {
     let each = tables.destinations.iter().map(|(net, class)| {
         let links = order.of(*net).into_iter().map(|(rule, what)| {
             let selection = what.select.as_ref();
@@ -200,7 +202,12 @@ pub(super) fn put_canary(ranges: &mut Vec<PortRule>) {
     ranges.insert(0, only);
 }
 
-fn value(index: u32, rule: &OutboundRule, protocol: Protocol, proxies: &[NamedProxy]) -> Rule {
+pub(super) fn value(
+    index: u32,
+    rule: &OutboundRule,
+    protocol: Protocol,
+    proxies: &[NamedProxy],
+) -> Rule {
     let fail = match rule.fail {
         FailMode::Block => FAIL_BLOCK,
         FailMode::Pass => FAIL_PASS,

@@ -353,6 +353,9 @@ proptest! {
                 for protocol in Protocol::ALL {
                     let expected = naive(&config, protocol, to, &selected).map(|(index, _)| index);
                     prop_assert_eq!(decides_of(&tables, protocol, to, class), expected);
+                    let possible = tables.possible(protocol, OriginalDst::new(to));
+                    let index = |rule: &Option<Rule>| rule.map(|rule| rule.index);
+                    prop_assert!(possible.iter().any(|rule| index(rule) == expected));
                 }
             }
         }

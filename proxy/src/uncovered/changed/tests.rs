@@ -47,13 +47,24 @@ fn held_by(uid: u32) -> Owners {
 
 fn closes(before: &str, now: &str, socket: &Connected, owners: &Owners) -> bool {
     let (before, now) = (policy(before, 1), policy(now, 2));
-    let around = Surroundings {
+    by_change(&before, &now, |change| {
+        let refused = change.refuses(&around(), socket, owners).is_some();
+        assert!(!refused || can_refuse(&before, &now) && change.could_refuse(socket));
+        refused
+    })
+}
+
+fn around() -> Surroundings {
+    Surroundings {
         namespace: Namespace::own(1).unwrap(),
         found: None,
         listeners: HashSet::new(),
         listening: HashSet::new(),
         ephemeral: 32768..=60999,
-    };
+    }
+}
+
+fn by_change(before: &Policy, now: &Policy, ask: impl FnOnce(&Change<'_>) -> bool) -> bool {
     let (proxies, older) = (HashSet::new(), HashSet::new());
     let view = |policy| View {
         policy,
@@ -63,13 +74,10 @@ fn closes(before: &str, now: &str, socket: &Connected, owners: &Owners) -> bool 
         proxies: &proxies,
         older: &older,
     };
-    let change = Change {
-        before: view(&before),
-        now: view(&now),
-    };
-    let refused = change.refuses(&around, socket, owners);
-    assert!(refused.is_none() || can_refuse(&before, &now));
-    refused.is_some()
+    ask(&Change {
+        before: view(before),
+        now: view(now),
+    })
 }
 
 #[test]
@@ -117,4 +125,33 @@ fn a_reload_with_the_same_rules_or_none_that_refuses_looks_at_nothing() {
     assert!(!both(&deny, ""));
     assert!(!both(&deny, &rule("ignore")));
     assert!(both("", &deny));
+}
+
+#[test]
+fn who_is_behind_a_socket_is_asked_only_where_the_new_rules_ask_more_of_somebody() {
+    let asks = |before: &str, now: &str| {
+        let socket = from("10.0.0.1:40000");
+        let (before, now) = (policy(before, 1), policy(now, 2));
+        by_change(&before, &now, |change| change.could_refuse(&socket))
+    };
+    let (deny, ignore) = (rule("deny"), rule("ignore"));
+    let elsewhere = deny.replace("10.0.0.0/8", "10.2.0.0/16");
+    let other_port = rule_of("deny", "ports = [\"81\"]");
+    let of_some = rule_of("deny", "select = \"web\"");
+    for now in [&deny, &of_some] {
+        assert!(asks("", now) && asks(&ignore, now), "{now}");
+    }
+    for now in ["", &ignore, &elsewhere, &other_port] {
+        assert!(!asks(&ignore, now), "{now}");
+    }
+    let named = deny.replace("one", "two");
+    assert!(!asks(&deny, &named) && !asks(&deny, &of_some));
+    assert!(asks(&of_some, &deny), "to others it was not denied");
+    let first = ignore
+        .replace("one", "first")
+        .replace("10.0.0.0/8", "10.1.0.0/16");
+    assert!(
+        !asks("", &(first + &deny)),
+        "a longer prefix decides for everybody"
+    );
 }

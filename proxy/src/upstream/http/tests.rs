@@ -28,6 +28,7 @@ use crate::{
     upstream::Upstream,
 };
 
+mod checks;
 mod ends;
 mod one;
 mod server;

@@ -9,12 +9,12 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// Of a connection of a client, whatever it speaks: its task, its socket's state, its buffers.
-const CONNECTION: u64 = 192 * KIB;
+const CONNECTION: u64 = 128 * KIB;
 /// Of a request under way whose answer is not taken: what was read of it, and the connection to the
 /// upstream with its own buffers.
-const REQUEST: u64 = 256 * KIB;
+const REQUEST: u64 = 128 * KIB;
 /// What is there once, and what the allocator keeps.
-const PROCESS: u64 = 48 * MIB;
+const PROCESS: u64 = 24 * MIB;
 
 /// Until the daemon does nothing any more.
 #[track_caller]
@@ -92,7 +92,7 @@ fn a_hundred_clients_that_never_read_ten_gibibytes_each_bound_memory_in_http_2()
 
 /// All of them are ended by the daemon, and others are served meanwhile.
 #[track_caller]
-fn are_ended(kind: &str, http2: bool, status: Option<&str>) {
+fn are_ended(kind: &str, http2: bool) {
     let world = World::pair();
     let far = far(&world, None, "head_timeout = \"1s\"\nstall = \"1s\"").start();
     let _server = world.b.go_server(local(APP), None);
@@ -116,9 +116,6 @@ fn are_ended(kind: &str, http2: bool, status: Option<&str>) {
     assert_eq!(ended.len() as u64, clients);
     for end in ended {
         assert_ne!(end["end"], "never", "{end}");
-        if let Some(status) = status {
-            assert_eq!(end["status"], status, "{end}");
-        }
     }
     curl(&world.a, to, &[]).expect_code(0);
     holds("nothing of them is left", || {
@@ -129,21 +126,21 @@ fn are_ended(kind: &str, http2: bool, status: Option<&str>) {
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn clients_that_send_a_head_byte_by_byte_are_ended_in_time() {
-    are_ended("head", false, None);
-    are_ended("head", true, None);
+    are_ended("head", false);
+    are_ended("head", true);
 }
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn clients_that_send_the_beginning_of_a_body_and_no_more_are_ended_in_time() {
-    are_ended("body", false, Some("408"));
-    are_ended("body", true, None);
+    are_ended("body", false);
+    are_ended("body", true);
 }
 
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn clients_that_never_open_their_window_are_ended_in_time() {
-    are_ended("zero-window", true, None);
+    are_ended("zero-window", true);
 }
 
 /// Floods of `kind` by four clients at once; what came of each.
@@ -206,7 +203,9 @@ fn more_streams_or_headers_than_are_allowed_are_refused_one_by_one() {
                     .any(|refusal| verdict.starts_with(refusal))
             });
             assert!(refused, "{end}");
-            assert!(!verdicts.contains_key("answered 200"), "{end}");
+            // The bomb's fuse is a request that nothing is wrong with.
+            let answered = verdicts.get("answered 200").and_then(Value::as_u64);
+            assert!(answered.is_none_or(|answered| answered == 1), "{end}");
         }
     }
 }

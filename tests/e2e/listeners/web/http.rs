@@ -73,7 +73,8 @@ fn served(daemon: &Daemon, least: u64) {
     let records = daemon.wait_records(least as usize);
     let refused: Vec<_> = records
         .iter()
-        .filter(|record| !fine(record.reason()))
+        // Go and wrk drop connections that they find they do not need.
+        .filter(|record| !fine(record.reason()) && record.bytes_up() > 0)
         .collect();
     assert!(refused.is_empty(), "{refused:?}");
 }
@@ -188,7 +189,8 @@ fn curl_and_nghttp_upload_in_all_ways_and_get_heads_in_mode_http() {
         };
         let waited = with(&["-H", "Expect: 100-continue", "--verbose"]);
         // hyper sends none in HTTP/2: there curl goes on after a second.
-        assert_eq!(waited.stderr.contains(" 100"), version == "--http1.1");
+        let told = waited.stderr.contains("HTTP/1.1 100 Continue");
+        assert_eq!(told, version == "--http1.1", "{waited}");
         with(&["--limit-rate", "8M"]);
         let head = said(&[version, "--head"]);
         assert!(head.stdout.contains(" 200"), "{head}");

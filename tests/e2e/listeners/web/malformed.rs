@@ -188,7 +188,8 @@ const DOUBTFUL: [(&str, &[&str]); 34] = [
 #[ignore = "privileged: run by cargo xtask test"]
 fn a_request_that_could_be_taken_for_another_is_refused_or_reaches_the_application_as_one() {
     let world = World::pair();
-    let _far = far(&world, None, "").start();
+    let in_time = "head_timeout = \"1s\"\nstall = \"1s\"";
+    let _far = far(&world, None, in_time).start();
     let app = capturing(&world);
     let to = world.b.at(FAR).to_string();
     let mut wrong = Vec::new();

@@ -1,6 +1,6 @@
 //! Where a start would listen: in which network namespaces, found now, and at which addresses.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, fs, io, net::SocketAddr, path::Path};
 
 use serde::Serialize;
 
@@ -10,6 +10,7 @@ use crate::{
     kernel::{
         attach::planned::Elsewhere,
         rules::{RuleTables, Scope},
+        sockdiag,
     },
     netns::{Id, source::Source},
 };
@@ -32,14 +33,25 @@ pub(super) struct Namespaces {
 /// Listening sockets of one kind.
 #[derive(Serialize)]
 pub(super) struct Listeners {
-    /// `outbound`, `inbound`, `gateway`, `control`.
+    /// `outbound`, `inbound`, `gateway`, `listener`, `control`.
     pub(super) takes: &'static str,
+    /// Which listener of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) listener: Option<Configured>,
     /// An address whose ports the kernel chooses, an address with its port, or a file.
     pub(super) at: String,
     /// How many there are.
     pub(super) count: u32,
     /// In which network namespace.
     pub(super) namespace: String,
+}
+
+/// A `[[listener]]`.
+#[derive(Serialize)]
+pub(super) struct Configured {
+    pub(super) name: String,
+    pub(super) mode: &'static str,
+    pub(super) tls: &'static str,
 }
 
 /// The daemon's own comes first.
@@ -135,9 +147,10 @@ pub(super) fn listeners(config: &Config, namespaces: &[Namespaces]) -> Vec<Liste
     let families = ["127.0.0.1", "::1"].into_iter();
     let families: Vec<&str> = families.take(if has_v6 { 2 } else { 1 }).collect();
     let mut all = Vec::new();
-    let mut listen = |takes, at: String, count, namespace: &str| {
+    let mut listen = |takes, listener, at: String, count, namespace: &str| {
         all.push(Listeners {
             takes,
+            listener,
             at,
             count,
             namespace: namespace.to_owned(),
@@ -152,22 +165,58 @@ pub(super) fn listeners(config: &Config, namespaces: &[Namespaces]) -> Vec<Liste
             known.push(namespace);
             // Elsewhere there is one of each family, and for what comes in only if a rule holds there.
             let (kinds, count): (&[&str], u32) = match index {
+                _ if !config.intercepts => (&[], 0),
                 0 => (&["outbound", "inbound"], config.intercept.listeners),
                 _ if config.receives_in_namespaces() => (&["outbound", "inbound"], 1),
                 _ => (&["outbound"], 1),
             };
             for takes in kinds {
                 for family in &families {
-                    listen(takes, (*family).to_owned(), count, namespace);
+                    listen(takes, None, (*family).to_owned(), count, namespace);
                 }
             }
         }
     }
     let own = known.first().map_or("", |own| own.as_str());
     if let Some(gateway) = &config.gateway {
-        listen("gateway", gateway.listen.to_string(), 1, own);
+        listen("gateway", None, gateway.listen.to_string(), 1, own);
     }
     let path = control::socket_path(&config.daemon.runtime_dir, &config.daemon.instance);
-    listen("control", path.display().to_string(), 1, own);
+    for listener in &config.listeners {
+        for at in &listener.bind {
+            let configured = Configured {
+                name: listener.name.clone(),
+                mode: listener.serves.mode(),
+                tls: listener.tls_mode(),
+            };
+            listen("listener", Some(configured), at.to_string(), 1, own);
+        }
+    }
+    listen("control", None, path.display().to_string(), 1, own);
     all
+}
+
+/// Of each address of a listener at which somebody listens already, why a start would fail.
+pub(super) fn taken(config: &Config) -> io::Result<Vec<String>> {
+    let there = sockdiag::listening()?;
+    let all = config.listeners.iter();
+    let all = all.flat_map(|listener| listener.bind.iter().map(move |at| (listener, *at)));
+    let refused = all.filter_map(|(listener, at)| {
+        let by = there.iter().find(|other| excludes(other.at, at))?;
+        let name = &listener.name;
+        Some(format!(
+            "the listener {name:?}: somebody listens at {} already; stop it, or bind another address \
+             than {at}",
+            by.at
+        ))
+    });
+    Ok(refused.collect())
+}
+
+/// Whether nobody can listen at `wanted` beside who listens at `there`.
+fn excludes(there: SocketAddr, wanted: SocketAddr) -> bool {
+    let (a, b) = (there.ip(), wanted.ip());
+    there.port() == wanted.port()
+        && a.is_ipv4() == b.is_ipv4()
+        && (a == b || a.is_unspecified() || b.is_unspecified())
 }

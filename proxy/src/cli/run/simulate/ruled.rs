@@ -17,7 +17,7 @@ pub(super) struct Ruled {
     pub(super) inbound: BTreeMap<String, String>,
     /// Where a proxy of others would be looked for.
     pub(super) proxies: BTreeMap<String, Vec<String>>,
-    /// Gateways through which rules send connections.
+    /// Where rules and listeners send connections.
     pub(super) upstreams: BTreeMap<String, Vec<String>>,
     /// What the own gateway would let through or deny, in the order of the file.
     pub(super) egress: Vec<String>,

@@ -1,6 +1,6 @@
 //! A simulation for people.
 
-use super::{Listeners, Namespaces, Simulated};
+use super::{Listeners, Namespaces, Simulated, listening::Configured};
 use crate::{
     cli::table,
     kernel::attach::planned::{Planned, Turn},
@@ -14,7 +14,10 @@ pub(super) fn of(simulated: &Simulated) -> String {
     if simulated.in_force {
         out += "rules of this instance are in force already: it would take them over\n";
     }
-    out += &format!("attach point {}\n", simulated.cgroup);
+    out += &match &simulated.cgroup {
+        Some(cgroup) => format!("attach point {cgroup}\n"),
+        None => "nothing is intercepted\n".to_owned(),
+    };
     if let Some(pins) = &simulated.pins {
         out += &format!("pinned in {pins}\n");
     }
@@ -32,7 +35,7 @@ pub(super) fn of(simulated: &Simulated) -> String {
         out += &format!("proxy {name}: looked for at {}\n", at.join(", "));
     }
     for (name, at) in &rules.upstreams {
-        out += &format!("gateway {name}: at {}\n", at.join(", "));
+        out += &format!("upstream {name}: at {}\n", at.join(", "));
     }
     if !rules.egress.is_empty() {
         out += &format!(
@@ -56,12 +59,14 @@ pub(super) fn of(simulated: &Simulated) -> String {
         &["FOR", "AT", "COUNT", "NAMESPACE"],
         rows,
     );
-    let rows = simulated.programs.iter().map(program).collect();
-    out += &section(
-        "attached, in this order",
-        &["PROGRAM", "HOOK", "LASTS", "ORDER THEN", "PLACE"],
-        rows,
-    );
+    if !simulated.programs.is_empty() {
+        let rows = simulated.programs.iter().map(program).collect();
+        out += &section(
+            "attached, in this order",
+            &["PROGRAM", "HOOK", "LASTS", "ORDER THEN", "PLACE"],
+            rows,
+        );
+    }
     for (heading, lines) in [
         ("beware", &simulated.warnings),
         ("it would fail", &simulated.refused),
@@ -94,8 +99,12 @@ fn namespace(one: &Namespaces) -> Vec<String> {
 }
 
 fn listener(one: &Listeners) -> Vec<String> {
+    let takes = match &one.listener {
+        Some(Configured { name, mode, tls }) => format!("{} {name}: {mode}, TLS {tls}", one.takes),
+        None => one.takes.to_owned(),
+    };
     vec![
-        one.takes.to_owned(),
+        takes,
         one.at.clone(),
         one.count.to_string(),
         one.namespace.clone(),

@@ -25,7 +25,10 @@ pub(super) fn of_plain(status: &Value) -> String {
 /// Nothing where there is no listener.
 pub(super) fn report(status: &Value) -> String {
     let listeners: Vec<Vec<String>> = list(status, "/listeners")
-        .map(|listener| vec![text(at(listener, "/name")), text(at(listener, "/at"))])
+        .map(|listener| {
+            let cells = ["/name", "/at", "/mode", "/tls"];
+            cells.map(|cell| text(at(listener, cell))).to_vec()
+        })
         .collect();
     if listeners.is_empty() {
         return String::new();
@@ -48,7 +51,7 @@ pub(super) fn report(status: &Value) -> String {
     let headings = ["UPSTREAM", "AT", "STATE", "UNDER WAY", "WHY"];
     format!(
         "\n{}\n{}",
-        table(&["LISTENER", "AT"], &listeners),
+        table(&["LISTENER", "AT", "MODE", "TLS"], &listeners),
         table(&headings, &endpoints.collect::<Vec<_>>())
     )
 }

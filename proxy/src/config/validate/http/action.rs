@@ -3,7 +3,7 @@
 use hyper::{StatusCode, header::HeaderValue};
 
 use super::{
-    Met, host,
+    Met, headers, host,
     matching::{plain_path, without_end},
     size,
 };
@@ -89,6 +89,7 @@ fn forward(
         }
         HeaderValue::from_str(&host?).ok()
     });
+    let headers = headers::changes(problems, &format!("{key}.set_headers"), &file.set_headers);
     let timeout = file.timeout.as_deref();
     let timeout = values::duration_or_off(problems, &format!("{key}.timeout"), timeout, None);
     let max_body = file.max_body.as_ref().and_then(|text| {
@@ -98,6 +99,7 @@ fn forward(
     let Some(upstream) = &file.upstream else {
         let keys = [
             ("rewrite", file.rewrite.is_some()),
+            ("set_headers", !file.set_headers.is_empty()),
             ("timeout", file.timeout.is_some()),
             ("max_body", file.max_body.is_some()),
         ];
@@ -114,6 +116,7 @@ fn forward(
         upstream: references::listeners_upstream(problems, key, Some(upstream))?,
         prefix,
         host,
+        headers,
         timeout,
         max_body,
     })

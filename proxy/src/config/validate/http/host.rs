@@ -48,7 +48,7 @@ pub(super) fn plain(text: &str) -> Option<String> {
 }
 
 /// A host, with a port or without.
-pub(super) fn with_port(text: &str) -> Option<String> {
+pub(in crate::config::validate) fn with_port(text: &str) -> Option<String> {
     let ported = text.rsplit_once(':').and_then(|(host, port)| {
         let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
         // An IPv6 address without brackets has colons of its own.

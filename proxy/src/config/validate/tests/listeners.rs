@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::TlsMode;
+use crate::config::{TlsMode, Wire};
 
 const FILES: &str = r#"
 [identity.own]
@@ -45,7 +45,8 @@ fn a_file_of_listeners_alone_intercepts_nothing_and_one_rule_makes_it_intercept(
 #[test]
 fn listeners_that_cannot_be_used() {
     let tls = UPSTREAM.to_owned() + "wire = \"tls\"\n";
-    let tunnel = UPSTREAM.to_owned() + "expect = [\"any\"]\nidentity = \"own\"\n";
+    let tunnel =
+        UPSTREAM.to_owned() + "wire = \"tunnel\"\nexpect = [\"any\"]\nidentity = \"own\"\n";
     let other = LISTENER.replace("side", "other");
     let inbound = "[[inbound]]\nname = \"in\"\nports = [\"8081\"]\naccept = [\"plain\"]\n";
     for (parts, key, says) in [
@@ -107,7 +108,42 @@ fn listeners_that_cannot_be_used() {
             "upstream.app.health.path",
             "only with check",
         ),
+        (
+            vec![UPSTREAM, "health = { host = \"a\" }\n", LISTENER],
+            "upstream.app.health.host",
+            "only with check",
+        ),
+        (
+            vec![
+                UPSTREAM,
+                "health = { check = \"http\", host = \"a b\" }\n",
+                LISTENER,
+            ],
+            "upstream.app.health.host",
+            "not a host",
+        ),
+        (
+            vec![
+                UPSTREAM,
+                "[[listener]]\nname = \"side\"\nbind = \"0.0.0.0:8081\"\n",
+            ],
+            "listener[0] \"side\".mode",
+            "tls-passthrough",
+        ),
     ] {
         check(&file(&parts), key, says);
     }
+}
+
+#[test]
+fn an_upstream_that_says_whom_it_expects_is_in_tls_and_a_gateway_takes_tunnels() {
+    let expecting = UPSTREAM.to_owned() + "expect = [\"any\"]\n";
+    let config = parse(&file(&[&expecting, LISTENER])).unwrap();
+    let tls = config.upstreams["app"].tls.as_ref().unwrap();
+    assert_eq!((tls.wire, &tls.identity), (Wire::Tls, &None));
+    let gateway = "[upstream.edge]\naddresses = [\"10.0.0.9:15443\"]\nexpect = [\"any\"]\n\
+        [[outbound]]\nname = \"r\"\naction = \"gateway\"\ngateway = \"edge\"\nidentity = \"own\"\n";
+    let config = parse(&file(&[gateway])).unwrap();
+    let tls = config.upstreams["edge"].tls.as_ref().unwrap();
+    assert_eq!(tls.wire, Wire::Tunnel);
 }

@@ -74,8 +74,10 @@ fn a_route_says_which_requests_and_what_becomes_of_them() {
         "hosts = [\"WWW.example.org\", \"*.Example.org\", \"2001:DB8::1\"]\nprefix = \"/api/\"\n",
         "methods = [\"GET\", \"PURGE\"]\nheaders = { X-Canary = \"1\", X-There = true }\n",
         "rewrite = { prefix = \"/\", host = \"app:3000\" }\ntimeout = \"2s\"\nmax_body = \"1 KiB\"\n",
+        "set_headers = { X-Env = \"prod\", X-Debug = false }\n",
         "[[listener.route]]\nname = \"old\"\npath = \"/old/\"\n",
         "redirect = { scheme = \"https\", port = 8443, prefix = \"/new/\", status = 308 }\n",
+        "answer_headers = { Server = \"front\" }\n",
         "[[listener.route]]\nname = \"no\"\nprefix = \"/\"\nanswer = { status = 403 }\n",
     ]);
     assert_eq!(
@@ -114,7 +116,15 @@ fn a_route_says_which_requests_and_what_becomes_of_them() {
     assert_eq!(forward.host, Some(HeaderValue::from_static("app:3000")));
     assert_eq!(forward.timeout, Some(Duration::from_secs(2)));
     assert_eq!(forward.max_body, Some(1024));
+    let set: Vec<_> = forward
+        .headers
+        .iter()
+        .map(|h| (h.name.as_str(), h.value.clone()))
+        .collect();
+    let prod = HeaderValue::from_static("prod");
+    assert_eq!(set, [("x-debug", None), ("x-env", Some(prod))]);
     let old = &http.routes[1];
+    assert_eq!(old.answer_headers[0].name, "server");
     assert_eq!(old.path, PathMatch::Exact("/old/".into()));
     let RouteAction::Redirect(redirect) = &old.action else {
         panic!("{old:?}");
@@ -146,7 +156,7 @@ fn a_route_for_named_identities_takes_a_listener_that_asks_for_certificates() {
 #[test]
 fn a_tunnel_is_no_upstream_of_a_route_either() {
     let tunnel = |text: &str| {
-        let expects = "[upstream.app]\nexpect = [\"any\"]\nidentity = \"web\"";
+        let expects = "[upstream.app]\nwire = \"tunnel\"\nexpect = [\"any\"]\nidentity = \"web\"";
         file(&[text]).replace("[upstream.app]", expects)
     };
     let key = "listener[0] \"front\"";

@@ -217,3 +217,37 @@ fn every_error_of_a_listener_is_reported_at_once() {
     assert_eq!(errors.len(), 7, "{errors:#?}");
     assert!(errors.iter().all(|error| error.line.is_some()));
 }
+
+#[test]
+fn headers_that_are_not_a_routes_to_change() {
+    for (headers, key, says) in [
+        ("{ Host = \"a\" }", "Host", "rewrite = { host"),
+        ("{ connection = false }", "connection", "one connection"),
+        ("{ TE = \"trailers\" }", "TE", "one connection"),
+        ("{ Content-Length = \"0\" }", "Content-Length", "ends"),
+        ("{ Transfer-Encoding = false }", "Transfer-Encoding", "ends"),
+        (
+            "{ X-Forwarded-For = false }",
+            "X-Forwarded-For",
+            "told of the client",
+        ),
+        ("{ X_Real_IP = \"a\" }", "X_Real_IP", "told of the client"),
+        (
+            "{ \":path\" = \"/a\" }",
+            "\":path\"",
+            "not the name of a header",
+        ),
+        ("{ X-A = true }", "X-A", "false to remove it"),
+        ("{ X-A = \"a\\nb\" }", "X-A", "on one line"),
+        ("{ X-A = \"a\", x-a = \"b\" }", "x-a", "no case"),
+    ] {
+        for name in ["set_headers", "answer_headers"] {
+            let line = format!("{name} = {headers}\n");
+            let key = format!("listener[0] \"front\".route[0] \"r\".{name}.{key}");
+            check(&file(&[ROUTE, TO_APP, &line]), &key, says);
+        }
+    }
+    let set = "answer = { status = 200 }\nset_headers = { X-A = \"a\" }\n";
+    let key = "listener[0] \"front\".route[0] \"r\".set_headers";
+    check(&file(&[ROUTE, set]), key, "only with upstream");
+}
