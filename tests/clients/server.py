@@ -1,13 +1,13 @@
 """An HTTP/1.1 server that tells what came: server.py ADDRESS PORT
 
-/echo      the request as JSON: method, target, headers as they came, length of the body
+/echo      the request as JSON: method, target, headers as they came, length of the body, trailers
 /sse       an event each time that a line is written to this program's input
 /trailers  a body in chunks with a trailer
 /cut       less of a body than its length says; /cut-chunks a chunked one without its end
 /wait      an answer when a line is written to this program's input
 /silent    reads the request and never answers
 /ws        switches protocols and echoes bytes
-/early     answers without reading the body
+/early     answers without reading the body; /refused with 413, and reads on what comes
 /status/N  that status; /big an answer of 64 MiB
 """
 
@@ -50,8 +50,8 @@ class Handler(BaseHTTPRequestHandler):
             while True:
                 length = int(self.rfile.readline().split(b";")[0], 16)
                 if length == 0:
-                    while self.rfile.readline().strip():
-                        pass
+                    while line := self.rfile.readline().strip():
+                        self.trailers.append(line.decode("latin-1"))
                     return
                 yield self.rfile.read(length)
                 self.rfile.readline()
@@ -86,6 +86,12 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/early":
             self.close_connection = True
             return self.whole(200, "early")
+        if path == "/refused":
+            self.close_connection = True
+            self.whole(413, "refused")
+            while self.rfile.read1(65536):
+                pass
+            return None
         if path == "/ws":
             self.head(101, ("Connection", "Upgrade"), ("Upgrade", self.headers["Upgrade"]))
             self.close_connection = True
@@ -95,6 +101,7 @@ class Handler(BaseHTTPRequestHandler):
             say(ws_end=True)
             return None
         length = 0
+        self.trailers = []
         for piece in self.body():
             length += len(piece)
             if path == "/count":
@@ -135,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
             return None
         headers = [[name, value] for name, value in self.headers.items()]
         return self.whole(200, json.dumps(
-            {"method": self.command, "target": self.path, "headers": headers, "length": length}))
+            {"method": self.command, "target": self.path, "headers": headers, "length": length, "trailers": self.trailers}))
 
     def do_GET(self):
         try:

@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::exchange::Exchange;
+use super::{exchange::Exchange, forwarded, hop_by_hop, streams::Stream};
 use crate::{
     refusal::{Reason, Refusal},
     upstream::http::AnswerBody,
@@ -86,17 +86,25 @@ impl Body for Up {
                         "the body of the request was longer than max_body, and did not say so",
                     );
                     self.exchange.refuse(refusal.clone());
-                    linger(self.from.take(), false);
+                    linger(self.from.take(), false, &self.exchange.stream);
                     return Poll::Ready(Some(Err(refusal.into())));
                 }
             }
         }
-        Poll::Ready(frame.map(|frame| {
-            frame.map_err(|error| {
+        Poll::Ready(frame.map(|frame| match frame {
+            Ok(mut frame) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    // Some servers read them as if they were headers, and no proxy says there who asks.
+                    hop_by_hop::strip_request(trailers);
+                    forwarded::remove_claims(trailers, false);
+                }
+                Ok(frame)
+            }
+            Err(error) => {
                 let detail = format!("the body of the request broke off: {error}");
                 self.exchange.refuse(Refusal::new(Reason::Reset, detail));
-                error.into()
-            })
+                Err(error.into())
+            }
         }))
     }
 
@@ -113,14 +121,17 @@ impl Body for Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        linger(self.from.take(), self.expects);
+        linger(self.from.take(), self.expects, &self.exchange.stream);
     }
 }
 
 /// Gives up the body of a request that was answered without it, after a while: whoever sends it reads
 /// the answer only after some of it. Were it given up at once, the connection or the stream would be
 /// reset under an answer that is still on its way. Who `expects` to be told to go on is not told.
-pub(super) fn linger(body: Option<Incoming>, expects: bool) {
+///
+/// A `stream` of HTTP/2 is read to see its end, and given up once it has sent too much: what comes
+/// afterwards is thrown away without us, and it is reset only behind its answer.
+pub(super) fn linger(body: Option<Incoming>, expects: bool, stream: &Stream) {
     let Some(mut body) = body.filter(|body| !body.is_end_stream()) else {
         return;
     };
@@ -128,8 +139,9 @@ pub(super) fn linger(body: Option<Incoming>, expects: bool) {
     let Ok(runtime) = Handle::try_current() else {
         return;
     };
+    let shares = !stream.is_connection();
     runtime.spawn(timeout(LINGER_TIME, async move {
-        if expects {
+        if expects && !shares {
             std::future::pending::<()>().await;
         }
         let mut left = LINGER;
@@ -137,6 +149,7 @@ pub(super) fn linger(body: Option<Incoming>, expects: bool) {
             let length = frame.data_ref().map_or(0, Bytes::len);
             match left.checked_sub(length) {
                 Some(rest) => left = rest,
+                None if shares => return,
                 None => std::future::pending::<()>().await,
             }
         }

@@ -49,7 +49,7 @@ pub(super) struct Exchange {
     /// The head of the upstream's answer has come.
     begun: AtomicBool,
     answered: AtomicBool,
-    stream: Stream,
+    pub(super) stream: Stream,
 }
 
 /// Answers one request.
@@ -65,7 +65,7 @@ pub(super) async fn answer(
     let mut body = Some(body);
     let answer = carry(&exchange, request, &mut body).await;
     let answer = answer.unwrap_or_else(|refusal| refused(&exchange, &method, refusal));
-    body::linger(body, expects);
+    body::linger(body, expects, &exchange.stream);
     exchange.record.lock().status = Some(answer.status());
     if method == Method::HEAD {
         exchange.answered();

@@ -1,6 +1,6 @@
 //! A request that goes to an upstream.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
@@ -154,14 +154,17 @@ impl Forward<'_> {
         let session = &exchange.session;
         let announced = session.announced();
         let mut asked = Box::pin(self.upstream.request(&session.data, &announced, request));
+        let Some(most) = self.to.timeout else {
+            return asked.await.map_err(|failed| failed.refusal);
+        };
         let answered = loop {
             let before = exchange.up.turn();
             // While the client still sends, the server is not what takes the time.
-            match timeout(self.to.timeout.unwrap_or(Duration::MAX), asked.as_mut()).await {
+            match timeout(most, asked.as_mut()).await {
                 Ok(answered) => break answered,
                 Err(_) if exchange.up.turn() != before => {}
                 Err(_) => {
-                    let span = humantime::format_duration(self.to.timeout.unwrap_or_default());
+                    let span = humantime::format_duration(most);
                     return Err(Refusal::new(
                         Reason::UpstreamTimeout,
                         format!("{} gave no answer for {span}", self.upstream.name),

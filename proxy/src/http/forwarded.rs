@@ -71,7 +71,7 @@ pub fn announce(headers: &mut HeaderMap, hop: &Hop<'_>, host: Option<&HeaderValu
 
 /// Removes what a client says of those behind it; of one that is trusted only what is spelled in another
 /// way, which it has passed on from somebody who is not.
-fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
+pub(super) fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
     let is_removed = |name: &&HeaderName| {
         let name = name.as_str();
         let other_spelling = || name.bytes().any(|byte| folded(byte) != byte);

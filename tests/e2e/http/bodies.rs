@@ -190,3 +190,38 @@ fn an_upstream_that_is_slow_is_504_and_one_that_is_down_503_until_it_is_back() {
     assert_eq!(reasons[..2], ["upstream-timeout"; 2]);
     assert_eq!(reasons[4], "", "{reasons:?}");
 }
+
+/// Who sends on does not read before it has sent all: a reset would be all that it sees.
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn an_upstreams_early_answer_reaches_a_client_that_has_much_to_send_still() {
+    let front = Front::new("simple", ROUTES);
+    let connect = format!("connect={}", front.world.b.at(PLAIN));
+    let head = "send=POST /refused HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 200000\r\n\r";
+    // With the end of its line, each is 50,000 bytes.
+    let piece = format!("send={}", "x".repeat(49_999));
+    let mut steps = vec![connect.as_str(), head, &piece, "line"];
+    steps.extend([&piece, &piece, &piece].map(String::as_str));
+    steps.push("rest");
+    let steps = front.world.a.script(&steps).all_ok();
+    let status = steps.ok("line").to_string();
+    assert!(status.contains("HTTP/1.1 413 "), "{status}");
+    let rest = steps.ok("rest").to_string();
+    assert!(rest.contains("refused"), "{rest}");
+    let record = front.requests(1).remove(0);
+    assert_eq!(record.reason(), "", "{record}");
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn trailers_of_a_request_pass_but_for_those_that_say_who_asks() {
+    let front = Front::new("simple", ROUTES);
+    let request = "send=POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\
+                   Trailer: x-sum, x-forwarded-for, x_real_ip\r\n\r\n\
+                   1\r\nx\r\n0\r\nx-sum: 42\r\nx-forwarded-for: 192.0.2.9\r\nx_real_ip: 192.0.2.9\r\n\r";
+    let connect = format!("connect={}", front.world.b.at(PLAIN));
+    let steps = front.world.a.script(&[&connect, request, "rest"]).all_ok();
+    let rest = steps.ok("rest").to_string();
+    assert!(rest.to_lowercase().contains("x-sum: 42"), "{rest}");
+    assert!(!rest.contains("192.0.2.9"), "{rest}");
+}
