@@ -24,9 +24,11 @@ pub struct Endpoint {
     up: AtomicBool,
     /// In a row, while it is up.
     failures: AtomicU32,
+    /// Since the last check.
+    doubted: AtomicBool,
     under_way: AtomicUsize,
     down: Mutex<Down>,
-    failed: Notify,
+    wants_check: Notify,
 }
 
 /// What is known of an endpoint that is down.
@@ -51,13 +53,14 @@ impl Endpoint {
             host: Mutex::default(),
             up: AtomicBool::new(true),
             failures: AtomicU32::new(0),
+            doubted: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             down: Mutex::new(Down {
                 since: Instant::now(),
                 successes: 0,
                 cause: String::new(),
             }),
-            failed: Notify::new(),
+            wants_check: Notify::new(),
         }
     }
 
@@ -122,7 +125,14 @@ impl Endpoint {
             upstream = %self.upstream, at = %self.at, reason = %refusal.reason,
             "is down: {}; likely {}", refusal.detail, refusal.reason.advice()
         );
-        self.failed.notify_one();
+        self.wants_check.notify_one();
+    }
+
+    /// Something failed of which it is not known whether the endpoint was the reason, or only the
+    /// client: a check finds out.
+    pub fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+        self.wants_check.notify_one();
     }
 
     /// A check of it succeeded.
@@ -138,10 +148,10 @@ impl Endpoint {
         tracing::info!(upstream = %self.upstream, at = %self.at, ?after, "up again");
     }
 
-    /// Waits until it goes down.
-    pub async fn goes_down(&self) {
-        while self.is_up() {
-            self.failed.notified().await;
+    /// Waits until it is to be checked: it is down, or somebody doubts it.
+    pub async fn wants_check(&self) {
+        while self.is_up() && !self.doubted.swap(false, Ordering::Relaxed) {
+            self.wants_check.notified().await;
         }
     }
 }

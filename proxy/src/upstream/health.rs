@@ -1,8 +1,8 @@
 //! Finds out which endpoints answer, and which addresses a name has.
 //!
 //! An endpoint that failed is checked until it answers again, soon at first; one that is up only
-//! if the upstream says so (`health.check`). While all are up and nobody asked for checks, this
-//! costs nothing but a task that sleeps.
+//! if the upstream says so (`health.check`), or once if somebody doubts it. While all are up and
+//! nobody asked for checks, this costs nothing but a task that sleeps.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -64,14 +64,18 @@ async fn check(upstream: Arc<Upstream>, data: Arc<DataPath>, endpoint: Arc<Endpo
     loop {
         if endpoint.is_up() {
             pause = SOON.min(health.interval);
-            match health.check {
-                None => endpoint.goes_down().await,
-                Some(_) => {
-                    tokio::select! {
-                        () = endpoint.goes_down() => {}
-                        () = sleep(health.interval) => {}
-                    }
+            let wanted = match health.check {
+                None => {
+                    endpoint.wants_check().await;
+                    true
                 }
+                Some(_) => timeout(health.interval, endpoint.wants_check())
+                    .await
+                    .is_ok(),
+            };
+            // However often clients give reason to doubt: each check is work for the endpoint.
+            if wanted && endpoint.is_up() {
+                sleep(pause).await;
             }
         }
         if !endpoint.is_up() {

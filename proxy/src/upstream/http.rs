@@ -10,7 +10,11 @@
 //! What is sent is sent once: a request of which the server may have seen a byte is not repeated
 //! (RFC 9110, section 9.2.2), whatever its method.
 
-use std::{error::Error, sync::Arc};
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{Request, Response, body::Bytes, header};
@@ -46,6 +50,10 @@ pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 /// Connections that turned out closed, or on which the server declined, before a new one is made.
 const STALE: usize = 3;
+
+/// A client that gives up before says nothing of the endpoint, to which connecting takes longer
+/// where it is on another continent.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// An answer, and who gave it.
 #[derive(Debug)]
@@ -106,14 +114,15 @@ enum Unsent {
 
 impl Upstream {
     /// Sends `request` to an endpoint that takes it. Its target is in origin form, and it has a
-    /// Host header. With an Upgrade header it goes by HTTP/1.1. Where `client` is announced to the
+    /// Host header. With an Upgrade header it goes by HTTP/1.1, if the upstream has that. Where `client` is announced to the
     /// endpoint (`send_proxy`), the connection is for this one request.
     ///
     /// Another endpoint is tried only if no byte of it was sent. Time is the caller's to bound: what
     /// is dropped is given up.
     ///
     /// # Errors
-    /// [`Reason::UpstreamDown`] at once if no endpoint is up, else what the last one failed with.
+    /// [`Reason::UpstreamDown`] at once if no endpoint is up, [`Reason::UpstreamProtocol`] for an
+    /// upgrade where HTTP/2 alone is spoken, else what the last one failed with.
     pub async fn request(
         self: &Arc<Self>,
         data: &Arc<DataPath>,
@@ -124,6 +133,15 @@ impl Upstream {
             refusal,
             sent: false,
         };
+        let needs = Needs::of(&request);
+        if needs == Needs::One && self.spec.http == HttpVersion::Two {
+            let detail = format!(
+                "the client asks for an upgrade, and {} is spoken to in HTTP/2 alone (http = \"2\"), \
+                 which has none",
+                self.name
+            );
+            return Err(unsent(Refusal::new(Reason::UpstreamProtocol, detail)));
+        }
         let mut tried = Vec::new();
         let mut last = None;
         while tried.len() <= self.spec.retries as usize {
@@ -134,6 +152,7 @@ impl Upstream {
                 data,
                 client,
                 endpoint: &endpoint,
+                needs,
             };
             match to.send(request).await {
                 Ok(answered) => return Ok(answered),
@@ -165,24 +184,20 @@ struct Towards<'a> {
     data: &'a Arc<DataPath>,
     client: &'a Announced<'a>,
     endpoint: &'a Arc<Endpoint>,
+    needs: Needs,
 }
 
 impl Towards<'_> {
     async fn send(&self, mut request: Request<Body>) -> Result<Answered, Unsent> {
-        let needs = if request.headers().contains_key(header::UPGRADE) {
-            Needs::One
-        } else {
-            Needs::Any
-        };
         let mut under_way = self.endpoint.begin();
         let shelf = self.upstream.http.shelf(self.endpoint.at);
         let mut stale = 0;
         loop {
             let mut fresh = false;
-            let reused = (stale < STALE).then(|| shelf.take(needs)).flatten();
+            let reused = (stale < STALE).then(|| shelf.take(self.needs)).flatten();
             let lease = match reused {
                 Some(lease) => lease,
-                None => match Box::pin(self.open(&shelf, needs, &mut fresh)).await {
+                None => match Box::pin(self.open(&shelf, &mut fresh)).await {
                     Ok(lease) => lease,
                     Err(refusal) => return Err(Unsent::Back(refusal, Box::new(request))),
                 },
@@ -218,14 +233,9 @@ impl Towards<'_> {
     }
 
     /// A connection, mostly a new one, which `fresh` then says.
-    async fn open(
-        &self,
-        shelf: &Arc<Shelf>,
-        needs: Needs,
-        fresh: &mut bool,
-    ) -> Result<Lease, Refusal> {
+    async fn open(&self, shelf: &Arc<Shelf>, fresh: &mut bool) -> Result<Lease, Refusal> {
         let spec = &self.upstream.spec;
-        let shared = needs == Needs::Any
+        let shared = self.needs == Needs::Any
             && spec.send_proxy.is_none()
             && match spec.http {
                 HttpVersion::One => false,
@@ -233,39 +243,61 @@ impl Towards<'_> {
                 HttpVersion::Negotiated => spec.tls.is_some() && !shelf.speaks_one(),
             };
         if !shared {
-            return self.establish(shelf, needs, fresh).await;
+            return self.establish(shelf, fresh).await;
         }
         // Those who come while a connection is made that may serve them all wait for it.
         let failures = shelf.failures();
         let turn = shelf.dialling.lock().await;
-        if let Some(lease) = shelf.take(needs) {
+        if let Some(lease) = shelf.take(self.needs) {
             return Ok(lease);
         }
         if let Some(refusal) = shelf.failed_since(failures) {
             return Err(refusal);
         }
         let turn = (!shelf.speaks_one()).then_some(turn);
-        let established = self.establish(shelf, needs, fresh).await;
+        let established = self.establish(shelf, fresh).await;
         if let (Some(_), Err(refusal)) = (&turn, &established) {
             shelf.note_failure(refusal);
         }
         established
     }
 
-    async fn establish(
-        &self,
-        shelf: &Arc<Shelf>,
-        needs: Needs,
-        fresh: &mut bool,
-    ) -> Result<Lease, Refusal> {
+    async fn establish(&self, shelf: &Arc<Shelf>, fresh: &mut bool) -> Result<Lease, Refusal> {
         *fresh = true;
-        let Self { upstream, data, .. } = *self;
+        let mut begun = Begun {
+            endpoint: self.endpoint,
+            at: Instant::now(),
+            over: false,
+        };
+        let established = self.connect(shelf).await;
+        begun.over = true;
+        established
+    }
+
+    async fn connect(&self, shelf: &Arc<Shelf>) -> Result<Lease, Refusal> {
+        let Self {
+            upstream,
+            data,
+            needs,
+            ..
+        } = *self;
         let speaks = match needs {
             Needs::Any => Speaks::Http,
             Needs::One => Speaks::HttpOne,
         };
         let reached = upstream.reach(data, self.endpoint.at, Some(self.client), speaks);
-        let (stream, _) = self.counted(Box::pin(reached).await)?;
+        let reached = Box::pin(reached).await.map_err(|refusal| {
+            // Said of a tunnel, of which ALPN is the same.
+            if refusal.reason != Reason::TunnelProtocol {
+                return refusal;
+            }
+            let detail = format!(
+                "{} speaks none of the versions of HTTP that ALPN offers it (an upgrade takes 1.1)",
+                self.endpoint.at
+            );
+            Refusal::new(Reason::UpstreamProtocol, detail)
+        });
+        let (stream, _) = self.counted(reached)?;
         let (link, two) = Link::of(upstream, self.endpoint.at, &stream, speaks, data);
         if needs == Needs::Any && !two {
             shelf.found_to_speak_one();
@@ -294,7 +326,41 @@ impl Towards<'_> {
     }
 
     fn failed(&self, refusal: &Refusal) {
-        self.endpoint.failed(refusal, &self.upstream.spec.health);
+        let spec = &self.upstream.spec;
+        // A client asked for HTTP/1.1, which the server may not speak: no reason to take it away
+        // from all others.
+        if self.needs == Needs::One && spec.tls.is_some() && spec.http == HttpVersion::Negotiated {
+            self.endpoint.doubt();
+        } else {
+            self.endpoint.failed(refusal, &spec.health);
+        }
+    }
+}
+
+/// A connection that is being made. Dropped before its end, it was its request that took no longer:
+/// a route's time was up, or its client went away. Neither counts as a failure, or clients could
+/// take an endpoint down; but one that never answers would never be found out.
+struct Begun<'a> {
+    endpoint: &'a Endpoint,
+    at: Instant,
+    over: bool,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.over && self.at.elapsed() >= PATIENCE {
+            self.endpoint.doubt();
+        }
+    }
+}
+
+impl Needs {
+    fn of(request: &Request<Body>) -> Self {
+        if request.headers().contains_key(header::UPGRADE) {
+            Self::One
+        } else {
+            Self::Any
+        }
     }
 }
 

@@ -84,8 +84,18 @@ pub(super) fn reclaim(lender: Option<&Arc<Lender>>) -> Option<Body> {
 }
 
 impl Lender {
-    /// Whether all of it was read.
+    /// Whether all of it was read. Its end may come after that, if it says how long it is: a client of
+    /// HTTP/2 may send both apart, and who sends it by HTTP/1.1 asks for no more than its length.
     pub(super) fn is_whole(&self) -> bool {
+        let state = self.0.lock();
+        match (state.end, &state.body) {
+            (None, Some(body)) => body.size_hint().exact() == Some(0),
+            (end, _) => end == Some(End::Whole),
+        }
+    }
+
+    /// Whether its end was read: trailers may come before.
+    fn has_ended(&self) -> bool {
         self.0.lock().end == Some(End::Whole)
     }
 
@@ -197,7 +207,7 @@ impl hyper::body::Body for Lent {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(lender) => lender.is_whole(),
+            Self::Full(lender) => lender.has_ended(),
         }
     }
 

@@ -10,9 +10,9 @@ use std::{
 
 use hyper::{
     Request, Response, Version,
-    body::Incoming,
+    body::{Body as _, Incoming},
     client::conn::http1::{Builder, SendRequest},
-    header,
+    header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -145,7 +145,13 @@ impl Lease {
         under_way: UnderWay,
     ) -> Result<Answered, Unanswered> {
         *request.version_mut() = Version::HTTP_11;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // hyper leaves out the body of GET and HEAD if nothing says that there is one.
+        let unknown = !body.is_end_stream() && body.size_hint().exact().is_none();
+        if unknown && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            let chunked = HeaderValue::from_static("chunked");
+            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
         let (body, lender) = lend(body, 0);
         let link = Arc::clone(&self.one.link);
         let request = Request::from_parts(parts, body);
@@ -161,7 +167,9 @@ impl Lease {
             }
             Err(mut error) => {
                 let back = error.take_message().and_then(|message| {
-                    let (parts, body) = message.into_parts();
+                    let (mut parts, body) = message.into_parts();
+                    // The next one may be of HTTP/2.
+                    parts.headers.remove(header::TRANSFER_ENCODING);
                     let lender = hold.take_lender();
                     drop(body);
                     Some(Request::from_parts(parts, reclaim(lender.as_ref())?))

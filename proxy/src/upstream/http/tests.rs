@@ -11,7 +11,7 @@ use std::{
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::{
     Request,
-    body::{Bytes, Frame},
+    body::{Bytes, Frame, SizeHint},
 };
 use tokio::time::{sleep, timeout};
 
@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod checks;
+mod doubts;
 mod ends;
 mod one;
 mod server;
@@ -140,7 +141,11 @@ fn post(path: &str, body: &'static str) -> Request<Body> {
 
 /// A body of which something comes, and never the end.
 #[derive(Default)]
-struct Endless(bool);
+struct Endless {
+    /// How much that is, if it says so: by that it is whole.
+    length: Option<u64>,
+    given: bool,
+}
 
 impl hyper::body::Body for Endless {
     type Data = Bytes;
@@ -150,10 +155,17 @@ impl hyper::body::Body for Endless {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if std::mem::replace(&mut self.0, true) {
+        if std::mem::replace(&mut self.given, true) {
             return Poll::Pending;
         }
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"some")))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = |length| if self.given { 0 } else { length };
+        self.length.map_or_else(SizeHint::default, |length| {
+            SizeHint::with_exact(left(length))
+        })
     }
 }
 

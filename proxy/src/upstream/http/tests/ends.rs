@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A server in TLS, of whichever version its client and `protocols` have in common.
-async fn tls(folder: &TempDir, lives: i64, protocols: &[&str]) -> Server {
+pub(super) async fn tls(folder: &TempDir, lives: i64, protocols: &[&str]) -> Server {
     let ca = Authority::create("test CA", None, Validity::offset(-60, 3600).unwrap()).unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("ca.crt"), ca.certificate_pem()).unwrap();
@@ -49,7 +49,7 @@ async fn tls(folder: &TempDir, lives: i64, protocols: &[&str]) -> Server {
     Server::tls(TlsAcceptor::from(Arc::new(config))).await
 }
 
-fn upstream(at: SocketAddr) -> String {
+pub(super) fn upstream(at: SocketAddr) -> String {
     format!(
         "addresses = [\"{at}\"]\nwire = \"tls\"\nexpect = [\"app.example.org\"]\n\
          [trust.\"example.org\"]\nbundle = \"ca.crt\""

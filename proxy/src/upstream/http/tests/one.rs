@@ -172,6 +172,42 @@ async fn a_connection_whose_request_goes_on_after_the_answer_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_body_of_unknown_length_is_sent_whatever_the_method() {
+    let server = Server::one().await;
+    let bed = Bed::to(server.at);
+    for method in ["GET", "POST"] {
+        let mut request = get("/upload");
+        *request.method_mut() = method.parse().unwrap();
+        *request.body_mut() = Endless::default().boxed_unsync();
+        let answer = bed.send(request).await.unwrap();
+        let seen = server.seen.requests.lock().pop().unwrap();
+        assert!(seen.contains("transfer-encoding: chunked"), "{seen}");
+        text(answer).await;
+    }
+    bed.get("/").await;
+    let seen = server.seen.requests.lock().pop().unwrap();
+    assert!(!seen.contains("transfer-encoding"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_where_a_body_was_sent_at_its_length_and_has_not_said_its_end() {
+    let server = Server::one().await;
+    let bed = Bed::to(server.at);
+    let mut request = get("/upload");
+    *request.method_mut() = hyper::Method::POST;
+    let length = "4".parse().unwrap();
+    request.headers_mut().insert("content-length", length);
+    let some = Endless {
+        length: Some(4),
+        given: false,
+    };
+    *request.body_mut() = some.boxed_unsync();
+    assert_eq!(text(bed.send(request).await.unwrap()).await, "1");
+    bed.until((1, 1)).await;
+    assert_eq!(bed.get("/").await, "1");
+}
+
+#[tokio::test]
 async fn a_connection_that_was_upgraded_is_both_ends_own() {
     let server = Server::one().await;
     let bed = Bed::to(server.at);

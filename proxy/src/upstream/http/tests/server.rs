@@ -131,13 +131,22 @@ async fn serve_one(
         let request = String::from_utf8(std::mem::take(&mut read)).unwrap();
         seen.requests.lock().push(request.clone());
         let body = number.to_string();
-        let path = request.split(' ').nth(1).unwrap();
-        let extra = match path {
+        let path = request.split(' ').nth(1).unwrap().to_owned();
+        let extra = match path.as_str() {
             "/break" => return,
             "/close" => "connection: close\r\n",
             "/short" => "keep-alive: timeout=1, max=9\r\n",
             "/hold" => {
                 held.acquire().await.unwrap().forget();
+                ""
+            }
+            "/upload" => {
+                let mut all = request.into_bytes();
+                while !all.windows(4).any(|some| some == b"some") {
+                    if !matches!(stream.read_buf(&mut all).await, Ok(1..)) {
+                        return;
+                    }
+                }
                 ""
             }
             "/rubbish" => {
