@@ -225,7 +225,6 @@ impl Body for Down {
                         }
                     },
                     Some(Err(error)) => {
-                        let error: BoxError = error.into();
                         self.exchange.broke(cut_off(&error));
                         return Poll::Ready(Some(Err(error)));
                     }

@@ -97,7 +97,7 @@ async fn carry(
     let http = exchange.session.policy();
     let routed = http.find(host.as_ref().map(|host| host.name()), &request)?;
     let routed = routed.ok_or_else(|| Refusal::new(Reason::NoRoute, ""))?;
-    exchange.record.lock().rule = Some(Arc::clone(&routed.name));
+    exchange.record.lock().rule = Some(Arc::clone(routed.name));
     let method = request.method().clone();
     let taken = take(exchange, &http, routed, host.as_ref(), request, body).await;
     // What a route says of its answers, as Strict-Transport-Security, is not about those that succeed
