@@ -115,7 +115,7 @@ answer = {{ status = 200, body = "{{}}" }}
 name = "small"
 path = "/small"
 upstream = "app"
-max_body = "0"
+max_body = "0B"
 {changed}
 [[listener.route]]
 name = "echo"
