@@ -17,6 +17,7 @@ mod modes;
 mod names;
 mod passthrough;
 mod plain;
+mod upstreams;
 mod versions;
 mod web;
 
@@ -26,6 +27,11 @@ const FAR: u16 = 8081;
 const APP: u16 = 3000;
 
 fn near(world: &World) -> Setup {
+    near_with(world, "")
+}
+
+/// With `more` of its upstream.
+fn near_with(world: &World, more: &str) -> Setup {
     Setup::new(world, &world.a).with(format!(
         r#"
 [upstream.far]
@@ -33,6 +39,7 @@ addresses = ["{}"]
 wire = "tls"
 identity = "own"
 expect = ["b.example.org"]
+{more}
 [[listener]]
 name = "near"
 bind = "127.0.0.1:{NEAR}"
