@@ -46,6 +46,7 @@ mod namespaces;
 pub mod pinned;
 mod proxies;
 mod slots;
+mod together;
 
 use cgroups::Cgroups;
 use check::Registry;
@@ -53,6 +54,7 @@ use classes::Classes;
 use entries::destinations_fit;
 pub(super) use heartbeat::Heartbeat;
 use slots::Slots;
+use together::together;
 
 /// `BPF_F_NO_PREALLOC`: memory only for what is there.
 const NO_PREALLOC: u32 = 1;
@@ -235,31 +237,26 @@ impl Maps {
                 .insert(&destination_key(*net), class, 0)
                 .map_err(filling)?;
         }
-        self.destinations
-            .set(next, &destinations, 0)
-            .map_err(filling)?;
-
         let mut executables =
             HashMap::create(EXECUTABLE_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for (key, step) in tables.executable_steps() {
             executables.insert(key, step, 0).map_err(filling)?;
         }
-        self.executables
-            .set(next, &executables, 0)
-            .map_err(filling)?;
-
         let mut classes = Classes::create().map_err(filling)?;
-        let cgroups = self.cgroups.fill(next, tables, &mut classes)?;
-        self.stages
-            .set(next, classes.stages(), 0)
-            .map_err(filling)?;
-        self.rules.set(next, classes.rules(), 0).map_err(filling)?;
-
+        let cgroups = self.cgroups.fill(tables, &mut classes)?;
         let mut ports = HashMap::create(PORT_ENTRIES as u32, NO_PREALLOC).map_err(filling)?;
         for (port, value) in &tables.ports {
             ports.insert(u32::from(*port), value, 0).map_err(filling)?;
         }
-        self.ports.set(next, &ports, 0).map_err(filling)?;
+        together([
+            &mut || self.destinations.set(next, &destinations, 0),
+            &mut || self.executables.set(next, &executables, 0),
+            &mut || self.cgroups.put(next, &cgroups),
+            &mut || self.stages.set(next, classes.stages(), 0),
+            &mut || self.rules.set(next, classes.rules(), 0),
+            &mut || self.ports.set(next, &ports, 0),
+        ])
+        .map_err(filling)?;
 
         let settings = Settings {
             own_cgroup: proxy.own_cgroup,

@@ -132,10 +132,9 @@ impl Cgroups {
         self.watch = Some(watch);
     }
 
-    /// Fills the set `index`, which is not the active one.
+    /// Fills what is to be a set.
     pub(super) fn fill(
         &mut self,
-        index: u32,
         tables: &RuleTables,
         classes: &mut Classes,
     ) -> Result<Classified, KernelError> {
@@ -150,10 +149,12 @@ impl Cgroups {
             classes.all_fit()?;
         }
         looked?;
-        self.sets
-            .set(index, &classified.inner, 0)
-            .map_err(filling)?;
         Ok(classified)
+    }
+
+    /// Puts what was filled into the set `index`.
+    pub(super) fn put(&mut self, index: u32, filled: &Classified) -> Result<(), MapError> {
+        self.sets.set(index, &filled.inner, 0)
     }
 
     /// Takes what was filled for the active set.
