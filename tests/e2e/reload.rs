@@ -279,7 +279,7 @@ fn a_thousand_reloads_under_load_misroute_lose_and_let_out_no_connection() {
     let listens = world.b.serve(&[world.b.at(7003)], &[]);
     let (first, second) = (world.b.at(7000).to_string(), world.b.at(7001).to_string());
     let denied = world.b.at(7003).to_string();
-    let many = ["many", "--parallel", "4", "--to", &first, "--to", &second];
+    let many = ["many", "--parallel", "2", "--to", &first, "--to", &second];
     let mut clients = world.a.peer(&many);
     let mut intruder = world.a.peer(&["many", "--rest", "2", "--to", &denied]);
     for reload in 1..=load(1_000) as usize {
