@@ -8,8 +8,7 @@ use aya::maps::MapError;
 pub(super) type Put<'a> = &'a mut (dyn FnMut() -> Result<(), MapError> + Send);
 
 /// Does all of `puts`. Each of them waits until no program can see the map that it replaces
-/// (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c): one after another they would take a quarter of a
-/// second.
+/// (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c): one after another a reload would wait for each.
 pub(super) fn together<const COUNT: usize>(puts: [Put<'_>; COUNT]) -> Result<(), MapError> {
     thread::scope(|scope| {
         let begun = puts.map(|put| thread::Builder::new().spawn_scoped(scope, put));
