@@ -156,12 +156,16 @@ impl Daemon {
         whole.lines().map(Record::parse).collect()
     }
 
-    /// Waits until there are `count` access records.
+    /// Waits until there are `count` access records; gives them in the order in which their
+    /// connections began. They are written in the order in which they ended, and a client that
+    /// has ended says nothing of when the daemon has seen that.
     #[track_caller]
     pub fn wait_records(&self, count: usize) -> Vec<Record> {
-        self.wait_for_records(&format!("{count} records"), |records| {
+        let mut records = self.wait_for_records(&format!("{count} records"), |records| {
             records.len() >= count
-        })
+        });
+        records.sort_by(|one, other| one.time().cmp(other.time()));
+        records
     }
 
     /// Waits until the access records satisfy `wanted`.

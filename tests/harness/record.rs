@@ -17,6 +17,12 @@ impl Record {
         )
     }
 
+    /// When its connection was accepted: RFC 3339 in UTC, to the millisecond, so that the order of
+    /// the texts is that of the times.
+    pub fn time(&self) -> &str {
+        self.text("/time")
+    }
+
     /// `outbound` or `inbound`.
     pub fn direction(&self) -> &str {
         self.text("/direction")
