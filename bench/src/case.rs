@@ -1,0 +1,42 @@
+//! What is asked, and of which paths.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{load::Load, path::Spec};
+
+/// A figure of merit.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Merit {
+    /// Latency, median.
+    P50,
+    /// Latency, 99th percentile.
+    P99,
+    /// Latency, 99.9th percentile.
+    P999,
+    /// Operations in a second.
+    PerSecond,
+    /// Payload bits in a second.
+    BitsPerSecond,
+    /// CPU seconds of the proxies for each operation.
+    CpuPerOperation,
+    /// CPU seconds of the proxies for each 10^9 bytes.
+    CpuPerGigabyte,
+    /// Bytes of the proxies' memory for each open connection.
+    MemoryPerConnection,
+}
+
+/// One question.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Short, in lower case with dashes; unique with its load. As it is in the JSON report.
+    pub name: String,
+    /// What it means, one line, for people.
+    pub about: String,
+    /// What is done in each slice.
+    pub load: Load,
+    /// Of whom it is asked. The first is what the others are compared with.
+    pub paths: Vec<Spec>,
+    /// What is looked at, the most telling one first.
+    pub merits: Vec<Merit>,
+}
