@@ -15,7 +15,9 @@ use crate::{
 pub(crate) mod buffer;
 #[cfg(test)]
 pub(crate) mod loopback;
+mod pipe;
 mod pump;
+mod splice;
 mod transport;
 pub(crate) mod vigil;
 
@@ -64,8 +66,6 @@ pub async fn relay<A: Transport, B: Transport>(
     idle: Option<Duration>,
     moved: &mut Moved,
 ) -> Result<(), Refusal> {
-    // splice(2) for two plain sockets belongs here: a `Pump` of its own for TcpStream to
-    // TcpStream, with a pipe in place of the buffer, in the same loop below.
     let mut ends = Ends { a, b, ended: false };
     let mut up = Pump::new(start.to_b);
     let mut down = Pump::new(start.to_a);
