@@ -66,9 +66,18 @@ pub async fn relay<A: Transport, B: Transport>(
     idle: Option<Duration>,
     moved: &mut Moved,
 ) -> Result<(), Refusal> {
+    let mut pumps = (Pump::new(start.to_b), Pump::new(start.to_a));
+    pump(a, b, &mut pumps, idle, moved).await
+}
+
+async fn pump<A: Transport, B: Transport>(
+    a: &mut A,
+    b: &mut B,
+    (up, down): &mut (Pump, Pump),
+    idle: Option<Duration>,
+    moved: &mut Moved,
+) -> Result<(), Refusal> {
     let mut ends = Ends { a, b, ended: false };
-    let mut up = Pump::new(start.to_b);
-    let mut down = Pump::new(start.to_a);
     let timer = pin!(sleep(Duration::MAX));
     let mut vigil = Vigil::new(timer, idle);
     let mut unheard = None;

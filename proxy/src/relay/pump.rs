@@ -63,6 +63,15 @@ impl Pump {
         }
     }
 
+    /// One that splices from the first byte, and small pieces too, where it can at all.
+    #[cfg(test)]
+    pub(crate) fn splicing(start: Vec<u8>) -> Self {
+        Self {
+            splice: Splice::always(),
+            ..Self::new(start)
+        }
+    }
+
     /// Whether everything of this direction was delivered, and its end too.
     pub(crate) fn is_done(&self) -> bool {
         self.done
@@ -216,3 +225,6 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

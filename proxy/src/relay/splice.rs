@@ -12,17 +12,20 @@ use tokio::{io::Interest, net::TcpStream};
 
 use super::pipe::{NoPipe, Pipe};
 
-/// What is less than this is cheaper to copy.
-pub(super) const SMALL: usize = 16 << 10;
+/// What is less than this is no bulk. Most of the gain is in what one call moves: at 64 KiB a copy
+/// costs as much. It is also what bounds the memory beneath the bytes: the sink's send buffer counts
+/// bytes, of which a pipe of 256 pieces then has 256 at least in each, and a piece of a network's
+/// packet holds a page.
+const SMALL: usize = 64 << 10;
 
-/// So many small pieces in a row are no bulk any more.
+/// So many small pieces in a row and bulk is over.
 const TRUST: u32 = 4;
 
 /// How a direction splices, if it does.
 #[derive(Debug, Default)]
 pub(super) struct Splice {
     pipe: Option<Pipe>,
-    /// How many small pieces may follow; 0 while bytes are copied.
+    /// How many small pieces may follow one another; 0 while bytes are copied.
     trust: u32,
     /// There was no pipe for it, and there will be none.
     refused: bool,
@@ -33,14 +36,27 @@ pub(super) struct Splice {
 pub(super) enum Filled {
     /// There are bytes in the pipe.
     Bytes,
-    /// A read has to say what there is.
-    ///
-    /// splice(2) tells the end of a stream like urgent data, before which it stops, and
-    /// nothing at all like bytes that are queued where it does not look (sockmap).
+    /// A read has to find out what there is. To splice(2) urgent data looks as if nothing more had
+    /// come, whatever is behind it, and so do bytes that are queued elsewhere than in the socket
+    /// (sockmap).
     Unsure,
 }
 
 impl Splice {
+    /// One that splices from the first byte, and small pieces too.
+    #[cfg(test)]
+    pub(super) fn always() -> Self {
+        Self {
+            trust: u32::MAX,
+            ..Self::default()
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_pipe(&self) -> bool {
+        self.pipe.is_some()
+    }
+
     /// Bytes come in bulk.
     pub(super) fn begin(&mut self) {
         if !self.refused {
@@ -48,46 +64,42 @@ impl Splice {
         }
     }
 
-    /// Whether bytes go through a pipe.
+    /// Whether bytes are to go through a pipe.
     pub(super) fn is_on(&self) -> bool {
         self.trust > 0
     }
 
     /// Takes what `from` has, once everything before it was passed on.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<Filled> {
-        if self.pipe.is_none() {
-            match Pipe::take() {
-                Ok(pipe) => self.pipe = Some(pipe),
+        let pipe = match &mut self.pipe {
+            Some(pipe) => pipe,
+            none => match Pipe::take() {
+                Ok(pipe) => none.insert(pipe),
                 Err(NoPipe::AllInUse) => return Ok(Filled::Unsure),
-                Err(NoPipe::Refused) => {
-                    self.give_up();
-                    return Ok(Filled::Unsure);
-                }
-            }
-        }
-        let Some(pipe) = &mut self.pipe else {
-            return Ok(Filled::Unsure);
+                Err(NoPipe::Refused) => return Ok(self.give_up()),
+            },
         };
         match pipe.fill(from) {
+            // The end, which a read finds, too.
             Ok(0) => Ok(Filled::Unsure),
-            Ok(count) => {
-                if count < SMALL {
-                    self.trust -= 1;
-                } else {
-                    self.trust = self.trust.max(TRUST);
-                }
+            Ok(count) if count < SMALL => {
+                self.trust = self.trust.saturating_sub(1);
                 Ok(Filled::Bytes)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Filled::Unsure),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.give_up();
-                Ok(Filled::Unsure)
+            Ok(_) => {
+                self.trust = self.trust.max(TRUST);
+                Ok(Filled::Bytes)
             }
-            Err(error) => Err(error),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Filled::Unsure),
+                // A socket of a kind that cannot be spliced from.
+                io::ErrorKind::InvalidInput => Ok(self.give_up()),
+                _ => Err(error),
+            },
         }
     }
 
-    /// Passes on what is in the pipe, all of it unless the answer is [`Poll::Pending`]. `moved` grows
+    /// Passes on what is in the pipe: all of it, unless the answer is [`Poll::Pending`]. `moved` grows
     /// with each piece.
     pub(super) fn poll_drain(
         &mut self,
@@ -100,13 +112,15 @@ impl Splice {
         };
         while !pipe.is_empty() {
             ready!(to.poll_write_ready(cx))?;
-            // Only what would block is the socket's: there are bytes in the pipe.
+            // There are bytes in the pipe, so that it is the socket that would block, which is
+            // what this notes.
             match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => *moved += count as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                    _ => return Poll::Ready(Err(error)),
+                },
             }
         }
         if !self.is_on() {
@@ -122,9 +136,10 @@ impl Splice {
         }
     }
 
-    fn give_up(&mut self) {
+    fn give_up(&mut self) -> Filled {
         self.refused = true;
         self.trust = 0;
         self.release();
+        Filled::Unsure
     }
 }
