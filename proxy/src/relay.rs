@@ -1,7 +1,8 @@
 //! Bytes between two sockets: plain to plain, or plain to TLS.
 //!
 //! One future moves both directions of a connection: no lock, no second task, and no memory
-//! while nothing moves. Half-close and reset pass through as what they are.
+//! while nothing moves. Half-close and reset pass through as what they are. Bulk between two plain
+//! sockets goes through a pipe of the kernel and is never copied to user space.
 
 use std::{future::poll_fn, io, pin::pin, task::Poll, time::Duration};
 
@@ -21,6 +22,7 @@ mod splice;
 mod transport;
 pub(crate) mod vigil;
 
+pub(crate) use pipe::PIPE_FILES;
 pub use transport::Transport;
 pub(crate) use transport::forward_transport;
 

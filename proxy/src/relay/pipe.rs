@@ -35,6 +35,9 @@ const IN_USE: usize = 32;
 /// How many are kept when nobody uses them. They hold no pages.
 const KEPT: usize = 8;
 
+/// Descriptors of all of them.
+pub(crate) const PIPE_FILES: u64 = 2 * (IN_USE + KEPT) as u64;
+
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Of the process and not of each thread: what is kept counts for the user's share. The lock is
