@@ -8,10 +8,12 @@
 //! [`report`] shows it.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod case;
 pub mod error;
 pub mod load;
 pub mod measured;
 pub mod path;
+pub mod stage;
 
 pub use error::Trouble;

@@ -4,6 +4,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod direct;
+mod iptables;
+mod others;
+mod ready;
+mod relay;
+mod sidetrack;
+
+pub use ready::{Ready, available, set_up};
+
+pub(crate) use ready::{Place, Proxies};
+
 /// The kinds of paths.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
