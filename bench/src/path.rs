@@ -4,12 +4,17 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+mod about;
 mod direct;
+mod haproxy;
 mod iptables;
+mod nginx;
 mod others;
+mod pair;
 mod ready;
 mod relay;
 mod sidetrack;
+mod stunnel;
 
 pub use ready::{Ready, available, set_up};
 

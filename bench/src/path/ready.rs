@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Kind, Spec, direct, iptables, relay, sidetrack};
+use super::{Kind, Spec, direct, haproxy, iptables, nginx, relay, sidetrack, stunnel};
 use crate::{
     Trouble,
     agent::{Client, Target},
@@ -82,6 +82,13 @@ pub fn available(kind: Kind) -> Result<(), Trouble> {
     stage::available()?;
     match kind {
         Kind::IptablesRelay | Kind::IptablesPassed => iptables::available(),
+        Kind::RedirectHaproxy
+        | Kind::IptablesHaproxy
+        | Kind::TproxyHaproxy
+        | Kind::HaproxyPair
+        | Kind::HaproxyPairFull => haproxy::available(kind),
+        Kind::NginxPair => nginx::available(),
+        Kind::StunnelPair => stunnel::available(),
         _ => Ok(()),
     }
 }
@@ -92,7 +99,10 @@ pub fn available(kind: Kind) -> Result<(), Trouble> {
 /// What did not come up, with the end of its log.
 pub fn set_up(spec: &Spec, room: &Room) -> Result<Ready, Trouble> {
     available(spec.kind)?;
-    let stage = Stage::new(room, "path")?;
+    let stage = match spec.kind {
+        Kind::TproxyHaproxy => Stage::with_router(room, spec.kind.name())?,
+        kind => Stage::new(room, kind.name())?,
+    };
     let proxies = match spec.kind {
         Kind::Direct => direct::set_up(),
         Kind::Unselected
@@ -103,10 +113,12 @@ pub fn set_up(spec: &Spec, room: &Room) -> Result<Ready, Trouble> {
         | Kind::MtlsFull => sidetrack::set_up(&stage, spec, room),
         Kind::RedirectRelay | Kind::IptablesRelay => relay::set_up(&stage, spec, room),
         Kind::IptablesPassed => iptables::set_up(&stage, spec),
-        kind => Err(Trouble::missing(
-            format!("setting up {kind:?}"),
-            "this build does not know how",
-        )),
+        Kind::RedirectHaproxy | Kind::IptablesHaproxy | Kind::TproxyHaproxy => {
+            haproxy::behind(&stage, spec, room)
+        }
+        Kind::HaproxyPair | Kind::HaproxyPairFull => haproxy::pair(&stage, spec, room),
+        Kind::NginxPair => nginx::pair(&stage, room),
+        Kind::StunnelPair => stunnel::pair(&stage, room),
     }?;
     Ready::new(stage, proxies, room)
 }
