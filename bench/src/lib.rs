@@ -8,6 +8,7 @@
 //! [`report`] shows it.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod bench;
 pub mod case;
 pub mod compare;
@@ -19,6 +20,7 @@ pub mod path;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod stage;
 pub mod statistics;
 
 pub use error::Trouble;

@@ -5,6 +5,16 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 mod about;
+mod direct;
+mod iptables;
+mod others;
+mod ready;
+mod relay;
+mod sidetrack;
+
+pub use ready::{Ready, available, set_up};
+
+pub(crate) use ready::{Place, Proxies};
 
 /// The kinds of paths.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

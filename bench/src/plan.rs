@@ -115,12 +115,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What `profile` measures.
-    pub fn new(profile: Profile) -> Self {
-        Self {
-            profile,
-            cases: cases::of(profile),
+    /// What `profile` measures of the paths that are `wanted`; without any wish, of its own.
+    ///
+    /// # Errors
+    /// No case has any of them.
+    pub fn new(profile: Profile, wanted: &[Kind]) -> Result<Self, Trouble> {
+        let cases = cases::of(profile, wanted);
+        if cases.is_empty() {
+            let asked: Vec<&str> = wanted.iter().map(|kind| kind.name()).collect();
+            return Err(Trouble::new(
+                format!("choosing the paths {}", asked.join(", ")),
+                format!("no case of the profile {profile} has them"),
+            )
+            .fix("choose other paths or another profile"));
         }
+        Ok(Self { profile, cases })
     }
 
     /// Only the cases that `names` name, exactly or by what stands before a dash.
@@ -145,29 +154,6 @@ impl Plan {
         if !names.is_empty() {
             self.cases
                 .retain(|planned| names.iter().any(|name| is(planned, name)));
-        }
-        Ok(self)
-    }
-
-    /// Only paths of these kinds, and the cases that are left with one.
-    ///
-    /// # Errors
-    /// No case is left.
-    pub fn only_paths(mut self, kinds: &[Kind]) -> Result<Self, Trouble> {
-        if kinds.is_empty() {
-            return Ok(self);
-        }
-        for planned in &mut self.cases {
-            planned.case.paths.retain(|spec| kinds.contains(&spec.kind));
-        }
-        self.cases.retain(|planned| !planned.case.paths.is_empty());
-        if self.cases.is_empty() {
-            let asked: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-            return Err(Trouble::new(
-                format!("choosing the paths {}", asked.join(", ")),
-                "no case of those that were chosen is asked of them",
-            )
-            .fix("leave --path or --case out, or choose the profile full, which has every path"));
         }
         Ok(self)
     }

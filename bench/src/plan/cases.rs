@@ -26,9 +26,10 @@ const CONNECT: [Kind; 7] = [
     Kind::IptablesRelay,
 ];
 
-/// First byte in plain text, with one rule.
-const PLAIN: [Kind; 7] = [
+/// First byte in plain text, with one rule; our mutual TLS beside, since that is what a user chooses between.
+const PLAIN: [Kind; 8] = [
     Kind::Direct,
+    Kind::Mtls,
     Kind::Redirected,
     Kind::RedirectRelay,
     Kind::IptablesRelay,
@@ -80,34 +81,35 @@ const EACH_ITS_HANDSHAKE: [Kind; 2] = [Kind::HaproxyPairFull, Kind::MtlsFull];
 
 const LATENCY: [Merit; 3] = [Merit::P50, Merit::P99, Merit::P999];
 
-/// All cases of `profile`, in the order in which they are measured.
-pub(super) fn of(profile: Profile) -> Vec<Planned> {
+/// All cases of `profile` and those of their paths that are `wanted`, in the order in which they are measured. Without any
+/// wish, the paths are the profile's, and a path alone is no question.
+pub(super) fn of(profile: Profile, wanted: &[Kind]) -> Vec<Planned> {
+    let least = if wanted.is_empty() { 2 } else { 1 };
     let maker = Maker {
         profile,
         size: Size::of(profile),
+        wanted: match (wanted, profile) {
+            ([], Profile::Quick) => &QUICK,
+            ([], Profile::Smoke | Profile::Full) => &Kind::ALL,
+            (wanted, _) => wanted,
+        },
     };
     let mut cases = maker.new_connections();
     cases.extend(maker.carried());
     cases.extend(maker.bulk());
     cases.extend(maker.handshakes());
     cases.push(maker.idle());
-    // Without a path beside the one that is compared with, there is no question.
-    cases.retain(|planned| {
-        planned
-            .case
-            .paths
-            .iter()
-            .any(|spec| spec.kind != Kind::Direct)
-    });
+    cases.retain(|planned| planned.case.paths.len() >= least);
     cases
 }
 
-struct Maker {
+struct Maker<'a> {
     profile: Profile,
     size: Size,
+    wanted: &'a [Kind],
 }
 
-impl Maker {
+impl Maker<'_> {
     fn case(
         &self,
         name: &str,
@@ -117,7 +119,7 @@ impl Maker {
         rules: u32,
         merits: &[Merit],
     ) -> Planned {
-        let wanted = |kind: &&Kind| self.profile != Profile::Quick || QUICK.contains(kind);
+        let wanted = |kind: &&Kind| self.wanted.contains(kind);
         let idle = matches!(load, Load::Idle { .. });
         let spec = |kind: &Kind| Spec {
             kind: *kind,
@@ -159,7 +161,6 @@ impl Maker {
                 &[Merit::P50, Merit::P99, Merit::CpuPerOperation],
             ));
             let kinds: &[Kind] = match (self.profile, rules) {
-                (Profile::Quick, _) => &QUICK,
                 (_, 1) => &PLAIN,
                 // The middle of the line is drawn by connect() alone.
                 (Profile::Full, 100) => continue,
@@ -191,16 +192,14 @@ impl Maker {
             ..
         } = self.size;
         let mut cases = Vec::new();
-        if self.profile != Profile::Quick {
-            cases.push(self.case(
-                "first-byte-mtls",
-                "from connect() to the first byte of the answer, through mutual TLS",
-                Load::FirstByte { count: first_bytes },
-                &MUTUAL,
-                1,
-                &with(&LATENCY, Merit::CpuPerOperation),
-            ));
-        }
+        cases.push(self.case(
+            "first-byte-mtls",
+            "from connect() to the first byte of the answer, through mutual TLS",
+            Load::FirstByte { count: first_bytes },
+            &MUTUAL,
+            1,
+            &with(&LATENCY, Merit::CpuPerOperation),
+        ));
         cases.push(self.case(
             "round-trip",
             "100 bytes there and back on one open connection",
@@ -208,7 +207,7 @@ impl Maker {
                 size: 100,
                 count: round_trips,
             },
-            self.carried_by(),
+            &CARRIED,
             1,
             &with(&LATENCY, Merit::CpuPerOperation),
         ));
@@ -234,7 +233,7 @@ impl Maker {
                     keep_alive,
                     millis,
                 },
-                self.carried_by(),
+                &CARRIED,
                 1,
                 &[
                     Merit::PerSecond,
@@ -269,7 +268,7 @@ impl Maker {
                     beside_bulk,
                     millis: rate_millis,
                 },
-                self.carried_by(),
+                &CARRIED,
                 1,
                 &LATENCY,
             ));
@@ -303,7 +302,7 @@ impl Maker {
                         write,
                         millis: self.size.millis * 3 / 4,
                     },
-                    self.carried_by(),
+                    &CARRIED,
                     1,
                     &[Merit::BitsPerSecond, Merit::CpuPerGigabyte],
                 )
@@ -381,14 +380,6 @@ impl Maker {
             1,
             &[Merit::MemoryPerConnection],
         )
-    }
-
-    fn carried_by(&self) -> &'static [Kind] {
-        if self.profile == Profile::Quick {
-            &QUICK
-        } else {
-            &CARRIED
-        }
     }
 }
 
