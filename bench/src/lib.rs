@@ -8,6 +8,7 @@
 //! [`report`] shows it.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod case;
 pub mod error;
 pub mod load;
