@@ -86,6 +86,7 @@ impl Stage {
     }
 
     fn unwired(room: &Room, name: &str, hosts: &[&'static str]) -> Result<Self, Trouble> {
+        let _making = room::making();
         let number = room.next_stage();
         let tree = room.tree(&number.to_string())?;
         let mut made = Vec::new();
