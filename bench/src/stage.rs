@@ -33,14 +33,14 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 
 /// The hosts of one path. Gone with all that runs on them when dropped.
 pub struct Stage {
+    // First: it ends what still runs on the hosts.
+    _tree: Tree,
     /// The client's.
     pub client: Host,
     /// The server's.
     pub server: Host,
     /// One between them, if it was asked for.
     pub router: Option<Host>,
-    // Last: it ends what still runs on the hosts.
-    _tree: Tree,
     _room: Room,
 }
 
