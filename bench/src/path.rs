@@ -4,12 +4,18 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+mod about;
 mod direct;
+mod haproxy;
 mod iptables;
+mod nginx;
+mod notes;
 mod others;
+mod pair;
 mod ready;
 mod relay;
 mod sidetrack;
+mod stunnel;
 
 pub use ready::{Ready, available, set_up};
 
@@ -122,7 +128,7 @@ impl FromStr for Kind {
 }
 
 /// One path to be set up.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash, Serialize)]
 pub struct Spec {
     /// How.
     pub kind: Kind,
@@ -130,6 +136,7 @@ pub struct Spec {
     /// kinds without rules, 1.
     pub rules: u32,
     /// Another build of `sidetrack` than the one that measures, to be compared with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<PathBuf>,
 }
 

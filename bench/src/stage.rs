@@ -22,6 +22,7 @@ pub use process::{Process, Streams};
 pub use room::Room;
 
 pub(crate) use leftovers::detach;
+pub(crate) use process::finish;
 
 use crate::Trouble;
 use group::Tree;

@@ -88,6 +88,13 @@ pub fn available(kind: Kind) -> Result<(), Trouble> {
     stage::available()?;
     match kind {
         Kind::IptablesRelay | Kind::IptablesPassed => iptables::available(),
+        Kind::RedirectHaproxy
+        | Kind::IptablesHaproxy
+        | Kind::TproxyHaproxy
+        | Kind::HaproxyPair
+        | Kind::HaproxyPairFull => haproxy::available(kind),
+        Kind::NginxPair => nginx::available(),
+        Kind::StunnelPair => stunnel::available(),
         _ => Ok(()),
     }
 }
@@ -112,10 +119,12 @@ pub fn set_up(spec: &Spec, room: &Room) -> Result<Ready, Trouble> {
         | Kind::MtlsFull => sidetrack::set_up(&stage, spec, room),
         Kind::RedirectRelay | Kind::IptablesRelay => relay::set_up(&stage, spec, room),
         Kind::IptablesPassed => iptables::set_up(&stage, spec),
-        kind => Err(Trouble::missing(
-            format!("setting up {kind:?}"),
-            "this build does not know how",
-        )),
+        Kind::RedirectHaproxy | Kind::IptablesHaproxy | Kind::TproxyHaproxy => {
+            haproxy::behind(&stage, spec, room)
+        }
+        Kind::HaproxyPair | Kind::HaproxyPairFull => haproxy::pair(&stage, spec, room),
+        Kind::NginxPair => nginx::pair(&stage, room),
+        Kind::StunnelPair => stunnel::pair(&stage, room),
     }?;
     Ready::new(stage, proxies, room, spec.kind)
 }
