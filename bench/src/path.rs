@@ -6,11 +6,16 @@ use serde::{Deserialize, Serialize};
 
 mod about;
 mod direct;
+mod haproxy;
 mod iptables;
+mod nginx;
+mod notes;
 mod others;
+mod pair;
 mod ready;
 mod relay;
 mod sidetrack;
+mod stunnel;
 
 pub use ready::{Ready, available, set_up};
 

@@ -35,6 +35,27 @@ pub(crate) fn redirect(host: &Host, rules: u32, to: u16, user: u32) -> Result<()
     restore(host, &self::rules(all, to, Some(user)))
 }
 
+/// Lets what comes through this host on its way to the server's port be accepted at one of its own, by the
+/// last of so many rules. `mark` is what its routes know such packets by. Those of connections that are
+/// open go past the list.
+pub(crate) fn tproxy(host: &Host, rules: u32, to: u16, mark: &str) -> Result<(), Trouble> {
+    let mut text = format!(
+        "*mangle\n:PREROUTING ACCEPT [0:0]\n:DIVERT - [0:0]\n-A DIVERT -j MARK --set-mark {mark}\n\
+         -A DIVERT -j ACCEPT\n-A PREROUTING -p tcp -m socket --transparent -j DIVERT\n"
+    );
+    let server = SocketAddrV4::new(SERVER, PORT);
+    for destination in others::destinations(rules.saturating_sub(1)).chain([server]) {
+        let _ = writeln!(
+            text,
+            "-A PREROUTING -d {}/32 -p tcp -m tcp --dport {} -j TPROXY --on-port {to} --tproxy-mark {mark}",
+            destination.ip(),
+            destination.port()
+        );
+    }
+    text.push_str("COMMIT\n");
+    restore(host, &text)
+}
+
 /// Puts them in force, all at once.
 fn restore(host: &Host, rules: &str) -> Result<(), Trouble> {
     host.run("iptables-restore", &["--wait"], rules).map(drop)

@@ -4,6 +4,7 @@ use std::{fmt::Write as _, net::SocketAddr};
 
 use super::{
     Kind, Place, Proxies, Spec, others,
+    pair::GROUP,
     ready::{self, PORT, program},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 
 mod daemon;
 
-use daemon::Daemon;
+pub(crate) use daemon::Daemon;
 
 /// Where the server listens for clients that speak TLS themselves: no rule of the client's host names
 /// it, so that they meet the daemon of the server's host.
@@ -64,7 +65,7 @@ fn near(
     Ok(Proxies {
         client: Place::Selected,
         groups: vec![host.proxy.clone()],
-        processes: vec![daemon.process],
+        daemon: Some(daemon),
         ..Proxies::none()
     })
 }
@@ -81,13 +82,14 @@ fn pair(stage: &Stage, spec: &Spec, room: &Room) -> Result<Proxies, Trouble> {
     let handshakes = ready::server(HANDSHAKES);
     let server = ready::serve(stage, room, handshakes)?;
     let tables = identity(&certificates, &certificates.client);
-    let wire = match spec.kind {
-        Kind::Mtls => "wire = \"tunnel\"",
-        Kind::MtlsTls => "wire = \"tls\"",
-        _ => "wire = \"tls\"\nresumption = false",
+    // Where handshakes are compared with those of other make, they are of the same group.
+    let (group, wire) = match spec.kind {
+        Kind::Mtls => ("X25519MLKEM768", "wire = \"tunnel\""),
+        Kind::MtlsTls => (GROUP, "wire = \"tls\""),
+        _ => (GROUP, "wire = \"tls\"\nresumption = false"),
     };
     let action = format!(
-        "action = \"mtls\"\nidentity = \"own\"\nexpect = [\"{}\"]\n{wire}",
+        "action = \"mtls\"\nidentity = \"own\"\nexpect = [\"{}\"]\ngroups = [\"{group}\"]\n{wire}",
         certificates.server.spiffe
     );
     let mut proxies = near(stage, spec, room, &tables, &action)?;
@@ -100,7 +102,7 @@ fn pair(stage: &Stage, spec: &Spec, room: &Room) -> Result<Proxies, Trouble> {
             ca: certificates.ca,
             certificate: certificates.client.certificate,
             key: certificates.client.key,
-            groups: vec!["X25519MLKEM768".to_owned()],
+            groups: vec![group.to_owned()],
         }),
     });
     Ok(proxies)
