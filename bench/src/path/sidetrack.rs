@@ -15,7 +15,7 @@ use crate::{
 
 mod daemon;
 
-use daemon::Daemon;
+pub(crate) use daemon::Daemon;
 
 /// Where the server listens for clients that speak TLS themselves: no rule of the client's host names
 /// it, so that they meet the daemon of the server's host.
@@ -65,7 +65,7 @@ fn near(
     Ok(Proxies {
         client: Place::Selected,
         groups: vec![host.proxy.clone()],
-        processes: vec![daemon.process],
+        daemon: Some(daemon),
         ..Proxies::none()
     })
 }
