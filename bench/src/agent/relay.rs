@@ -28,7 +28,8 @@ pub(super) fn run(at: SocketAddr) -> Result<(), Trouble> {
     Err(serve(listener, original))
 }
 
-/// Relays who connects to `listener` to where `destination` says.
+/// Relays who connects to `listener` to where `destination` says; comes back with why it can no
+/// longer.
 pub(super) fn serve(
     listener: TcpListener,
     destination: impl Fn(&TcpStream) -> io::Result<SocketAddr> + Send + Sync + 'static,
@@ -43,7 +44,7 @@ pub(super) fn serve(
 
 /// SO_ORIGINAL_DST. A connection that was not redirected has its own address for it, and would come
 /// back without end.
-fn original(client: &TcpStream) -> io::Result<SocketAddr> {
+pub(super) fn original(client: &TcpStream) -> io::Result<SocketAddr> {
     let original = SockRef::from(client)
         .original_dst_v4()?
         .as_socket()
