@@ -117,7 +117,7 @@ pub enum Load {
     },
     /// Opens connections, exchanges a byte on each, and keeps them until the next slice.
     Idle {
-        /// How many.
+        /// How many. None at all tells what the processes use without any.
         connections: u32,
     },
 }

@@ -28,7 +28,8 @@ pub struct Sample {
 pub struct Usage {
     /// CPU time, user and kernel together.
     pub cpu: Duration,
-    /// Memory of user space at the end, in bytes (proportional set size).
+    /// Memory of user space at the end, in bytes (proportional set size, without what is mapped from
+    /// files).
     pub memory: u64,
 }
 
