@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
+
 use super::{client, relay, server, workers, *};
 use crate::{
     load::{Load, Way},
@@ -286,6 +288,21 @@ fn a_connection_that_nobody_redirected_is_reset_by_the_relay() {
     thread::spawn(move || relay::serve(listener, relay::original));
     let mut stream = TcpStream::connect(relay).unwrap();
     let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_reset_of_the_client_passes_through_the_relay() {
+    let (server, to) = listener();
+    let (listener, relay) = listener();
+    thread::spawn(move || relay::serve(listener, move |_| Ok(to)));
+    let client = TcpStream::connect(relay).unwrap();
+    let (mut accepted, _) = server.accept().unwrap();
+    SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    let error = accepted.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
