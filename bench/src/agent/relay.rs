@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::{Uid, setuid},
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::workers;
@@ -20,9 +23,11 @@ const SILENCE: u16 = 60_000;
 /// How long a connect() may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Listens at `at`, says so in one line, and relays until it is killed.
-pub(super) fn run(at: SocketAddr) -> Result<(), Trouble> {
+/// Becomes `user`, by whom iptables tells what it connects from what applications do, listens at `at`,
+/// says so in one line, and relays until it is killed.
+pub(super) fn run(at: SocketAddr, user: Uid) -> Result<(), Trouble> {
     files::raise()?;
+    setuid(user).map_err(|error| Trouble::new(format!("becoming user {user}"), error))?;
     let listener = workers::listen(at)?;
     println!("listening at {at}");
     Err(serve(listener, original))

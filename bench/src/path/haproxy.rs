@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Trouble,
-    stage::{Group, Host, Process, Room, SERVER, Stage, Streams, has},
+    stage::{Group, Host, Process, Room, Stage, Streams, has},
 };
 
 /// Where it listens behind what intercepts.
@@ -142,6 +142,7 @@ fn plain(at: SocketAddrV4, how: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::SERVER;
 
     #[test]
     fn the_buffers_and_threads_are_set_before_the_defaults() {
