@@ -15,6 +15,8 @@ mod client;
 mod order;
 mod relay;
 mod server;
+#[cfg(test)]
+mod tests;
 mod verb;
 mod workers;
 
