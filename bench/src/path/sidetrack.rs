@@ -33,15 +33,14 @@ pub(super) fn set_up(stage: &Stage, spec: &Spec, room: &Room) -> Result<Proxies,
     Ok(proxies)
 }
 
-/// A daemon that sends the client to a proxy of others, which listens at `at` and is run by `user`.
+/// A daemon that sends the client to a proxy of others, which listens at `at` on a socket of root.
 pub(crate) fn redirect(
     stage: &Stage,
     spec: &Spec,
     room: &Room,
     at: SocketAddr,
-    user: u32,
 ) -> Result<Proxies, Trouble> {
-    let tables = format!("[proxy.other]\nlisten = [\"{at}\"]\nuser = \"{user}\"\n");
+    let tables = format!("[proxy.other]\nlisten = [\"{at}\"]\n");
     near(
         stage,
         spec,
