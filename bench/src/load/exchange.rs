@@ -142,7 +142,7 @@ pub(super) fn requests(
     }
     together(open, time, |connection, tally, until| match connection {
         Some(mut connection) => {
-            closed_loop(tally, until, || Ok((connection.exchange()?, sizes.both())))
+            closed_loop(tally, until, || Ok((connection.exchange()?, sizes.both())));
         }
         None => {
             let mut request = sizes.verb(true).encode();

@@ -83,6 +83,7 @@ pub(super) fn set_up(
         client: Place::Other,
         groups: vec![stage.client.proxy.clone(), stage.server.proxy.clone()],
         processes: vec![near, far],
+        ..Proxies::none()
     })
 }
 

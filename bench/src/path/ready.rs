@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    Kind, Spec, direct, iptables, relay,
+    Kind, Spec, direct, haproxy, iptables, nginx, relay,
     sidetrack::{self, Daemon},
+    stunnel,
 };
 use crate::{
     Trouble,
