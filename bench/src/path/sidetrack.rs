@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
+use nix::unistd::{Uid, User};
+
 use super::{
     Kind, Place, Proxies, Spec, others,
     pair::GROUP,
@@ -41,7 +43,17 @@ pub(crate) fn redirect(
     at: SocketAddr,
     user: u32,
 ) -> Result<Proxies, Trouble> {
-    let tables = format!("[proxy.other]\nlisten = [\"{at}\"]\nuser = \"{user}\"\n");
+    let doing = || format!("looking for the name of user {user}, as whom proxies run");
+    // A configuration names users.
+    let user = User::from_uid(Uid::from_raw(user))
+        .map_err(|error| Trouble::new(doing(), error))?
+        .ok_or_else(|| {
+            Trouble::missing(doing(), "this host has none").fix("add the user nobody")
+        })?;
+    let tables = format!(
+        "[proxy.other]\nlisten = [\"{at}\"]\nuser = {:?}\n",
+        user.name
+    );
     near(
         stage,
         spec,
