@@ -20,6 +20,8 @@ use sidetrack_bench::{
     stage::Room,
 };
 
+mod report;
+
 fn room() -> Room {
     Room::open(sidetrack_bin()).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -23,12 +23,13 @@ const SILENCE: u16 = 60_000;
 /// How long a connect() may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Becomes `user`, by whom iptables tells what it connects from what applications do, listens at `at`,
+/// Listens at `at`, becomes `user`, by whom iptables tells what it connects from what applications do,
 /// says so in one line, and relays until it is killed.
 pub(super) fn run(at: SocketAddr, user: Uid) -> Result<(), Trouble> {
     files::raise()?;
-    setuid(user).map_err(|error| Trouble::new(format!("becoming user {user}"), error))?;
+    // First, while it is root: whose listening socket it is, is whom Sidetrack takes for the proxy.
     let listener = workers::listen(at)?;
+    setuid(user).map_err(|error| Trouble::new(format!("becoming user {user}"), error))?;
     println!("listening at {at}");
     Err(serve(listener, original))
 }

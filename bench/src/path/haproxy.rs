@@ -57,7 +57,7 @@ pub(super) fn behind(stage: &Stage, spec: &Spec, room: &Room) -> Result<Proxies,
             iptables::redirect(host, spec.rules, BEHIND, USER)?;
             Proxies::none()
         }
-        _ => sidetrack::redirect(stage, spec, room, at.into(), USER)?,
+        _ => sidetrack::redirect(stage, spec, room, at.into())?,
     };
     proxies.client = Place::Selected;
     proxies.groups.push(own);

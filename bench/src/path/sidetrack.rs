@@ -2,8 +2,6 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
-use nix::unistd::{Uid, User};
-
 use super::{
     Kind, Place, Proxies, Spec, others,
     pair::GROUP,
@@ -35,25 +33,14 @@ pub(super) fn set_up(stage: &Stage, spec: &Spec, room: &Room) -> Result<Proxies,
     Ok(proxies)
 }
 
-/// A daemon that sends the client to a proxy of others, which listens at `at` and is run by `user`.
+/// A daemon that sends the client to a proxy of others, which listens at `at` on a socket of root.
 pub(crate) fn redirect(
     stage: &Stage,
     spec: &Spec,
     room: &Room,
     at: SocketAddr,
-    user: u32,
 ) -> Result<Proxies, Trouble> {
-    let doing = || format!("looking for the name of user {user}, as whom proxies run");
-    // A configuration names users.
-    let user = User::from_uid(Uid::from_raw(user))
-        .map_err(|error| Trouble::new(doing(), error))?
-        .ok_or_else(|| {
-            Trouble::missing(doing(), "this host has none").fix("add the user nobody")
-        })?;
-    let tables = format!(
-        "[proxy.other]\nlisten = [\"{at}\"]\nuser = {:?}\n",
-        user.name
-    );
+    let tables = format!("[proxy.other]\nlisten = [\"{at}\"]\n");
     near(
         stage,
         spec,
