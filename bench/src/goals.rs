@@ -53,8 +53,10 @@ pub enum Verdict {
     Missed(Figure),
     /// The interval has the bound in it, or there were too few rounds for one.
     Undecided(Figure),
-    /// It was not measured, because of this.
+    /// It could not be measured, because of this.
     Unknown(String),
+    /// The run was not about it.
+    NotAsked,
 }
 
 impl Verdict {
@@ -65,6 +67,7 @@ impl Verdict {
             Self::Missed(_) => "missed",
             Self::Undecided(_) => "undecided",
             Self::Unknown(_) => "not measured",
+            Self::NotAsked => "not asked",
         }
     }
 
@@ -72,7 +75,7 @@ impl Verdict {
     pub fn figure(&self) -> Option<Figure> {
         match self {
             Self::Reached(figure) | Self::Missed(figure) | Self::Undecided(figure) => Some(*figure),
-            Self::Unknown(_) => None,
+            Self::Unknown(_) | Self::NotAsked => None,
         }
     }
 }
@@ -105,8 +108,12 @@ impl Goal {
     /// Whether `report` reaches it.
     pub fn verdict(&self, report: &Report) -> Verdict {
         let Some(answer) = report.case(self.case) else {
-            return Verdict::Unknown(format!("the case {} was not part of this run", self.case));
+            return Verdict::NotAsked;
         };
+        let mut kinds = [Some(self.path), self.against].into_iter().flatten();
+        if kinds.any(|kind| answer.column(kind).is_none()) {
+            return Verdict::NotAsked;
+        }
         let figure = match self.of(answer, self.path) {
             Ok(figure) => figure,
             Err(why) => return Verdict::Unknown(why),
@@ -123,6 +130,13 @@ impl Goal {
             (_, true) => Verdict::Missed(figure),
             _ => Verdict::Undecided(figure),
         }
+    }
+
+    /// All goals that the run is about, with what came of each.
+    pub fn verdicts(report: &Report) -> Vec<(&'static Self, Verdict)> {
+        let all = GOALS.iter().map(|goal| (goal, goal.verdict(report)));
+        all.filter(|(_, verdict)| *verdict != Verdict::NotAsked)
+            .collect()
     }
 
     /// What the path that is shown beside has.
@@ -185,7 +199,7 @@ use {
 };
 
 /// All goals.
-pub const GOALS: [Goal; 15] = [
+pub static GOALS: [Goal; 15] = [
     Goal::new(
         "connect-1",
         Unselected,

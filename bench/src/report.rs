@@ -17,6 +17,8 @@ use crate::{
 
 pub mod html;
 pub mod machine;
+#[cfg(test)]
+pub(crate) mod made_up;
 pub(crate) mod number;
 mod plot;
 mod sections;

@@ -11,6 +11,8 @@ use crate::{
     report::{Answer, Column, Ended},
 };
 
+#[cfg(test)]
+pub(crate) mod made_up;
 pub mod progress;
 pub mod slice;
 

@@ -124,8 +124,9 @@ impl Report {
         };
         let item = |kind: Kind| {
             format!(
-                "<dt><span class=\"path p-{kind}\">{kind}</span></dt><dd>{}</dd>",
-                escape(kind.about())
+                "<dt><span class=\"path p-{kind}\">{kind}</span></dt><dd>{}<small>{}</small></dd>",
+                escape(kind.about()),
+                escape(kind.notes())
             )
         };
         let items: String = Kind::ALL.into_iter().filter(used).map(item).collect();

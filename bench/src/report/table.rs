@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     compare::{Change, Comparison},
-    goals::{GOALS, Goal, Verdict},
+    goals::{Goal, Verdict},
     plan::Profile,
 };
 
@@ -38,11 +38,12 @@ impl Report {
                 }
             }
         }
-        if self.profile == Profile::Full {
+        let goals = Goal::verdicts(self);
+        if self.profile == Profile::Full && !goals.is_empty() {
             text.push_str("\nWhat must be reached, by the ratio in the same round:\n");
-            let rows: Vec<_> = GOALS
+            let rows: Vec<_> = goals
                 .iter()
-                .map(|goal| goal_row(goal, &goal.verdict(self)))
+                .map(|(goal, verdict)| goal_row(goal, verdict))
                 .collect();
             text.push_str(&lines(&rows));
         }

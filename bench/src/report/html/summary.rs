@@ -1,7 +1,7 @@
 //! What one sees first: ratios with their intervals, and what must be reached.
 
 use crate::{
-    goals::{Bound, GOALS, Goal, Verdict},
+    goals::{Bound, Goal, Verdict},
     plan::Profile,
     report::{
         Answer, Column, Report, number,
@@ -28,10 +28,10 @@ pub(super) fn of(report: &Report) -> String {
 }
 
 fn goals(report: &Report) -> String {
-    let found: Vec<(&Goal, Verdict)> = GOALS
-        .iter()
-        .map(|goal| (goal, goal.verdict(report)))
-        .collect();
+    let found = Goal::verdicts(report);
+    if found.is_empty() {
+        return String::new();
+    }
     let rows: Vec<Row> = found
         .iter()
         .map(|(goal, verdict)| row(goal, verdict))
@@ -125,7 +125,7 @@ fn verdict_class(verdict: &Verdict) -> &'static str {
         Verdict::Reached(_) => "reached",
         Verdict::Missed(_) => "missed",
         Verdict::Undecided(_) => "undecided",
-        Verdict::Unknown(_) => "unknown",
+        Verdict::Unknown(_) | Verdict::NotAsked => "unknown",
     }
 }
 
