@@ -4,10 +4,10 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
-use harness::{cgroup, sidetrack_bin};
+use harness::{cgroup, holds, sidetrack_bin};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -234,4 +234,47 @@ fn nothing_of_a_room_is_left_when_its_paths_and_it_are_gone() {
     drop(ready);
     drop(room);
     assert_eq!(left(&name), Vec::<PathBuf>::new());
+}
+
+/// A run of the command on which a daemon stands, and what the names of all that it has contain.
+fn running() -> (Child, String) {
+    let child = Command::new(sidetrack_bin())
+        .args(["bench", "--path", "redirected", "--profile", "quick"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mark = format!("bench-{}-", child.id());
+    holds("the run has a daemon", || {
+        let pins = Path::new("/sys/fs/bpf/sidetrack");
+        left(&mark).iter().any(|path| path.starts_with(pins))
+    });
+    (child, mark)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn an_interrupted_run_takes_away_all_that_it_has_made() {
+    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (mut child, mark) = running();
+        signal(&child, number);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(left(&mark), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn what_a_killed_run_has_left_is_taken_away_by_the_next_one() {
+    let (mut child, mark) = running();
+    assert!(left(&mark).len() >= 4, "the test's own proof");
+    signal(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    let room = room();
+    assert_eq!(left(&mark), Vec::<PathBuf>::new());
+    assert!(!left(&name(&room)).is_empty(), "its own stays");
 }
