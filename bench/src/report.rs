@@ -106,7 +106,7 @@ impl Ended {
     }
 }
 
-/// A merit of a path, and its ratio to the first path of the case that was measured.
+/// A merit of a path, and its ratio to the first path of the case that has it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Shown {
     /// Which merit.
@@ -151,16 +151,18 @@ impl Column {
     pub fn pooled(&self) -> Histogram<u64> {
         let mut pooled = statistics::histogram();
         for Bucket(nanos, count) in &self.latencies {
-            pooled.saturating_record_n(*nanos, *count);
+            // It grows as it needs to: no count and no time is out of range.
+            let _ = pooled.record_n(*nanos, *count);
         }
         pooled
     }
 }
 
 impl Answer {
-    /// What the others are compared with: the first path that was measured.
-    pub fn base(&self) -> Option<&Column> {
-        self.columns.iter().find(|column| !column.rounds.is_empty())
+    /// What the others are compared with: the first path that was measured and has this merit.
+    pub fn base(&self, merit: Merit) -> Option<&Column> {
+        let mut measured = self.measured();
+        measured.find(|column| statistics::figure(merit, &column.rounds).is_some())
     }
 
     /// The path of this kind, by the build that measures.
@@ -178,8 +180,8 @@ impl Answer {
     }
 
     fn figures(&self, column: &Column) -> Vec<Shown> {
-        let base = self.base().filter(|base| base.path != column.path);
         let shown = |merit: &Merit| {
+            let base = self.base(*merit).filter(|base| base.path != column.path);
             Some(Shown {
                 merit: *merit,
                 figure: statistics::figure(*merit, &column.rounds)?,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     path::Kind,
-    plan::Profile,
+    plan::{Plan, Profile},
     report::made_up::{of, report, with_rounds},
     run::made_up::MadeUp,
 };
@@ -70,26 +70,31 @@ fn too_few_rounds_tell_of_nothing_that_it_moved() {
 }
 
 #[test]
-fn other_hosts_cases_and_bases_are_told_and_not_compared() {
+fn runs_of_which_one_lacks_the_first_path_are_compared_by_the_first_that_both_have() {
     let then = slower(1, 1.0);
-    let plan = crate::plan::Plan::new(Profile::Quick, &[Kind::Redirected, Kind::Mtls])
-        .expect("both have cases");
-    let mut now = of(plan, MadeUp::new(1));
+    let plan = Plan::new(Profile::Quick, &[Kind::Redirected, Kind::IptablesRelay]);
+    let comparison = compare(&then, &of(plan.expect("both have cases"), MadeUp::new(2)));
+    let all = || comparison.moved.iter().chain(&comparison.rest);
+    let change = all().find(|change| change.case == "first-byte-1" && change.merit == Merit::P50);
+    let change = change.expect("both have it");
+    assert_eq!(
+        (change.path.as_str(), change.against.as_deref()),
+        ("iptables-relay", Some("redirected"))
+    );
+    assert!((1.0..1.2).contains(&change.then.median), "{change:?}");
+}
+
+#[test]
+fn another_host_is_warned_of_and_what_one_run_has_alone_is_told() {
+    let then = slower(1, 1.0);
+    let mut now = slower(1, 1.0);
     now.machine.cpu = "another one".to_owned();
+    now.cases.retain(|answer| answer.name != "round-trip");
     let comparison = compare(&then, &now);
     assert!(
         comparison.warnings[0].starts_with("processor: "),
         "{:?}",
         comparison.warnings
     );
-    let told = |words: &str| comparison.only_one.iter().any(|only| only == words);
-    assert!(
-        told("round-trip: compared with direct then, with redirected now"),
-        "{:?}",
-        comparison.only_one
-    );
-    assert!(
-        comparison.moved.iter().all(|change| change.case == "idle"),
-        "memory needs no base"
-    );
+    assert_eq!(comparison.only_one, ["round-trip: only in the earlier run"]);
 }

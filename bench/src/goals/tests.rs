@@ -41,7 +41,7 @@ fn every_goal_is_of_a_case_its_paths_and_its_merit_in_the_full_profile() {
 
 #[test]
 fn a_bound_is_reached_or_missed_if_the_whole_interval_is_and_undecided_between() {
-    // Made up as 90 to 110 microseconds, each give or take a tenth.
+    // Made up as 90 to 110 microseconds, each give or take a fiftieth.
     let report = report(Profile::Full, MadeUp::new(1));
     let verdict = |bound| goal(bound).verdict(&report).word();
     assert_eq!(verdict(AtMost(1.0)), "reached");

@@ -81,7 +81,7 @@ impl Report {
             (None, _) => "no".to_owned(),
         };
         let intervals = "a figure is the median over the rounds. Its interval is that of two order statistics: with \
-             whatever distribution, it covers the true median in at least 95 % of such runs (with 12 rounds in 96.1 %, with 8 in \
+             whatever distribution, it covers the true median in at least 95 % of such runs (with 15 rounds in 96.5 %, with 8 in \
              99.2 %). With fewer than six rounds no such interval exists, and none is shown";
         let items = [
             "Every path stands on a stage of its own: two network namespaces of this host, joined by one virtual wire, with the \

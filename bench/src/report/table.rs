@@ -97,14 +97,14 @@ impl Comparison {
 }
 
 fn rows(answer: &Answer) -> Vec<Vec<String>> {
-    let base = answer
-        .base()
-        .map(|column| column.path.label())
-        .unwrap_or_default();
     let mut head = vec!["path".to_owned()];
     for merit in &answer.merits {
         head.push(merit.title().to_lowercase());
-        head.push(format!("to {base}"));
+        head.push(
+            answer
+                .base(*merit)
+                .map_or(String::new(), |base| format!("to {}", base.path.label())),
+        );
     }
     let mut rows = vec![head];
     for column in answer.measured() {

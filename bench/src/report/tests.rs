@@ -65,7 +65,7 @@ fn the_first_path_that_was_measured_is_what_the_others_are_compared_with() {
     let report = made_up::report(Profile::Quick, ground);
     let answer = report.case("round-trip").expect("quick has it");
     assert_eq!(
-        answer.base().map(|base| base.path.kind),
+        answer.base(Merit::P50).map(|base| base.path.kind),
         Some(Kind::Redirected)
     );
     let table = report.table();

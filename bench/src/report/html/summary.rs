@@ -161,15 +161,15 @@ fn ratios(report: &Report) -> String {
 }
 
 fn rows(answer: &Answer) -> Vec<Row> {
-    let Some(base) = answer.base() else {
+    let Some((merit, base)) = answer
+        .merits
+        .first()
+        .and_then(|merit| Some((merit, answer.base(*merit)?)))
+    else {
         return Vec::new();
     };
-    let merit = answer.merits.first();
     let ratios = answer.measured().filter_map(|column| {
-        let shown = column
-            .figures
-            .iter()
-            .find(|shown| Some(&shown.merit) == merit)?;
+        let shown = column.figures.iter().find(|shown| shown.merit == *merit)?;
         Some((column, shown.ratio?))
     });
     let row = |(index, (column, ratio)): (usize, (&Column, Figure))| Row {

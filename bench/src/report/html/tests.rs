@@ -13,15 +13,10 @@ fn page(profile: Profile) -> String {
 #[test]
 fn the_page_needs_nothing_from_elsewhere_and_runs_nothing() {
     let page = page(Profile::Full);
-    let links: Vec<&str> = page
-        .match_indices("http")
-        .map(|(at, _)| &page[at..at + 26])
-        .collect();
+    let elsewhere = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
     assert!(
-        links
-            .iter()
-            .all(|link| *link == "http://www.w3.org/2000/svg"),
-        "{links:?}"
+        !elsewhere.contains("=\"http") && !elsewhere.contains("=\"//"),
+        "an attribute names another place"
     );
     for word in ["<script", "src=", "@import", "url(", "<link", "onload"] {
         assert!(!page.contains(word), "{word}");
@@ -82,4 +77,14 @@ fn what_moved_is_shown_with_a_warning_if_the_hosts_differ() {
     assert!(
         page.contains("id=\"changes\"") && page.contains(">worse<") && page.contains("kernel: ")
     );
+}
+
+#[test]
+fn zz_look() {
+    for (profile, file) in [
+        (Profile::Full, "/tmp/full.html"),
+        (Profile::Quick, "/tmp/quick.html"),
+    ] {
+        std::fs::write(file, page(profile)).unwrap();
+    }
 }

@@ -19,7 +19,7 @@ const BEYOND: f64 = 10.0;
 /// The case with its plot and its table.
 pub(super) fn case(answer: &Answer) -> String {
     let plot = match answer.merits.first() {
-        _ if answer.base().is_none() => String::new(),
+        _ if answer.measured().next().is_none() => String::new(),
         Some(Merit::P50) => percentiles(answer),
         Some(merit) => bars(answer, *merit),
         None => String::new(),

@@ -10,20 +10,20 @@ use super::swatch;
 
 /// All merits of one case.
 pub(super) fn of(answer: &Answer) -> String {
-    let Some(base) = answer.base() else {
+    if answer.measured().next().is_none() {
         return "<p class=\"nothing\">No path of this case could be measured.</p>".to_owned();
-    };
-    let head: String = answer
-        .merits
-        .iter()
-        .map(|merit| {
-            format!(
-                "<th>{}</th><th class=\"ratio\">to {}</th>",
-                merit.title(),
-                escape(&base.path.label())
-            )
-        })
-        .collect();
+    }
+    let head = answer.merits.iter().map(|merit| {
+        let to = answer
+            .base(*merit)
+            .map_or(String::new(), |base| format!("to {}", base.path.label()));
+        format!(
+            "<th>{}</th><th class=\"ratio\">{}</th>",
+            merit.title(),
+            escape(&to)
+        )
+    });
+    let head: String = head.collect();
     let rows = answer.measured().map(|column| {
         let cells = answer.merits.iter().map(|merit| {
             let shown = column.figures.iter().find(|shown| shown.merit == *merit);
