@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Histogram, iterators::IterationValue};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -130,21 +130,16 @@ impl Column {
         }
     }
 
-    /// Adds a round.
-    pub fn add(&mut self, slice: Slice, latencies: &Histogram<u64>) {
-        self.rounds.push(slice);
-        let mut pooled = self.pooled();
-        // Both grow as they need to, so that nothing is out of range.
-        if pooled.add(latencies).is_ok() {
-            let buckets = pooled.iter_recorded();
-            let bucket = |value: hdrhistogram::iterators::IterationValue<u64>| {
-                Bucket(
-                    pooled.median_equivalent(value.value_iterated_to()),
-                    value.count_at_value(),
-                )
-            };
-            self.latencies = buckets.map(bucket).collect();
-        }
+    /// Keeps the operations of all rounds, pooled by whoever made them.
+    pub fn keep(&mut self, pooled: &Histogram<u64>) {
+        let buckets = pooled.iter_recorded();
+        let bucket = |value: IterationValue<u64>| {
+            Bucket(
+                pooled.median_equivalent(value.value_iterated_to()),
+                value.count_at_value(),
+            )
+        };
+        self.latencies = buckets.map(bucket).collect();
     }
 
     /// All operations of all rounds.

@@ -85,6 +85,6 @@ fn zz_look() {
         (Profile::Full, "/tmp/full.html"),
         (Profile::Quick, "/tmp/quick.html"),
     ] {
-        std::fs::write(file, page(profile)).unwrap();
+        fs::write(file, page(profile)).unwrap();
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn side_by_side(answers: &[&Answer], merit: Merit, heads: &[String]) 
 
 fn table(head: &str, rows: &str) -> String {
     format!(
-        "<div class=\"wide\"><table><thead><tr><th>path</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        "<div class=\"wide\"><table><thead><tr><th>Path</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 }
 
