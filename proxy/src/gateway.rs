@@ -94,7 +94,7 @@ async fn meet(
     record: &mut Record,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Refusal> {
-    let (mut stream, local) = socket::arrived(stream, &data.limits)?;
+    let (mut stream, local) = socket::arrived(stream)?;
     record.destination = Some(OriginalDst::new(local.get()));
     let policy = data.policy.load_full();
     let egress = match policy.egress() {

@@ -122,7 +122,7 @@ impl Arrived {
             mut record,
             place,
         } = self;
-        let (mut stream, local) = match socket::arrived(stream, &data.limits) {
+        let (mut stream, local) = match socket::arrived(stream) {
             Ok(arrived) => arrived,
             Err(refusal) => return (record, Err(refusal)),
         };

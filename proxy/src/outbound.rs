@@ -34,7 +34,7 @@ use crate::{
     record::{Direction, Record},
     refusal::{Reason, Refusal},
     relay::Moved,
-    socket::{self, Faces, Guarded, Turn},
+    socket::{self, Guarded, Turn},
 };
 
 mod carry;
@@ -234,17 +234,6 @@ impl<'a> Resolved<'a> {
     ) -> Result<(), Refusal> {
         let permitted = self.permit(record).await?;
         place.describe(record);
-        socket::tune(
-            permitted.app.stream(),
-            Faces::Application,
-            &permitted.data.limits,
-        )
-        .map_err(|error| {
-            Refusal::new(
-                Reason::Internal,
-                format!("setting up the application's socket: {error}"),
-            )
-        })?;
         permitted.carry(place, record, moved).await
     }
 
