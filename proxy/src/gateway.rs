@@ -131,16 +131,15 @@ async fn meet(
     record.is_no_connection();
     let generation = policy.generation;
     drop((policy, egress));
-    lease::serve(
+    lease::begin(
         Door::Gateway,
         (Arc::clone(data), Arc::clone(&data.inward)),
-        *terminated,
+        terminated,
         generation,
         (local, peer),
+        place,
         stop,
-    )
-    .await;
-    drop(place);
+    );
     Ok(())
 }
 
