@@ -281,7 +281,7 @@ impl LeaseHandler for Peer {
         let Some(record) = dropped.record.as_mut() else {
             return Err(Refusal::new(Reason::Internal, "a record was taken twice"));
         };
-        match Box::pin(self.admit(&open, record)).await {
+        match self.admit(&open, record).await {
             Ok((app, place)) => match dropped.record.take() {
                 Some(record) => Ok(Admitted {
                     app,
