@@ -21,6 +21,11 @@ mod applications;
 #[path = "tunnel/ends.rs"]
 mod ends;
 
+/// The daemon's, which decides about a fifth of the figures.
+#[cfg(target_arch = "x86_64")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What the applications do.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
