@@ -17,7 +17,7 @@ use sidetrack::{
         files::Existing,
         validity::Validity,
     },
-    config::{IdentityFiles, TrustFiles, Wire},
+    config::{Handshakes, IdentityFiles, TrustFiles, Wire},
     identity::Expected,
     record::ConnectionId,
     refusal::Refusal,
@@ -135,6 +135,7 @@ pub(crate) fn run(case: &Case) -> (f64, Vec<Duration>, Spent) {
         server_id,
         wire,
         None,
+        &Handshakes::default(),
     )
     .unwrap();
     let client_id = expected("spiffe://example.org/client");
