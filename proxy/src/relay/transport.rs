@@ -24,6 +24,12 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
     /// the event already.
     fn is_reset(&self) -> bool;
 
+    /// The socket itself, where its bytes are those of this transport: they may then go past
+    /// this value.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+
     /// Ready when a read may find something, so that no buffer is held while there is nothing.
     /// A transport that cannot tell is always ready, and its read decides.
     ///
@@ -45,6 +51,10 @@ impl Transport for TcpStream {
         // The flag is set by EPOLLERR alone: a reset, or a keepalive or user timeout that ran
         // out. An orderly close of both directions does not set it.
         self.try_io(Interest::ERROR, || Ok(())).is_ok()
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -108,6 +118,10 @@ macro_rules! forward_transport {
 
             fn is_reset(&self) -> bool {
                 self.$field.is_reset()
+            }
+
+            fn plain(&self) -> Option<&tokio::net::TcpStream> {
+                self.$field.plain()
             }
 
             fn poll_readable(
