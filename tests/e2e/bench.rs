@@ -4,10 +4,10 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
-use harness::{cgroup, sidetrack_bin};
+use harness::{cgroup, holds, sidetrack_bin};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -19,6 +19,8 @@ use sidetrack_bench::{
     path::{self, Kind, Ready, Spec},
     stage::Room,
 };
+
+mod report;
 
 fn room() -> Room {
     Room::open(sidetrack_bin()).unwrap_or_else(|error| panic!("{error}"))
@@ -41,7 +43,7 @@ fn set_up(room: &Room, kind: Kind, rules: u32) -> Ready {
 #[track_caller]
 fn slice(ready: &mut Ready, load: &Load) -> Measured {
     let measured = ready.run(load).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(measured.sample.failed, 0);
+    assert_eq!(measured.sample.failed, 0, "{:?}", measured.sample.reason);
     measured
 }
 
@@ -98,8 +100,16 @@ fn a_path_carries_connections_and_tells_what_its_proxies_used() {
         let mut ready = set_up(&room, kind, 3);
         let measured = slice(&mut ready, &Load::FirstByte { count: 50 });
         assert_eq!(measured.sample.done, 50, "{kind}");
-        assert!(!measured.proxies.cpu.is_zero(), "{kind}: {measured:?}");
-        assert!(measured.proxies.memory > 0, "{kind}: {measured:?}");
+        assert!(
+            !measured.proxies.cpu.is_zero(),
+            "{kind}: {:?}",
+            measured.proxies
+        );
+        assert!(
+            measured.proxies.memory > 0,
+            "{kind}: {:?}",
+            measured.proxies
+        );
         let none = slice(&mut ready, &Load::Idle { connections: 0 });
         let many = slice(&mut ready, &Load::Idle { connections: 100 });
         assert!(
@@ -126,8 +136,10 @@ fn handshakes_are_made_with_the_daemon_of_the_servers_host_and_not_where_nothing
     };
     let mut pair = set_up(&room, Kind::Mtls, 1);
     assert!(slice(&mut pair, &handshakes).sample.done > 0);
-    let direct = set_up(&room, Kind::Direct, 1).run(&handshakes);
-    let error = direct.expect_err("nothing ends TLS").to_string();
+    let Err(error) = set_up(&room, Kind::Direct, 1).run(&handshakes) else {
+        panic!("there were handshakes with nobody");
+    };
+    let error = error.to_string();
     assert!(error.contains("nothing ends TLS"), "{error}");
 }
 
@@ -135,7 +147,7 @@ fn handshakes_are_made_with_the_daemon_of_the_servers_host_and_not_where_nothing
 fn misled(folder: &Path, written: &str, taken: &str) -> PathBuf {
     let path = folder.join(format!("{written}-is-{taken}"));
     let script = format!(
-        "#!/bin/sh\n[ \"$1\" = run ] && sed -i 's/\"{written}\"/\"{taken}\"/' \"$3\"\nexec {} \"$@\"\n",
+        "#!/bin/sh\n[ \"$1\" = run ] && sed -i 's/action = \"{written}\"/action = \"{taken}\"/' \"$3\"\nexec {} \"$@\"\n",
         sidetrack_bin().display()
     );
     fs::write(&path, script).unwrap();
@@ -160,7 +172,6 @@ fn nothing_is_measured_on_a_path_that_is_not_what_it_is_said_to_be() {
             "passthrough",
             "should be left alone",
         ),
-        (Kind::Mtls, "mtls", "deny", "connections failed"),
     ];
     for (kind, written, taken, why) in cases {
         let build = misled(room.folder(), written, taken);
@@ -211,8 +222,10 @@ fn a_daemon_that_dies_is_named_with_its_log() {
         .parse()
         .unwrap();
     kill(Pid::from_raw(id), Signal::SIGKILL).unwrap();
-    let error = ready.run(&Load::FirstByte { count: 1 });
-    let error = error.expect_err("nobody carries it").to_string();
+    let Err(error) = ready.run(&Load::FirstByte { count: 1 }) else {
+        panic!("nobody carries it, and nobody has seen it");
+    };
+    let error = error.to_string();
     assert!(error.contains("SIGKILL"), "{error}");
     assert!(
         error.contains("ready: connections are redirected"),
@@ -232,4 +245,47 @@ fn nothing_of_a_room_is_left_when_its_paths_and_it_are_gone() {
     drop(ready);
     drop(room);
     assert_eq!(left(&name), Vec::<PathBuf>::new());
+}
+
+/// A run of the command on which a daemon stands, and what the names of all that it has contain.
+fn running() -> (Child, String) {
+    let child = Command::new(sidetrack_bin())
+        .args(["bench", "--path", "redirected", "--profile", "quick"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mark = format!("bench-{}-", child.id());
+    holds("the run has a daemon", || {
+        let pins = Path::new("/sys/fs/bpf/sidetrack");
+        left(&mark).iter().any(|path| path.starts_with(pins))
+    });
+    (child, mark)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn an_interrupted_run_takes_away_all_that_it_has_made() {
+    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (mut child, mark) = running();
+        signal(&child, number);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(left(&mark), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn what_a_killed_run_has_left_is_taken_away_by_the_next_one() {
+    let (mut child, mark) = running();
+    assert!(left(&mark).len() >= 4, "the test's own proof");
+    signal(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    let room = room();
+    assert_eq!(left(&mark), Vec::<PathBuf>::new());
+    assert!(!left(&name(&room)).is_empty(), "its own stays");
 }

@@ -23,6 +23,7 @@ use crate::{
 pub(crate) const PORT: u16 = 7000;
 /// Connections that a path must carry before it is taken for one that stands.
 const PROOF: u32 = 20;
+const RUNNING: &str = "running a slice";
 
 /// In which cgroup of its host the client lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +162,8 @@ impl Ready {
         let (used, redirected) = (self.used()?, self.redirected()?);
         let sample = self.run(&Load::FirstByte { count: PROOF })?.sample;
         if sample.failed > 0 {
-            let cause = format!("{} of {PROOF} connections failed", sample.failed);
+            let reason = sample.reason.unwrap_or_default();
+            let cause = format!("{} of {PROOF} connections failed: {reason}", sample.failed);
             return Err(self.blame(doing, &cause));
         }
         let redirected = self.redirected()? - redirected;
@@ -214,8 +216,15 @@ impl Ready {
         let sample = self.agent.run(target, load);
         let machine = machine::cpu()?.saturating_sub(machine);
         let sample = match sample {
-            Ok(sample) => sample,
-            Err(trouble) => return Err(self.blame("running a slice", &trouble.to_string())),
+            Ok(sample) if sample.failed == 0 => sample,
+            Ok(sample) => match self.gone() {
+                Some(process) => {
+                    let reason = sample.reason.as_deref();
+                    return Err(process.trouble(RUNNING, reason.unwrap_or("connections failed")));
+                }
+                None => sample,
+            },
+            Err(trouble) => return Err(self.blame(RUNNING, &trouble.to_string())),
         };
         let mut proxies = Usage::default();
         for (group, before) in self.proxies.groups.iter().zip(before) {
@@ -230,21 +239,19 @@ impl Ready {
         })
     }
 
+    /// One of the path's programs that has ended, which none should.
+    fn gone(&mut self) -> Option<&mut Process> {
+        let daemon = self.proxies.daemon.iter_mut();
+        daemon
+            .map(|daemon| &mut daemon.process)
+            .chain(&mut self.proxies.processes)
+            .chain([&mut self.server])
+            .find_map(|process| process.ended().is_some().then_some(process))
+    }
+
     /// A trouble of this path: with the log of whoever has ended, else of the client.
     fn blame(&mut self, doing: &str, cause: &str) -> Trouble {
-        let daemon = self
-            .proxies
-            .daemon
-            .iter_mut()
-            .map(|daemon| &mut daemon.process);
-        let others = daemon
-            .chain(&mut self.proxies.processes)
-            .chain([&mut self.server]);
-        let ended = others.into_iter().find_map(|process| {
-            let gone = process.ended().is_some();
-            gone.then_some(process)
-        });
-        match ended {
+        match self.gone() {
             Some(process) => process.trouble(doing, cause),
             None => self.client.trouble(doing, cause),
         }
