@@ -37,6 +37,16 @@ impl Merit {
         self == Self::MemoryPerConnection
     }
 
+    /// Which quantile of the latencies it is, if it is one.
+    pub fn quantile(self) -> Option<f64> {
+        match self {
+            Self::P50 => Some(0.5),
+            Self::P99 => Some(0.99),
+            Self::P999 => Some(0.999),
+            _ => None,
+        }
+    }
+
     /// In words, inside of a sentence.
     pub fn words(self) -> String {
         let title = self.title();

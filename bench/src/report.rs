@@ -113,6 +113,9 @@ pub struct Shown {
     pub merit: Merit,
     /// Seconds, operations or bits in a second, CPU seconds, bytes.
     pub figure: Figure,
+    /// It is of all rounds together, since a single one has too few operations for it.
+    #[serde(default)]
+    pub pooled: bool,
     /// To that of the first path in the same round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Figure>,
@@ -176,10 +179,13 @@ impl Answer {
 
     fn figures(&self, column: &Column) -> Vec<Shown> {
         let shown = |merit: &Merit| {
+            let of_rounds = statistics::figure(*merit, &column.rounds);
+            let of_all = || statistics::pooled(*merit, &column.pooled(), column.rounds.len());
             let base = self.base(*merit).filter(|base| base.path != column.path);
             Some(Shown {
                 merit: *merit,
-                figure: statistics::figure(*merit, &column.rounds)?,
+                pooled: of_rounds.is_none(),
+                figure: of_rounds.or_else(of_all)?,
                 ratio: base
                     .and_then(|base| statistics::ratio(*merit, &column.rounds, &base.rounds)),
             })
