@@ -24,7 +24,8 @@ const BOTH: &[Purpose] = &[Purpose::Demo, Purpose::Test];
 const TEST: &[Purpose] = &[Purpose::Test];
 
 #[rustfmt::skip]
-const PACKAGES: [Package; 18] = [
+const PACKAGES: [Package; 19] = [
+    Package { name: "make", program: "make", why: "builds the allocator (jemalloc)", used_by: BOTH },
     Package { name: "iproute2", program: "ip", why: "network namespaces", used_by: BOTH },
     Package { name: "curl", program: "curl", why: "the unmodified client", used_by: BOTH },
     Package { name: "python3", program: "python3", why: "the unmodified server", used_by: BOTH },
