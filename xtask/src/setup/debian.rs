@@ -26,7 +26,8 @@ const TEST: &[Purpose] = &[Purpose::Test];
 const PEER: &[Purpose] = &[Purpose::Test, Purpose::Bench];
 
 #[rustfmt::skip]
-const PACKAGES: [Package; 19] = [
+const PACKAGES: [Package; 20] = [
+    Package { name: "make", program: "make", why: "builds the allocator (jemalloc)", used_by: ALL },
     Package { name: "iproute2", program: "ip", why: "network namespaces", used_by: ALL },
     Package { name: "curl", program: "curl", why: "the unmodified client", used_by: BOTH },
     Package { name: "python3", program: "python3", why: "the unmodified server", used_by: BOTH },
