@@ -34,7 +34,7 @@ impl Stream {
 /// Now and then somebody has something else to do.
 async fn pause(dice: &mut Dice) {
     match dice.roll(64) {
-        0 => tokio::time::sleep(Duration::from_millis(dice.roll(4) as u64)).await,
+        0 => sleep(Duration::from_millis(dice.roll(4) as u64)).await,
         1..8 => tokio::task::yield_now().await,
         _ => {}
     }
