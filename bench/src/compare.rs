@@ -62,7 +62,7 @@ pub fn compare(then: &Report, now: &Report) -> Comparison {
     for answer in &now.cases {
         match then.case(&answer.name) {
             Some(earlier) if earlier.load == answer.load => {
-                between(earlier, answer, &mut changes, &mut only_one)
+                between(earlier, answer, &mut changes, &mut only_one);
             }
             Some(_) => only_one.push(format!("{}: its load is another one now", answer.name)),
             None => only_one.push(format!("{}: only in this run", answer.name)),

@@ -28,7 +28,7 @@ impl Bound {
 /// A figure that must keep a bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
-    /// In words.
+    /// In words, without the merit.
     pub about: &'static str,
     /// The case, by its name.
     pub case: &'static str,
@@ -146,6 +146,11 @@ impl Goal {
         Some((kind, figure))
     }
 
+    /// What it is about, with the merit.
+    pub fn title(&self) -> String {
+        format!("{}: {}", self.about, self.merit.words())
+    }
+
     /// The bound in words.
     pub fn wanted(&self) -> String {
         let word = match self.bound {
@@ -206,7 +211,7 @@ pub static GOALS: [Goal; 15] = [
         Direct,
         P50,
         AtMost(1.02),
-        "connect() that no rule selects, against no daemon",
+        "connect(), not selected",
     ),
     Goal::new(
         "first-byte-1",
@@ -214,7 +219,7 @@ pub static GOALS: [Goal; 15] = [
         IptablesRelay,
         P50,
         AtMost(0.97),
-        "first byte, redirected to a plain proxy, against iptables REDIRECT to the same proxy",
+        "first byte, redirected to a plain proxy",
     )
     .beside(Redirected),
     Goal::new(
@@ -223,7 +228,7 @@ pub static GOALS: [Goal; 15] = [
         IptablesRelay,
         P50,
         AtMost(0.85),
-        "the same with 1,000 rules",
+        "first byte, the same with 1,000 rules",
     )
     .beside(Redirected),
     Goal::new(
@@ -232,7 +237,7 @@ pub static GOALS: [Goal; 15] = [
         IptablesRelay,
         P50,
         AtMost(0.6),
-        "the same with 10,000 rules",
+        "first byte, the same with 10,000 rules",
     )
     .beside(Redirected),
     Goal::new(
@@ -241,7 +246,7 @@ pub static GOALS: [Goal; 15] = [
         HaproxyPair,
         P50,
         AtMost(0.2),
-        "mutual TLS, first byte on a new connection, against the pair of HAProxy",
+        "first byte, mutual TLS",
     ),
     Goal::new(
         "round-trip",
@@ -249,7 +254,7 @@ pub static GOALS: [Goal; 15] = [
         HaproxyPair,
         P50,
         AtMost(0.85),
-        "mutual TLS, round trip, median",
+        "round trip, mutual TLS",
     ),
     Goal::new(
         "round-trip",
@@ -257,7 +262,7 @@ pub static GOALS: [Goal; 15] = [
         HaproxyPair,
         P99,
         AtMost(0.85),
-        "mutual TLS, round trip, 99th percentile",
+        "round trip, mutual TLS",
     ),
     Goal::new(
         "bulk-up-65536",
@@ -265,7 +270,7 @@ pub static GOALS: [Goal; 15] = [
         HaproxyPair,
         BitsPerSecond,
         AtLeast(1.4),
-        "mutual TLS, one bulk stream up",
+        "bulk up, mutual TLS",
     ),
     Goal::new(
         "bulk-down-65536",
@@ -273,7 +278,7 @@ pub static GOALS: [Goal; 15] = [
         HaproxyPair,
         BitsPerSecond,
         AtLeast(1.4),
-        "mutual TLS, one bulk stream down",
+        "bulk down, mutual TLS",
     ),
     Goal::new(
         "handshake-pair",
@@ -281,7 +286,7 @@ pub static GOALS: [Goal; 15] = [
         HaproxyPairFull,
         PerSecond,
         AtLeast(1.5),
-        "full handshakes in a second, through the pair",
+        "full handshakes through the pair",
     ),
     Goal::new(
         "bulk-up-65536",
@@ -289,7 +294,7 @@ pub static GOALS: [Goal; 15] = [
         HaproxyPair,
         CpuPerGigabyte,
         AtMost(0.6),
-        "mutual TLS, CPU of the proxies for a gigabyte up",
+        "bulk up, mutual TLS",
     ),
     Goal::new(
         "bulk-down-65536",
@@ -297,7 +302,7 @@ pub static GOALS: [Goal; 15] = [
         HaproxyPair,
         CpuPerGigabyte,
         AtMost(0.6),
-        "mutual TLS, CPU of the proxies for a gigabyte down",
+        "bulk down, mutual TLS",
     ),
     Goal::new(
         "bulk-down-65536",
@@ -305,7 +310,7 @@ pub static GOALS: [Goal; 15] = [
         Direct,
         BitsPerSecond,
         AtLeast(0.45),
-        "plain text through the daemon, one bulk stream down, against none",
+        "bulk down, plain text",
     ),
     Goal::new(
         "bulk-down-65536",
@@ -313,7 +318,7 @@ pub static GOALS: [Goal; 15] = [
         RedirectRelay,
         CpuPerGigabyte,
         AtMost(0.8),
-        "plain text, CPU of the proxy for a gigabyte, against a relay that copies",
+        "bulk down, plain text, against a relay that copies",
     ),
     Goal {
         against: None,
@@ -323,7 +328,7 @@ pub static GOALS: [Goal; 15] = [
             HaproxyPair,
             MemoryPerConnection,
             AtMost(24.0 * 1024.0),
-            "memory of both proxies for an idle connection of mutual TLS",
+            "idle connection of mutual TLS, both proxies",
         )
     },
 ];

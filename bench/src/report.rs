@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Histogram, iterators::IterationValue};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -113,6 +113,9 @@ pub struct Shown {
     pub merit: Merit,
     /// Seconds, operations or bits in a second, CPU seconds, bytes.
     pub figure: Figure,
+    /// It is of all rounds together, since a single one has too few operations for it.
+    #[serde(default)]
+    pub pooled: bool,
     /// To that of the first path in the same round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Figure>,
@@ -130,21 +133,16 @@ impl Column {
         }
     }
 
-    /// Adds a round.
-    pub fn add(&mut self, slice: Slice, latencies: &Histogram<u64>) {
-        self.rounds.push(slice);
-        let mut pooled = self.pooled();
-        // Both grow as they need to, so that nothing is out of range.
-        if pooled.add(latencies).is_ok() {
-            let buckets = pooled.iter_recorded();
-            let bucket = |value: hdrhistogram::iterators::IterationValue<u64>| {
-                Bucket(
-                    pooled.median_equivalent(value.value_iterated_to()),
-                    value.count_at_value(),
-                )
-            };
-            self.latencies = buckets.map(bucket).collect();
-        }
+    /// Keeps the operations of all rounds, pooled by whoever made them.
+    pub fn keep(&mut self, pooled: &Histogram<u64>) {
+        let buckets = pooled.iter_recorded();
+        let bucket = |value: IterationValue<u64>| {
+            Bucket(
+                pooled.median_equivalent(value.value_iterated_to()),
+                value.count_at_value(),
+            )
+        };
+        self.latencies = buckets.map(bucket).collect();
     }
 
     /// All operations of all rounds.
@@ -181,10 +179,13 @@ impl Answer {
 
     fn figures(&self, column: &Column) -> Vec<Shown> {
         let shown = |merit: &Merit| {
+            let of_rounds = statistics::figure(*merit, &column.rounds);
+            let of_all = || statistics::pooled(*merit, &column.pooled(), column.rounds.len());
             let base = self.base(*merit).filter(|base| base.path != column.path);
             Some(Shown {
                 merit: *merit,
-                figure: statistics::figure(*merit, &column.rounds)?,
+                pooled: of_rounds.is_none(),
+                figure: of_rounds.or_else(of_all)?,
                 ratio: base
                     .and_then(|base| statistics::ratio(*merit, &column.rounds, &base.rounds)),
             })

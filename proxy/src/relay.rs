@@ -1,7 +1,8 @@
 //! Bytes between two sockets: plain to plain, or plain to TLS.
 //!
 //! One future moves both directions of a connection: no lock, no second task, and no memory
-//! while nothing moves. Half-close and reset pass through as what they are.
+//! while nothing moves. Half-close and reset pass through as what they are. Bulk between two plain
+//! sockets goes through a pipe of the kernel and is never copied to user space.
 
 use std::{future::poll_fn, io, pin::pin, task::Poll, time::Duration};
 
@@ -15,10 +16,13 @@ use crate::{
 pub(crate) mod buffer;
 #[cfg(test)]
 pub(crate) mod loopback;
+mod pipe;
 mod pump;
+mod splice;
 mod transport;
 pub(crate) mod vigil;
 
+pub(crate) use pipe::PIPE_FILES;
 pub use transport::Transport;
 pub(crate) use transport::forward_transport;
 
@@ -64,11 +68,18 @@ pub async fn relay<A: Transport, B: Transport>(
     idle: Option<Duration>,
     moved: &mut Moved,
 ) -> Result<(), Refusal> {
-    // splice(2) for two plain sockets belongs here: a `Pump` of its own for TcpStream to
-    // TcpStream, with a pipe in place of the buffer, in the same loop below.
+    let mut pumps = (Pump::new(start.to_b), Pump::new(start.to_a));
+    pump(a, b, &mut pumps, idle, moved).await
+}
+
+async fn pump<A: Transport, B: Transport>(
+    a: &mut A,
+    b: &mut B,
+    (up, down): &mut (Pump, Pump),
+    idle: Option<Duration>,
+    moved: &mut Moved,
+) -> Result<(), Refusal> {
     let mut ends = Ends { a, b, ended: false };
-    let mut up = Pump::new(start.to_b);
-    let mut down = Pump::new(start.to_a);
     let timer = pin!(sleep(Duration::MAX));
     let mut vigil = Vigil::new(timer, idle);
     let mut unheard = None;

@@ -94,7 +94,7 @@ impl Report {
             ),
             format!("In tables and plots, {intervals}."),
             "Latencies are recorded in HDR histograms with three significant digits. Curves show the operations of all rounds together, figures the \
-             median of what each round had for that percentile."
+             median of what each round had for that percentile; where a round has too few operations for a percentile, it is that of all rounds, and says so."
                 .to_owned(),
             "CPU time is what the kernel accounted to the control groups of the proxies (cpu.stat), on both hosts of a pair together; \
              the work of the kernel for their sockets is in it as far as it ran in their name, that of interrupts is not. Where there is no proxy there is none."

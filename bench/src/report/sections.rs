@@ -213,9 +213,25 @@ pub(super) fn class(path: &Spec) -> String {
 fn figure(title: &str, note: &str, svg: &str) -> String {
     format!(
         "<figure><figcaption>{}<small>{}</small></figcaption><div class=\"wide\">{svg}</div></figure>",
-        escape(title),
+        escape(&sentence(title)),
         escape(note)
     )
+}
+
+/// With a capital, unless it begins with the name of a call.
+fn sentence(text: &str) -> String {
+    let first = text
+        .chars()
+        .next()
+        .filter(|_| !text.starts_with("connect()"));
+    let rest = text
+        .get(first.map_or(0, char::len_utf8)..)
+        .unwrap_or_default();
+    first
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(rest.chars())
+        .collect()
 }
 
 /// What one looks at, with which way is better.

@@ -99,7 +99,7 @@ impl Comparison {
 fn rows(answer: &Answer) -> Vec<Vec<String>> {
     let mut head = vec!["path".to_owned()];
     for merit in &answer.merits {
-        head.push(merit.title().to_lowercase());
+        head.push(merit.words());
         head.push(
             answer
                 .base(*merit)
@@ -130,7 +130,7 @@ fn goal_row(goal: &Goal, verdict: &Verdict) -> Vec<String> {
     };
     vec![
         verdict.word().to_owned(),
-        goal.about.to_owned(),
+        goal.title(),
         goal.wanted(),
         found,
     ]
@@ -145,7 +145,7 @@ fn change_row(change: &Change, word: &str) -> Vec<String> {
         change.case.clone(),
         change.path.clone(),
         change.against.clone().unwrap_or_default(),
-        change.merit.title().to_lowercase(),
+        change.merit.words(),
         shown(&change.then),
         shown(&change.now),
         word.to_owned(),

@@ -81,7 +81,7 @@ fn a_path_that_fails_ends_its_own_column_and_is_set_up_again_for_the_next_case()
         planned("b", &THREE, 2, 0, LOAD),
     ];
     let answers = measure(&plan(cases), &mut ground, &mut |progress| {
-        told.push(progress.to_string())
+        told.push(progress.to_string());
     });
     let rounds: Vec<usize> = answers[0]
         .columns

@@ -20,16 +20,19 @@ fn slice(nanos: u64) -> Slice {
 
 #[test]
 fn merits_are_what_they_say() {
-    let one = slice(1_000);
+    let one = Slice {
+        done: 1_000,
+        ..slice(1_000)
+    };
     let of = |merit| value(merit, &one).expect("it has it");
     assert_eq!(of(Merit::P50), 1e-6);
     assert_eq!(of(Merit::P99), 2e-6);
     assert_eq!(of(Merit::P999), 3e-6);
-    assert_eq!(of(Merit::PerSecond), 5.0);
+    assert_eq!(of(Merit::PerSecond), 500.0);
     assert_eq!(of(Merit::BitsPerSecond), 4_000.0);
-    assert!((of(Merit::CpuPerOperation) - 5e-7).abs() < 1e-15);
+    assert!((of(Merit::CpuPerOperation) - 5e-9).abs() < 1e-15);
     assert!((of(Merit::CpuPerGigabyte) - 5.0).abs() < 1e-9);
-    assert_eq!(of(Merit::MemoryPerConnection), 500.0);
+    assert_eq!(of(Merit::MemoryPerConnection), 5.0);
 }
 
 #[test]
@@ -49,6 +52,34 @@ fn a_slice_without_latencies_or_without_proxies_has_no_such_figure() {
         ),
         None
     );
+}
+
+#[test]
+fn a_percentile_beyond_which_a_round_has_no_operation_is_that_of_all_rounds() {
+    let few = Slice {
+        done: 600,
+        ..slice(1_000)
+    };
+    assert!(value(Merit::P99, &few).is_some());
+    assert_eq!(value(Merit::P999, &few), None);
+    let mut all = histogram();
+    for nanos in 1..=9_900 {
+        all.record(nanos).expect("it grows");
+    }
+    assert_eq!(
+        pooled(Merit::P999, &all, 15),
+        None,
+        "fewer than ten are beyond"
+    );
+    for nanos in 9_901..=10_000 {
+        all.record(nanos).expect("it grows");
+    }
+    let figure = pooled(Merit::P999, &all, 15).expect("ten are");
+    assert!(
+        (figure.median * 1e9 - 9_990.0).abs() < 10.0 && figure.interval.is_none(),
+        "{figure:?}"
+    );
+    assert_eq!(pooled(Merit::PerSecond, &all, 15), None);
 }
 
 #[test]

@@ -6,7 +6,10 @@ use nix::sys::resource::{Resource, getrlimit};
 use serde::Serialize;
 use sidetrack_abi::names::NAMESPACE_ENTRIES;
 
-use crate::cli::{Exit, Failure};
+use crate::{
+    cli::{Exit, Failure},
+    relay::PIPE_FILES,
+};
 
 mod capabilities;
 mod features;
@@ -19,13 +22,14 @@ const FLOOR: KernelVersion = KernelVersion(5, 15);
 /// From here on, nothing needs a work-around.
 const RECOMMENDED: KernelVersion = KernelVersion(6, 1);
 
-/// Two sockets for each connection, and the two ends of a pipe while its bytes are spliced.
+/// Two sockets for each connection, and as many spare for tunnels that carry none and for strangers.
 const FILES_PER_CONNECTION: u64 = 4;
 /// The file of another network namespace, twice if a selection names it, two listeners, and what tells of
 /// its addresses.
 const FILES_PER_NAMESPACE: u64 = 5;
-/// Listeners, programs, maps, logs, idle tunnels of a small set-up; and as many namespaces as are served.
-const FILES_ALWAYS: u64 = 256 + FILES_PER_NAMESPACE * NAMESPACE_ENTRIES as u64;
+/// Listeners, programs, maps, logs, idle tunnels of a small set-up, pipes; and as many namespaces as are
+/// served.
+const FILES_ALWAYS: u64 = 256 + PIPE_FILES + FILES_PER_NAMESPACE * NAMESPACE_ENTRIES as u64;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

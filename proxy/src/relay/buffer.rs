@@ -222,6 +222,11 @@ impl Buffer {
         self.next = self.held.larger();
     }
 
+    /// The next buffer is of the smallest size: bulk goes elsewhere.
+    pub(crate) fn start_small(&mut self) {
+        self.next = Size::default();
+    }
+
     fn wait(&mut self, got: usize) -> Then {
         // One small message does not undo what a bulk transfer learned; several do.
         if got > 0 && got < self.held.bytes() / 4 {

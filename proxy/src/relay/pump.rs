@@ -3,12 +3,13 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use super::{
     Transport,
-    buffer::{Buffer, Then},
+    buffer::{Buffer, Size, Then},
+    splice::{Filled, Splice},
 };
 
 /// What a direction waits for.
@@ -33,6 +34,8 @@ pub(crate) enum Failed {
 #[derive(Debug, Default)]
 pub(crate) struct Pump {
     buffer: Buffer,
+    /// In place of the buffer while plain bytes flow in bulk; one of the two is empty.
+    splice: Splice,
     /// Bytes that were read before the relay began; written first.
     start: Vec<u8>,
     started: usize,
@@ -57,6 +60,15 @@ impl Pump {
         Self {
             start,
             ..Self::default()
+        }
+    }
+
+    /// One that splices from the first byte, and small pieces too, where it can at all.
+    #[cfg(test)]
+    pub(crate) fn splicing(start: Vec<u8>) -> Self {
+        Self {
+            splice: Splice::always(),
+            ..Self::new(start)
         }
     }
 
@@ -85,7 +97,10 @@ impl Pump {
         loop {
             while let Some(pending) = self.pending() {
                 match Pin::new(&mut *to).poll_write(cx, pending) {
-                    Poll::Pending => return Ok(Waits::Stalled),
+                    Poll::Pending => {
+                        self.splice.release();
+                        return Ok(Waits::Stalled);
+                    }
                     Poll::Ready(Ok(0)) => {
                         return Err(Failed::Sink(io::ErrorKind::WriteZero.into()));
                     }
@@ -95,6 +110,12 @@ impl Pump {
                         *moved += count as u64;
                     }
                     Poll::Ready(Err(error)) => return Err(Failed::Sink(error)),
+                }
+            }
+            if let Some(plain) = to.plain() {
+                match self.splice.poll_drain(plain, cx, moved) {
+                    Poll::Pending => return Ok(Waits::Stalled),
+                    Poll::Ready(drained) => drained.map_err(Failed::Sink)?,
                 }
             }
             if self.unflushed {
@@ -117,7 +138,7 @@ impl Pump {
                     Poll::Ready(Err(error)) => Err(Failed::Sink(error)),
                     Poll::Ready(Ok(())) => {
                         self.done = true;
-                        self.buffer.release();
+                        self.release();
                         Ok(Waits::Done)
                     }
                 };
@@ -125,13 +146,36 @@ impl Pump {
             if let Some(error) = self.failed.take() {
                 return Err(Failed::Source(error));
             }
+            if self.splice.is_on() {
+                match self.poll_splice(from, cx) {
+                    Poll::Pending => {
+                        self.release();
+                        return Ok(Waits::Reading);
+                    }
+                    Poll::Ready(Ok(Filled::Bytes)) => {
+                        self.buffer.start_small();
+                        continue;
+                    }
+                    Poll::Ready(Ok(Filled::Unsure)) => {}
+                    Poll::Ready(Err(error)) => {
+                        self.failed = Some(error);
+                        continue;
+                    }
+                }
+            }
             let mut got = 0;
             match self.buffer.poll_fill(from, cx, usize::MAX, &mut got) {
                 Ok(Then::Wait) if got == 0 => {
-                    self.buffer.release();
+                    self.release();
                     return Ok(Waits::Reading);
                 }
-                Ok(Then::Wait | Then::Full) => {}
+                Ok(Then::Wait) => {}
+                Ok(Then::Full) => {
+                    let is_bulk = self.buffer.len() >= Size::Kib64.bytes();
+                    if is_bulk && from.plain().is_some() && to.plain().is_some() {
+                        self.splice.begin();
+                    }
+                }
                 Ok(Then::End) if self.cut_off => {
                     self.failed = Some(io::ErrorKind::ConnectionReset.into());
                 }
@@ -139,6 +183,24 @@ impl Pump {
                 Err(error) => self.failed = Some(error),
             }
         }
+    }
+
+    fn poll_splice<R: Transport>(
+        &mut self,
+        from: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Filled>> {
+        ready!(from.poll_readable(cx))?;
+        Poll::Ready(match from.plain() {
+            Some(plain) => self.splice.fill(plain),
+            None => Ok(Filled::Unsure),
+        })
+    }
+
+    /// Gives back what nothing is in.
+    fn release(&mut self) {
+        self.buffer.release();
+        self.splice.release();
     }
 
     fn pending(&self) -> Option<&[u8]> {
@@ -163,3 +225,6 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

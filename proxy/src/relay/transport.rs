@@ -24,6 +24,12 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
     /// the event already.
     fn is_reset(&self) -> bool;
 
+    /// The socket itself, where its bytes are those of this transport: they may then go past
+    /// this value.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+
     /// Ready when a read may find something, so that no buffer is held while there is nothing.
     /// A transport that cannot tell is always ready, and its read decides.
     ///
@@ -47,9 +53,28 @@ impl Transport for TcpStream {
         self.try_io(Interest::ERROR, || Ok(())).is_ok()
     }
 
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_read_ready(cx))?;
         Poll::Ready(Ok(()))
+    }
+}
+
+/// So that what is moved from one future to the next is small.
+impl<T: Transport> Transport for Box<T> {
+    fn abort(&mut self) {
+        (**self).abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        (**self).is_reset()
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(cx)
     }
 }
 
@@ -93,6 +118,10 @@ macro_rules! forward_transport {
 
             fn is_reset(&self) -> bool {
                 self.$field.is_reset()
+            }
+
+            fn plain(&self) -> Option<&tokio::net::TcpStream> {
+                self.$field.plain()
             }
 
             fn poll_readable(

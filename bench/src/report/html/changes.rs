@@ -46,12 +46,7 @@ pub(super) fn of(comparison: &Comparison) -> String {
 fn plot(moved: &[&Change]) -> String {
     let scale = Scale::around(moved.iter().map(|change| change.factor()).chain([0.9, 1.1]));
     let row = |change: &&Change| Row {
-        name: format!(
-            "{}: {}, {}",
-            change.case,
-            change.path,
-            change.merit.title().to_lowercase()
-        ),
+        name: format!("{}: {}, {}", change.case, change.path, change.merit.words()),
         class: if change.is_better() {
             "v-reached".to_owned()
         } else {

@@ -61,7 +61,7 @@ fn goals(report: &Report) -> String {
     format!(
         "<figure><figcaption>What must be reached<small>dot: median over rounds, line: the interval in which it is</small></figcaption>\
          <div class=\"wide\">{}</div></figure>\
-         <div class=\"wide\"><table class=\"goals\"><thead><tr><th>what</th><th>of</th><th>against</th><th>bound</th><th>found</th><th>beside</th><th></th></tr></thead>\
+         <div class=\"wide\"><table class=\"goals\"><thead><tr><th>What</th><th>Paths and case</th><th>Bound</th><th>Found</th><th></th></tr></thead>\
          <tbody>{lines}</tbody></table></div>",
         plot.draw()
     )
@@ -79,7 +79,7 @@ fn row(goal: &Goal, verdict: &Verdict) -> Row {
         None => verdict.word().to_owned(),
     };
     Row {
-        name: goal.about.to_owned(),
+        name: goal.title(),
         class: format!("v-{}", verdict_class(verdict)),
         value: figure.map(|figure| share(figure.median)),
         interval: figure
@@ -96,25 +96,20 @@ fn line(goal: &Goal, verdict: &Verdict, report: &Report) -> String {
         (_, figure) => figure.map(|figure| goal.shown(&figure)).unwrap_or_default(),
     };
     let beside = goal.figure_beside(report);
-    let beside = beside
-        .map(|(kind, figure)| format!("{kind}: {}", number::ratio(&figure)))
-        .unwrap_or_default();
-    let cells = [
-        format!("{} ({})", goal.about, goal.merit.title().to_lowercase()),
-        format!("{} in {}", goal.path, goal.case),
-        goal.against
-            .map(|kind| kind.to_string())
-            .unwrap_or_default(),
-        goal.wanted(),
-        found,
-        beside,
-    ];
-    let cells: String = cells
-        .iter()
-        .map(|cell| format!("<td>{}</td>", escape(cell)))
-        .collect();
+    let beside = beside.map(|(kind, figure)| format!("{kind}: {}", number::ratio(&figure)));
+    let whom = match goal.against {
+        Some(against) => format!("{} to {against}", goal.path),
+        None => goal.path.to_string(),
+    };
     format!(
-        "<tr>{cells}<td><span class=\"verdict v-{}\">{}</span></td></tr>",
+        "<tr><td>{}</td><td>{}<small>{}</small></td><td>{}</td><td>{}<small>{}</small></td>\
+         <td><span class=\"verdict v-{}\">{}</span></td></tr>",
+        escape(&goal.title()),
+        escape(&whom),
+        escape(goal.case),
+        escape(&goal.wanted()),
+        escape(&found),
+        escape(&beside.unwrap_or_default()),
         verdict_class(verdict),
         verdict.word()
     )
@@ -147,14 +142,14 @@ fn ratios(report: &Report) -> String {
         title: "Ratios".to_owned(),
         axis: Axis::new(
             scale,
-            "ratio in the same round, logarithmic; 1: as fast, as many, as much",
+            "ratio in the same round, logarithmic; better is left for latency and memory, right for throughput and what is done per second",
             number::trimmed,
         ),
         rows,
         left_is_good: false,
     };
     format!(
-        "<figure><figcaption>Each path by what it is compared with<small>the first figure of each case; dot: median over rounds, line: the interval in which it is</small></figcaption>\
+        "<figure><figcaption>Each path, compared<small>the first figure of each case; dot: median over rounds, line: the interval in which it is</small></figcaption>\
          <div class=\"wide\">{}</div></figure>",
         plot.draw()
     )
@@ -174,15 +169,15 @@ fn rows(answer: &Answer) -> Vec<Row> {
     });
     let row = |(index, (column, ratio)): (usize, (&Column, Figure))| Row {
         name: format!(
-            "{}: {} to {}",
+            "{}, {}: {}",
             answer.name,
-            column.path.label(),
-            base.path.label()
+            merit.words(),
+            column.path.label()
         ),
         class: class(&column.path),
         value: Some(ratio.median),
         interval: ratio.interval.map(|interval| (interval.low, interval.high)),
-        words: number::ratio(&ratio),
+        words: format!("{} to {}", number::ratio(&ratio), base.path.label()),
         begins: index == 0,
     };
     ratios.enumerate().map(row).collect()

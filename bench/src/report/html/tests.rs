@@ -78,13 +78,3 @@ fn what_moved_is_shown_with_a_warning_if_the_hosts_differ() {
         page.contains("id=\"changes\"") && page.contains(">worse<") && page.contains("kernel: ")
     );
 }
-
-#[test]
-fn zz_look() {
-    for (profile, file) in [
-        (Profile::Full, "/tmp/full.html"),
-        (Profile::Quick, "/tmp/quick.html"),
-    ] {
-        std::fs::write(file, page(profile)).unwrap();
-    }
-}

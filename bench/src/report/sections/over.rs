@@ -113,11 +113,9 @@ fn plot(
             label,
             ticks.clone(),
         ),
-        y: Axis::new(
-            scale,
-            &format!("{}, logarithmic", merit.title().to_lowercase()),
-            |value| number::short(merit, value),
-        ),
+        y: Axis::new(scale, &format!("{}, logarithmic", merit.words()), |value| {
+            number::short(merit, value)
+        }),
         series,
         dots: true,
     };

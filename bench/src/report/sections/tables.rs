@@ -72,7 +72,7 @@ pub(super) fn side_by_side(answers: &[&Answer], merit: Merit, heads: &[String]) 
 
 fn table(head: &str, rows: &str) -> String {
     format!(
-        "<div class=\"wide\"><table><thead><tr><th>path</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        "<div class=\"wide\"><table><thead><tr><th>Path</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 }
 
@@ -84,10 +84,13 @@ fn value(merit: Merit, shown: Option<&Shown>) -> String {
     let Some(shown) = shown else {
         return "<i>none</i>".to_owned();
     };
-    let interval = number::interval(merit, &shown.figure);
-    let interval = interval
-        .map(|interval| format!("<small>{interval}</small>"))
-        .unwrap_or_default();
+    let interval = match shown.pooled {
+        true => Some("all rounds".to_owned()),
+        false => number::interval(merit, &shown.figure),
+    };
+    let interval = interval.map_or(String::new(), |interval| {
+        format!("<small>{interval}</small>")
+    });
     format!("{}{interval}", number::shown(merit, shown.figure.median))
 }
 
