@@ -75,9 +75,14 @@ fn curl_reaches_an_haproxy_that_requires_client_certificates() {
 }
 
 /// For each of three connections, one after another, whether its session was resumed, and the group.
-fn handshakes(world: &World, keys: &str) -> Vec<(bool, String)> {
+fn handshakes(keys: &str) -> Vec<(bool, String)> {
+    let world = World::pair();
+    let b = world.pki.credential('b', Flaw::None);
+    let tls = haproxy_tls(&b, &world.pki);
+    let page = format!("frontend f\n    bind :7000 {tls}\n    http-request return status 200\n");
+    let _server = haproxy(&world.b, &page, 7000);
     let rule = rules::outbound_mtls("tls", "spiffe://example.org/b") + keys;
-    let daemon = Setup::new(world, &world.a).with(rule).start();
+    let daemon = Setup::new(&world, &world.a).with(rule).start();
     for _ in 0..3 {
         curl(&world.a, world.b.at(7000), &[]).expect_code(0);
     }
@@ -91,17 +96,12 @@ fn handshakes(world: &World, keys: &str) -> Vec<(bool, String)> {
 #[test]
 #[ignore = "privileged: run by cargo xtask test"]
 fn a_rule_without_resumption_has_full_handshakes_of_the_group_that_it_names() {
-    let world = World::pair();
-    let b = world.pki.credential('b', Flaw::None);
-    let tls = haproxy_tls(&b, &world.pki);
-    let page = format!("frontend f\n    bind :7000 {tls}\n    http-request return status 200\n");
-    let _server = haproxy(&world.b, &page, 7000);
     let resumed = |seen: &[(bool, String)]| -> Vec<bool> {
         seen.iter().map(|(resumed, _)| *resumed).collect()
     };
-    let usual = handshakes(&world, "");
+    let usual = handshakes("");
     assert!(resumed(&usual).contains(&true), "the test's own proof");
-    let full = handshakes(&world, "resumption = false\ngroups = [\"secp384r1\"]\n");
+    let full = handshakes("resumption = false\ngroups = [\"secp384r1\"]\n");
     assert_eq!(resumed(&full), [false; 3]);
     assert!(
         full.iter().all(|(_, group)| group == "secp384r1"),

@@ -33,7 +33,7 @@ const OF_A_USER: [Kind; 4] = [
                   sidetrack bench --profile full --out report\n  \
                   sidetrack bench --case first-byte --path direct --path mtls --compare report/report.json\n\n\
                   Everything runs in network namespaces and cgroups of its own, which are gone afterwards; \
-                  a daemon of this host is\nleft alone. Needs root. On a machine that does other work, \
+                  a daemon of this host is left alone. Needs root. On a machine that does other work, \
                   the figures are that work's too.")]
 pub struct BenchArgs {
     /// How much is measured: "smoke" (seconds, figures without meaning), "quick" or "full".
@@ -97,8 +97,8 @@ pub fn run(args: BenchArgs) -> Result<Exit, Failure> {
         )
         .fix("run it as root; all of it is removed again"));
     }
-    let asked = !args.paths.is_empty();
-    let options = options(args.clone())?;
+    let (json, asked) = (args.json, !args.paths.is_empty());
+    let options = options(args)?;
     let mut line = Line::new(io::stderr(), io::stderr().is_terminal());
     let outcome = bench::run(&options, &mut |progress| {
         // Nobody reads it: the figures are wanted all the same.
@@ -106,7 +106,7 @@ pub fn run(args: BenchArgs) -> Result<Exit, Failure> {
     });
     let _ = line.end();
     let outcome = outcome.map_err(failure)?;
-    if args.json {
+    if json {
         print_json(&outcome.report)?;
     } else {
         print(&outcome.to_string())?;
