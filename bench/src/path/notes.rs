@@ -18,8 +18,12 @@ impl Kind {
     /// How it is configured, for those who judge its figures.
     pub fn notes(self) -> &'static str {
         match self {
-            Self::Direct => "The two hosts are network namespaces on one veth pair, here as on all paths.",
-            Self::Unselected => "The programs are attached above the client's cgroup, which no selection names.",
+            Self::Direct => {
+                "The two hosts are network namespaces on one veth pair, here as on all paths."
+            }
+            Self::Unselected => {
+                "The programs are attached above the client's cgroup, which no selection names."
+            }
             Self::Passed => "action = \"ignore\": decided in connect(), then left alone.",
             Self::Redirected => {
                 "action = \"passthrough\" on the client's host, one worker thread for each CPU, access records off."
@@ -44,7 +48,9 @@ impl Kind {
                 "-j REDIRECT in OUTPUT of the table nat, to the same relay; the relay's user is exempted by \
                  the first rule, and the client's is the last."
             }
-            Self::IptablesPassed => "All rules of OUTPUT in the table nat are looked at, and none fits.",
+            Self::IptablesPassed => {
+                "All rules of OUTPUT in the table nat are looked at, and none fits."
+            }
             Self::RedirectHaproxy => {
                 "action = \"redirect\" to HAProxy in mode tcp, a thread for each CPU, buffers of 64 KiB, no log."
             }
