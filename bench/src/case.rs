@@ -26,6 +26,32 @@ pub enum Merit {
     MemoryPerConnection,
 }
 
+impl Merit {
+    /// Whether more of it is better.
+    pub fn more_is_better(self) -> bool {
+        matches!(self, Self::PerSecond | Self::BitsPerSecond)
+    }
+
+    /// Whether it does not depend on how fast a machine is, and so needs no base.
+    pub fn is_absolute(self) -> bool {
+        self == Self::MemoryPerConnection
+    }
+
+    /// In words, with a capital.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::P50 => "Median",
+            Self::P99 => "99 %",
+            Self::P999 => "99.9 %",
+            Self::PerSecond => "Per second",
+            Self::BitsPerSecond => "Throughput",
+            Self::CpuPerOperation => "CPU of the proxies for each",
+            Self::CpuPerGigabyte => "CPU of the proxies for a GB",
+            Self::MemoryPerConnection => "Memory for each connection",
+        }
+    }
+}
+
 /// One question.
 #[derive(Clone, Debug)]
 pub struct Case {

@@ -2,8 +2,10 @@
 
 use std::{error::Error, fmt};
 
+use serde::{Deserialize, Serialize};
+
 /// What was being done, why it failed, and what helps.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Trouble {
     doing: String,
     cause: String,

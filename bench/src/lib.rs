@@ -8,10 +8,19 @@
 //! [`report`] shows it.
 #![forbid(unsafe_code)]
 
+pub mod agent;
+pub mod bench;
 pub mod case;
+pub mod compare;
 pub mod error;
+pub mod goals;
 pub mod load;
 pub mod measured;
 pub mod path;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod stage;
+pub mod statistics;
 
 pub use error::Trouble;

@@ -13,9 +13,13 @@ pub struct Sample {
     pub done: u64,
     /// Operations that failed; a slice with any is not used and ends the run with the reason.
     pub failed: u64,
-    /// Payload bytes, both ways together.
+    /// What the first that failed was doing, and why it failed.
+    pub reason: Option<String>,
+    /// Payload bytes, both ways together, from the first to the last.
     pub bytes: u64,
-    /// How long the slice took, as the client saw it.
+    /// How long the slice took, as the client saw it. For bulk how long `bytes` take at the rate that
+    /// the receivers saw between two moments, so that neither the connection's set-up nor bytes
+    /// that lay in buffers at the end count in a rate, and all of them count in the cost of a byte.
     pub took: Duration,
 }
 
@@ -24,7 +28,8 @@ pub struct Sample {
 pub struct Usage {
     /// CPU time, user and kernel together.
     pub cpu: Duration,
-    /// Memory of user space at the end, in bytes (proportional set size).
+    /// Memory of user space at the end, in bytes (proportional set size, without what is mapped from
+    /// files).
     pub memory: u64,
 }
 

@@ -11,7 +11,7 @@ use std::{
 use sidetrack_abi::{Redirected, executable::NO_EXECUTABLE, rules::RULE_UNCLASSIFIED};
 
 use crate::{
-    config::{Address, Config, Instance, Mtls, OutboundAction, Wire},
+    config::{Address, Config, Handshakes, Instance, Mtls, OutboundAction, Wire},
     kernel::rules::{RuleTables, Scope},
     refusal::{Reason, Refusal},
     tls::{
@@ -172,6 +172,7 @@ impl Policy {
                         identity: identity.clone(),
                         expect: tls.map(|tls| tls.expect.clone()).unwrap_or_default(),
                         server_name: tls.and_then(|tls| tls.server_name.clone()),
+                        handshakes: Handshakes::default(),
                     };
                     let addresses = upstream.addresses.iter();
                     let gateways = Gateways::new(addresses.filter_map(Address::socket).collect());

@@ -249,6 +249,12 @@ pub struct Outbound {
     pub expect: Option<Vec<String>>,
     /// For mtls: server name to send. Default: the first exact DNS name of expect, else none.
     pub server_name: Option<String>,
+    /// For mtls with wire "tls": false has a full handshake for each connection; without it
+    /// sessions are resumed.
+    pub resumption: Option<bool>,
+    /// For mtls: key exchange groups to offer, the preferred one first.
+    /// Default ["X25519MLKEM768", "X25519", "secp256r1", "secp384r1"].
+    pub groups: Option<Vec<String>>,
     /// For gateway: name of the upstream that connects in this host's place.
     pub gateway: Option<String>,
     /// For redirect: name of the proxy.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::Protocols;
+use super::{Handshakes, Protocols};
 use crate::identity::Expected;
 
 /// `[[outbound]]`
@@ -65,6 +65,8 @@ pub struct Mtls {
     pub expect: Vec<Expected>,
     /// Server name to send (SNI); `None` sends the first exact DNS name of `expect`, else none.
     pub server_name: Option<String>,
+    /// How its handshakes are made.
+    pub handshakes: Handshakes,
 }
 
 /// `wire` of an mTLS rule.

@@ -14,6 +14,7 @@ mod cgroups;
 mod claims;
 mod daemon;
 mod gateway;
+mod handshakes;
 mod http;
 mod inbound;
 mod listener;

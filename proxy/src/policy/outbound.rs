@@ -117,6 +117,7 @@ impl MtlsRoute {
             Arc::clone(&expect),
             mtls.wire,
             mtls.server_name.clone(),
+            &mtls.handshakes,
         )
         .map_err(|source| PolicyError::Outbound {
             rule: rule.to_owned(),

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use rustls::{
     ClientConfig,
     client::Resumption,
+    crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group},
     sign::SingleCertAndKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
 };
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     addr::UpstreamAddr,
-    config::Wire,
+    config::{Group, Handshakes, Wire},
     identity::Expected,
     record::TlsFacts,
     refusal::{Reason, Refusal},
@@ -92,12 +93,13 @@ impl Originator {
         expect: Arc<[Expected]>,
         wire: Wire,
         server_name: Option<String>,
+        handshakes: &Handshakes,
     ) -> Result<Self, OriginatorError> {
         Self::with_clock(
             Some(own),
             trust,
             expect,
-            wire,
+            (wire, handshakes),
             server_name,
             Arc::new(DefaultTimeProvider),
         )
@@ -116,7 +118,8 @@ impl Originator {
         protocols: &[&[u8]],
     ) -> Result<Self, OriginatorError> {
         let clock = Arc::new(DefaultTimeProvider);
-        let mut this = Self::with_clock(own, trust, expect, Wire::Tls, server_name, clock)?;
+        let plain = (Wire::Tls, &Handshakes::default());
+        let mut this = Self::with_clock(own, trust, expect, plain, server_name, clock)?;
         if let Some(config) = Arc::get_mut(&mut this.config) {
             config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         }
@@ -127,7 +130,7 @@ impl Originator {
         own: Option<&Arc<OwnIdentity>>,
         trust: &Arc<TrustStore>,
         expect: Arc<[Expected]>,
-        wire: Wire,
+        (wire, handshakes): (Wire, &Handshakes),
         server_name: Option<String>,
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Self, OriginatorError> {
@@ -140,14 +143,15 @@ impl Originator {
             }),
         };
         let verifier = Arc::new(Verifier::new(Arc::clone(trust), expect, Role::Server));
-        let builder = ClientConfig::builder_with_details(Arc::clone(provider()), clock)
-            .with_protocol_versions(VERSIONS)
-            .map_err(|source| OriginatorError::Tls {
-                identity: own.map_or_else(|| "nobody".into(), |own| Arc::clone(&own.label)),
-                source,
-            })?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone());
+        let builder =
+            ClientConfig::builder_with_details(offering_groups(&handshakes.groups), clock)
+                .with_protocol_versions(VERSIONS)
+                .map_err(|source| OriginatorError::Tls {
+                    identity: own.map_or_else(|| "nobody".into(), |own| Arc::clone(&own.label)),
+                    source,
+                })?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier.clone());
         let mut config = match own {
             Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
                 Arc::clone(&own.certified_key),
@@ -161,7 +165,10 @@ impl Originator {
                 // A tunnel is reused, not resumed.
                 config.resumption = Resumption::disabled();
             }
-            Wire::Tls => config.resumption = Resumption::in_memory_sessions(SESSIONS),
+            Wire::Tls if handshakes.resumption => {
+                config.resumption = Resumption::in_memory_sessions(SESSIONS);
+            }
+            Wire::Tls => config.resumption = Resumption::disabled(),
         }
         Ok(Self {
             config: Arc::new(config),
@@ -258,6 +265,26 @@ impl Originator {
             }
         }
     }
+}
+
+/// The provider with these groups alone; the first one's key goes with the ClientHello.
+fn offering_groups(groups: &[Group]) -> Arc<CryptoProvider> {
+    if groups == Group::ALL {
+        return Arc::clone(provider());
+    }
+    let mut provider = CryptoProvider::clone(provider());
+    provider.kx_groups = groups
+        .iter()
+        .map(|group| -> &'static dyn SupportedKxGroup {
+            match group {
+                Group::X25519MlKem768 => kx_group::X25519MLKEM768,
+                Group::X25519 => kx_group::X25519,
+                Group::Secp256r1 => kx_group::SECP256R1,
+                Group::Secp384r1 => kx_group::SECP384R1,
+            }
+        })
+        .collect();
+    Arc::new(provider)
 }
 
 fn dns_name(name: String) -> Result<ServerName<'static>, OriginatorError> {

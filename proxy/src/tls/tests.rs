@@ -32,7 +32,7 @@ use crate::{
         files::Existing,
         validity::Validity,
     },
-    config::{IdentityFiles, TrustFiles, Wire},
+    config::{Group, Handshakes, IdentityFiles, TrustFiles, Wire},
     identity::Expected,
     refusal::{Reason, Refusal},
 };
@@ -135,11 +135,20 @@ impl TimeProvider for Clock {
 }
 
 fn originator(host: &Material, expect: &[&str], wire: Wire, clock: &Arc<Clock>) -> Originator {
+    originator_with(host, expect, (wire, &Handshakes::default()), clock)
+}
+
+fn originator_with(
+    host: &Material,
+    expect: &[&str],
+    how: (Wire, &Handshakes),
+    clock: &Arc<Clock>,
+) -> Originator {
     Originator::with_clock(
         Some(&host.identities["own"]),
         &host.trust,
         expecting(expect),
-        wire,
+        how,
         None,
         clock.clone(),
     )

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 use rustls_pki_types::DnsName;
 
-use super::{protocol, references, values};
+use super::{handshakes, protocol, references, values};
 use crate::config::{
     FailMode, Intercept, Mtls, OutboundAction, OutboundRule, Protocols, Wire, display_ports,
     errors::Problems, file, shape::rule_key,
@@ -183,11 +183,13 @@ fn mtls(problems: &mut Problems, key: &str, file: &file::Outbound) -> Option<Mtl
             "write a name, or leave the key out",
         );
     }
+    let handshakes = handshakes::handshakes(problems, key, file, wire);
     Some(Mtls {
         wire: wire?,
         identity: identity?,
         expect,
         server_name: file.server_name.clone(),
+        handshakes: handshakes?,
     })
 }
 
@@ -241,7 +243,7 @@ fn fail_mode(
 /// Keys that would have no effect are mistakes: whoever wrote them expects one.
 fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: Action) {
     use Action::{Deny, Gateway, Mtls, Passthrough, Redirect};
-    let keys: [(&str, bool, &str, &[Action]); 9] = [
+    let keys: [(&str, bool, &str, &[Action]); 11] = [
         ("wire", file.wire.is_some(), "mtls", &[Mtls]),
         (
             "identity",
@@ -251,6 +253,8 @@ fn only_with(problems: &mut Problems, key: &str, file: &file::Outbound, action: 
         ),
         ("expect", file.expect.is_some(), "mtls", &[Mtls]),
         ("server_name", file.server_name.is_some(), "mtls", &[Mtls]),
+        ("resumption", file.resumption.is_some(), "mtls", &[Mtls]),
+        ("groups", file.groups.is_some(), "mtls", &[Mtls]),
         ("gateway", file.gateway.is_some(), "gateway", &[Gateway]),
         ("proxy", file.proxy.is_some(), "redirect", &[Redirect]),
         (

@@ -1,6 +1,14 @@
 use super::*;
 
 async fn good(wire: Wire, expect: &[&str]) -> (Originated, Terminated) {
+    good_with(wire, expect, &Handshakes::default()).await
+}
+
+async fn good_with(
+    wire: Wire,
+    expect: &[&str],
+    handshakes: &Handshakes,
+) -> (Originated, Terminated) {
     let ca = authority();
     let trusted = || Trusted("example.org", &ca, None);
     let (client, server) = (
@@ -9,7 +17,7 @@ async fn good(wire: Wire, expect: &[&str]) -> (Originated, Terminated) {
     );
     let clock = Clock::now();
     let (client, server) = meet(
-        &originator(&client, expect, wire, &clock),
+        &originator_with(&client, expect, (wire, handshakes), &clock),
         &terminator(&server, &["spiffe://example.org/client"], wire, &clock),
     )
     .await;
@@ -34,6 +42,22 @@ async fn the_key_exchange_is_post_quantum_and_the_suite_the_cheap_one() {
             assert_eq!(facts.group, "X25519MLKEM768");
             assert_eq!(facts.suite, "TLS13_AES_128_GCM_SHA256");
             assert!(!facts.resumed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_key_exchange_is_of_the_group_that_a_rule_names_first() {
+    for group in Group::ALL {
+        let groups = vec![group, Group::X25519];
+        let handshakes = Handshakes {
+            groups: groups[..1 + usize::from(group != Group::X25519)].to_vec(),
+            ..Handshakes::default()
+        };
+        for wire in [Wire::Tunnel, Wire::Tls] {
+            let (client, server) = good_with(wire, &["any"], &handshakes).await;
+            assert_eq!(client.facts.group, group.label());
+            assert_eq!(server.facts.group, group.label());
         }
     }
 }

@@ -46,6 +46,19 @@ async fn plain_tls_resumes_and_no_other_originator_uses_its_session() {
 }
 
 #[tokio::test]
+async fn plain_tls_without_resumption_has_a_full_handshake_each_time() {
+    let clock = Clock::now();
+    let (client, server) = pair(1, 1, &["any"], &clock);
+    let full = Handshakes {
+        resumption: false,
+        ..Handshakes::default()
+    };
+    let client = originator_with(&client, &["any"], (Wire::Tls, &full), &clock);
+    assert!(!resumes(&client, &server).await);
+    assert!(!resumes(&client, &server).await);
+}
+
+#[tokio::test]
 async fn a_session_is_not_resumed_by_another_terminator() {
     let clock = Clock::now();
     let ca = authority();

@@ -71,6 +71,30 @@ fn outbound_rules_that_cannot_be_used() {
             "not a DNS name",
         ),
         (
+            "action = \"mtls\"",
+            "action = \"mtls\"\nresumption = false",
+            ".resumption",
+            "only with wire = \"tls\"",
+        ),
+        (
+            "action = \"mtls\"",
+            "action = \"mtls\"\ngroups = []",
+            ".groups",
+            "no handshake",
+        ),
+        (
+            "action = \"mtls\"",
+            "action = \"mtls\"\ngroups = [\"X25519\", \"x448\"]",
+            ".groups[1]",
+            "\"secp256r1\", \"secp384r1\"",
+        ),
+        (
+            "action = \"mtls\"",
+            "action = \"mtls\"\ngroups = [\"X25519\", \"X25519\"]",
+            ".groups[1]",
+            "twice",
+        ),
+        (
             "10.1.0.0/16",
             "10.1.2.3/16",
             ".to[0]",
@@ -110,6 +134,8 @@ fn outbound_rules_that_cannot_be_used() {
             "only with action mtls, gateway, passthrough or redirect",
         ),
         ("expect = [\"any\"]", "expect", "only with action mtls"),
+        ("resumption = true", "resumption", "only with action mtls"),
+        ("groups = [\"X25519\"]", "groups", "only with action mtls"),
     ] {
         check(
             &format!("{BASE}{deny}{line}\n"),

@@ -14,7 +14,8 @@ fn examples() -> BTreeSet<&'static str> {
         let is_table = key.starts_with('[') && key.ends_with(']');
         (is_table || line.contains(" = "))
             && bare.chars().all(named)
-            && value.ends_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | ']' | '}'))
+            && (value == "false"
+                || value.ends_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | ']' | '}')))
     };
     let comments = SAMPLE.lines().filter_map(|line| line.strip_prefix("# "));
     comments.filter(is_toml).collect()
@@ -158,6 +159,9 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
     for example in alone {
         parse(&with(&[example], &[])).unwrap_or_else(|wrong| panic!("{example}: {wrong}"));
     }
+    let full = ["resumption = false"];
+    let tls = [("#wire = \"tunnel\"", "wire = \"tls\"")];
+    parse(&with(&full, &tls)).unwrap();
     let config = parse(&with(&upstream, &to_gateway)).unwrap();
     assert_eq!(config.upstreams.len(), 1);
     // The inbound rule has one, too, which stays.
@@ -183,6 +187,7 @@ fn every_example_in_a_comment_of_the_sample_is_right() {
     assert_eq!((servers.named.len(), config.warnings.len()), (2, 0));
     let tried = [
         &alone[..],
+        &full,
         &upstream,
         &proxy,
         &gateway,

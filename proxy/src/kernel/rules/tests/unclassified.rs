@@ -136,6 +136,7 @@ fn any_action() -> impl Strategy<Value = (OutboundAction, FailMode)> {
         (OutboundAction::Ignore, FailMode::Block),
         (
             OutboundAction::Mtls(crate::config::Mtls {
+                handshakes: crate::config::Handshakes::default(),
                 wire: crate::config::Wire::Tls,
                 identity: String::new(),
                 expect: Vec::new(),
