@@ -7,9 +7,10 @@ use sidetrack::cli::Cli;
 
 /// rustls copies each record that it has decrypted out of one allocation into another. glibc's places them
 /// so that, often for a whole connection, the copy begins a few bytes further into its page than the
-/// original: glibc before 2.39 copies with `rep movsb`, and that takes AMD's Zen 3 and 4 twenty times as long
-/// then. jemalloc places allocations of this size at multiples of 64 bytes by chance. Not for aarch64, where
-/// it works with no larger pages than the machine that built it.
+/// original: some releases of glibc (2.36 is one) copy with `rep movsb`, and that takes AMD's Zen 3 twenty
+/// times as long then (glibc's bug 30994). jemalloc places allocations of this size at multiples of 64
+/// bytes by chance. Not for aarch64, where it works with no larger pages than those of the machine that
+/// built it.
 #[cfg(target_arch = "x86_64")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
