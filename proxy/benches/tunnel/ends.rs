@@ -282,8 +282,7 @@ async fn server_end(
             serve(stream, &dialer, options, std::future::pending())
                 .await
                 .unwrap();
-            let spent = *spent.lock().unwrap();
-            spent
+            *spent.lock().unwrap()
         }
     }
 }
