@@ -6,6 +6,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
+use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
 use crate::Trouble;
@@ -14,6 +15,8 @@ mod client;
 mod order;
 mod relay;
 mod server;
+#[cfg(test)]
+mod tests;
 mod verb;
 mod workers;
 
@@ -54,13 +57,22 @@ pub fn main(words: &[OsString]) -> Result<(), Trouble> {
     match *words.as_slice() {
         [Some("client")] => client::run(std::io::stdin().lock(), std::io::stdout().lock()),
         [Some("serve"), Some("--at"), Some(at)] => server::run(address(at)?),
-        [Some("relay"), Some("--listen"), Some(at)] => relay::run(address(at)?),
+        [Some("relay"), Some("--listen"), Some(at), Some("--user"), Some(user)] => {
+            relay::run(address(at)?, self::user(user)?)
+        }
         _ => Err(Trouble::new(
             "reading what the agent of the benchmark is to be",
-            "it is none of `client`, `serve --at ADDRESS:PORT`, `relay --listen ADDRESS:PORT`",
+            "it is none of `client`, `serve --at ADDRESS:PORT`, `relay --listen ADDRESS:PORT --user ID`",
         )
         .fix("let `sidetrack bench` start it")),
     }
+}
+
+fn user(word: &str) -> Result<Uid, Trouble> {
+    let id = word.parse().map(Uid::from_raw);
+    id.map_err(|error| {
+        Trouble::new(format!("reading the user `{word}`"), error).fix("write the number of its id")
+    })
 }
 
 fn address(word: &str) -> Result<SocketAddr, Trouble> {

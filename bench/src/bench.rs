@@ -107,6 +107,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Outc
     let builds = std::iter::once(&options.program).chain(&options.also);
     let machine = Machine::of_this_host(builds.map(PathBuf::as_path));
     let mut room = Room::open(options.program.clone())?;
+    room.undo_on_interrupt()?;
     let began = Instant::now();
     let cases = run::measure(&plan, &mut room, progress);
     let report = Report {

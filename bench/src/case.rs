@@ -37,17 +37,36 @@ impl Merit {
         self == Self::MemoryPerConnection
     }
 
+    /// Which quantile of the latencies it is, if it is one.
+    pub fn quantile(self) -> Option<f64> {
+        match self {
+            Self::P50 => Some(0.5),
+            Self::P99 => Some(0.99),
+            Self::P999 => Some(0.999),
+            _ => None,
+        }
+    }
+
+    /// In words, inside of a sentence.
+    pub fn words(self) -> String {
+        let title = self.title();
+        match title.starts_with("CPU") {
+            true => title.to_owned(),
+            false => title.to_lowercase(),
+        }
+    }
+
     /// In words, with a capital.
     pub fn title(self) -> &'static str {
         match self {
             Self::P50 => "Median",
-            Self::P99 => "99 %",
-            Self::P999 => "99.9 %",
+            Self::P99 => "99th percentile",
+            Self::P999 => "99.9th percentile",
             Self::PerSecond => "Per second",
             Self::BitsPerSecond => "Throughput",
-            Self::CpuPerOperation => "CPU of the proxies for each",
-            Self::CpuPerGigabyte => "CPU of the proxies for a GB",
-            Self::MemoryPerConnection => "Memory for each connection",
+            Self::CpuPerOperation => "CPU for each",
+            Self::CpuPerGigabyte => "CPU for a GB",
+            Self::MemoryPerConnection => "Memory for each",
         }
     }
 }

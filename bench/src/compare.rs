@@ -62,7 +62,7 @@ pub fn compare(then: &Report, now: &Report) -> Comparison {
     for answer in &now.cases {
         match then.case(&answer.name) {
             Some(earlier) if earlier.load == answer.load => {
-                between(earlier, answer, &mut changes, &mut only_one)
+                between(earlier, answer, &mut changes, &mut only_one);
             }
             Some(_) => only_one.push(format!("{}: its load is another one now", answer.name)),
             None => only_one.push(format!("{}: only in this run", answer.name)),
@@ -83,41 +83,41 @@ pub fn compare(then: &Report, now: &Report) -> Comparison {
     }
 }
 
+/// Both by the first path that both have, whatever stood first in each.
 fn between(then: &Answer, now: &Answer, changes: &mut Vec<Change>, only_one: &mut Vec<String>) {
-    let (Some(base_then), Some(base_now)) = (then.base(), now.base()) else {
-        return;
-    };
-    if base_then.path != base_now.path {
-        only_one.push(format!(
-            "{}: compared with {} then, with {} now",
-            now.name,
-            base_then.path.label(),
-            base_now.path.label()
-        ));
-        return;
-    }
+    let mut both = Vec::new();
     for column in now.measured() {
-        let Some(earlier) = then.measured().find(|earlier| earlier.path == column.path) else {
-            only_one.push(format!(
+        match then.measured().find(|earlier| earlier.path == column.path) {
+            Some(earlier) => both.push((earlier, column)),
+            None => only_one.push(format!(
                 "{}: {} only in this run",
                 now.name,
                 column.path.label()
-            ));
-            continue;
+            )),
+        }
+    }
+    for merit in now.merits.iter().copied() {
+        let has = |column: &Column| statistics::figure(merit, &column.rounds).is_some();
+        let mut with = both
+            .iter()
+            .filter(|(earlier, column)| has(earlier) && has(column));
+        let against = if merit.is_absolute() {
+            None
+        } else {
+            with.next()
         };
-        for merit in now.merits.iter().copied() {
-            let figure = |column: &Column, base: &Column| match merit.is_absolute() {
-                true => statistics::figure(merit, &column.rounds),
-                false if column.path == base.path => None,
-                false => statistics::ratio(merit, &column.rounds, &base.rounds),
+        for (earlier, column) in with {
+            let figure = |column: &Column, base: Option<&Column>| match base {
+                Some(base) => statistics::ratio(merit, &column.rounds, &base.rounds),
+                None => statistics::figure(merit, &column.rounds),
             };
-            if let (Some(then), Some(later)) =
-                (figure(earlier, base_then), figure(column, base_now))
-            {
+            let then = figure(earlier, against.map(|(base, _)| *base));
+            let later = figure(column, against.map(|(_, base)| *base));
+            if let (Some(then), Some(later)) = (then, later) {
                 changes.push(Change {
                     case: now.name.clone(),
                     path: column.path.label(),
-                    against: (!merit.is_absolute()).then(|| base_now.path.label()),
+                    against: against.map(|(_, base)| base.path.label()),
                     merit,
                     then,
                     now: later,

@@ -28,7 +28,7 @@ impl Bound {
 /// A figure that must keep a bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
-    /// In words.
+    /// In words, without the merit.
     pub about: &'static str,
     /// The case, by its name.
     pub case: &'static str,
@@ -53,8 +53,10 @@ pub enum Verdict {
     Missed(Figure),
     /// The interval has the bound in it, or there were too few rounds for one.
     Undecided(Figure),
-    /// It was not measured, because of this.
+    /// It could not be measured, because of this.
     Unknown(String),
+    /// The run was not about it.
+    NotAsked,
 }
 
 impl Verdict {
@@ -65,6 +67,7 @@ impl Verdict {
             Self::Missed(_) => "missed",
             Self::Undecided(_) => "undecided",
             Self::Unknown(_) => "not measured",
+            Self::NotAsked => "not asked",
         }
     }
 
@@ -72,7 +75,7 @@ impl Verdict {
     pub fn figure(&self) -> Option<Figure> {
         match self {
             Self::Reached(figure) | Self::Missed(figure) | Self::Undecided(figure) => Some(*figure),
-            Self::Unknown(_) => None,
+            Self::Unknown(_) | Self::NotAsked => None,
         }
     }
 }
@@ -105,8 +108,12 @@ impl Goal {
     /// Whether `report` reaches it.
     pub fn verdict(&self, report: &Report) -> Verdict {
         let Some(answer) = report.case(self.case) else {
-            return Verdict::Unknown(format!("the case {} was not part of this run", self.case));
+            return Verdict::NotAsked;
         };
+        let mut kinds = [Some(self.path), self.against].into_iter().flatten();
+        if kinds.any(|kind| answer.column(kind).is_none()) {
+            return Verdict::NotAsked;
+        }
         let figure = match self.of(answer, self.path) {
             Ok(figure) => figure,
             Err(why) => return Verdict::Unknown(why),
@@ -125,11 +132,23 @@ impl Goal {
         }
     }
 
+    /// All goals that the run is about, with what came of each.
+    pub fn verdicts(report: &Report) -> Vec<(&'static Self, Verdict)> {
+        let all = GOALS.iter().map(|goal| (goal, goal.verdict(report)));
+        all.filter(|(_, verdict)| *verdict != Verdict::NotAsked)
+            .collect()
+    }
+
     /// What the path that is shown beside has.
     pub fn figure_beside(&self, report: &Report) -> Option<(Kind, Figure)> {
         let kind = self.beside?;
         let figure = self.of(report.case(self.case)?, kind).ok()?;
         Some((kind, figure))
+    }
+
+    /// What it is about, with the merit.
+    pub fn title(&self) -> String {
+        format!("{}: {}", self.about, self.merit.words())
     }
 
     /// The bound in words.
@@ -185,14 +204,14 @@ use {
 };
 
 /// All goals.
-pub const GOALS: [Goal; 15] = [
+pub static GOALS: [Goal; 15] = [
     Goal::new(
         "connect-1",
         Unselected,
         Direct,
         P50,
         AtMost(1.02),
-        "connect() that no rule selects, against no daemon",
+        "connect(), not selected",
     ),
     Goal::new(
         "first-byte-1",
@@ -200,7 +219,7 @@ pub const GOALS: [Goal; 15] = [
         IptablesRelay,
         P50,
         AtMost(0.97),
-        "first byte, redirected to a plain proxy, against iptables REDIRECT to the same proxy",
+        "first byte, redirected to a plain proxy",
     )
     .beside(Redirected),
     Goal::new(
@@ -209,7 +228,7 @@ pub const GOALS: [Goal; 15] = [
         IptablesRelay,
         P50,
         AtMost(0.85),
-        "the same with 1,000 rules",
+        "first byte, the same with 1,000 rules",
     )
     .beside(Redirected),
     Goal::new(
@@ -218,7 +237,7 @@ pub const GOALS: [Goal; 15] = [
         IptablesRelay,
         P50,
         AtMost(0.6),
-        "the same with 10,000 rules",
+        "first byte, the same with 10,000 rules",
     )
     .beside(Redirected),
     Goal::new(
@@ -227,7 +246,7 @@ pub const GOALS: [Goal; 15] = [
         HaproxyPair,
         P50,
         AtMost(0.2),
-        "mutual TLS, first byte on a new connection, against the pair of HAProxy",
+        "first byte, mutual TLS",
     ),
     Goal::new(
         "round-trip",
@@ -235,7 +254,7 @@ pub const GOALS: [Goal; 15] = [
         HaproxyPair,
         P50,
         AtMost(0.85),
-        "mutual TLS, round trip, median",
+        "round trip, mutual TLS",
     ),
     Goal::new(
         "round-trip",
@@ -243,7 +262,7 @@ pub const GOALS: [Goal; 15] = [
         HaproxyPair,
         P99,
         AtMost(0.85),
-        "mutual TLS, round trip, 99th percentile",
+        "round trip, mutual TLS",
     ),
     Goal::new(
         "bulk-up-65536",
@@ -251,7 +270,7 @@ pub const GOALS: [Goal; 15] = [
         HaproxyPair,
         BitsPerSecond,
         AtLeast(1.4),
-        "mutual TLS, one bulk stream up",
+        "bulk up, mutual TLS",
     ),
     Goal::new(
         "bulk-down-65536",
@@ -259,7 +278,7 @@ pub const GOALS: [Goal; 15] = [
         HaproxyPair,
         BitsPerSecond,
         AtLeast(1.4),
-        "mutual TLS, one bulk stream down",
+        "bulk down, mutual TLS",
     ),
     Goal::new(
         "handshake-pair",
@@ -267,7 +286,7 @@ pub const GOALS: [Goal; 15] = [
         HaproxyPairFull,
         PerSecond,
         AtLeast(1.5),
-        "full handshakes in a second, through the pair",
+        "full handshakes through the pair",
     ),
     Goal::new(
         "bulk-up-65536",
@@ -275,7 +294,7 @@ pub const GOALS: [Goal; 15] = [
         HaproxyPair,
         CpuPerGigabyte,
         AtMost(0.6),
-        "mutual TLS, CPU of the proxies for a gigabyte up",
+        "bulk up, mutual TLS",
     ),
     Goal::new(
         "bulk-down-65536",
@@ -283,7 +302,7 @@ pub const GOALS: [Goal; 15] = [
         HaproxyPair,
         CpuPerGigabyte,
         AtMost(0.6),
-        "mutual TLS, CPU of the proxies for a gigabyte down",
+        "bulk down, mutual TLS",
     ),
     Goal::new(
         "bulk-down-65536",
@@ -291,7 +310,7 @@ pub const GOALS: [Goal; 15] = [
         Direct,
         BitsPerSecond,
         AtLeast(0.45),
-        "plain text through the daemon, one bulk stream down, against none",
+        "bulk down, plain text",
     ),
     Goal::new(
         "bulk-down-65536",
@@ -299,7 +318,7 @@ pub const GOALS: [Goal; 15] = [
         RedirectRelay,
         CpuPerGigabyte,
         AtMost(0.8),
-        "plain text, CPU of the proxy for a gigabyte, against a relay that copies",
+        "bulk down, plain text, against a relay that copies",
     ),
     Goal {
         against: None,
@@ -309,7 +328,7 @@ pub const GOALS: [Goal; 15] = [
             HaproxyPair,
             MemoryPerConnection,
             AtMost(24.0 * 1024.0),
-            "memory of both proxies for an idle connection of mutual TLS",
+            "idle connection of mutual TLS, both proxies",
         )
     },
 ];

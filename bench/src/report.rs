@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Histogram, iterators::IterationValue};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
 
 pub mod html;
 pub mod machine;
+#[cfg(test)]
+pub(crate) mod made_up;
 pub(crate) mod number;
 mod plot;
 mod sections;
@@ -104,13 +106,16 @@ impl Ended {
     }
 }
 
-/// A merit of a path, and its ratio to the first path of the case that was measured.
+/// A merit of a path, and its ratio to the first path of the case that has it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Shown {
     /// Which merit.
     pub merit: Merit,
     /// Seconds, operations or bits in a second, CPU seconds, bytes.
     pub figure: Figure,
+    /// It is of all rounds together, since a single one has too few operations for it.
+    #[serde(default)]
+    pub pooled: bool,
     /// To that of the first path in the same round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Figure>,
@@ -128,37 +133,34 @@ impl Column {
         }
     }
 
-    /// Adds a round.
-    pub fn add(&mut self, slice: Slice, latencies: &Histogram<u64>) {
-        self.rounds.push(slice);
-        let mut pooled = self.pooled();
-        // Both grow as they need to, so that nothing is out of range.
-        if pooled.add(latencies).is_ok() {
-            let buckets = pooled.iter_recorded();
-            let bucket = |value: hdrhistogram::iterators::IterationValue<u64>| {
-                Bucket(
-                    pooled.median_equivalent(value.value_iterated_to()),
-                    value.count_at_value(),
-                )
-            };
-            self.latencies = buckets.map(bucket).collect();
-        }
+    /// Keeps the operations of all rounds, pooled by whoever made them.
+    pub fn keep(&mut self, pooled: &Histogram<u64>) {
+        let buckets = pooled.iter_recorded();
+        let bucket = |value: IterationValue<u64>| {
+            Bucket(
+                pooled.median_equivalent(value.value_iterated_to()),
+                value.count_at_value(),
+            )
+        };
+        self.latencies = buckets.map(bucket).collect();
     }
 
     /// All operations of all rounds.
     pub fn pooled(&self) -> Histogram<u64> {
         let mut pooled = statistics::histogram();
         for Bucket(nanos, count) in &self.latencies {
-            pooled.saturating_record_n(*nanos, *count);
+            // It grows as it needs to: no count and no time is out of range.
+            let _ = pooled.record_n(*nanos, *count);
         }
         pooled
     }
 }
 
 impl Answer {
-    /// What the others are compared with: the first path that was measured.
-    pub fn base(&self) -> Option<&Column> {
-        self.columns.iter().find(|column| !column.rounds.is_empty())
+    /// What the others are compared with: the first path that was measured and has this merit.
+    pub fn base(&self, merit: Merit) -> Option<&Column> {
+        let mut measured = self.measured();
+        measured.find(|column| statistics::figure(merit, &column.rounds).is_some())
     }
 
     /// The path of this kind, by the build that measures.
@@ -176,11 +178,14 @@ impl Answer {
     }
 
     fn figures(&self, column: &Column) -> Vec<Shown> {
-        let base = self.base().filter(|base| base.path != column.path);
         let shown = |merit: &Merit| {
+            let of_rounds = statistics::figure(*merit, &column.rounds);
+            let of_all = || statistics::pooled(*merit, &column.pooled(), column.rounds.len());
+            let base = self.base(*merit).filter(|base| base.path != column.path);
             Some(Shown {
                 merit: *merit,
-                figure: statistics::figure(*merit, &column.rounds)?,
+                pooled: of_rounds.is_none(),
+                figure: of_rounds.or_else(of_all)?,
                 ratio: base
                     .and_then(|base| statistics::ratio(*merit, &column.rounds, &base.rounds)),
             })

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use hdrhistogram::Histogram;
+
 use crate::{
     Trouble,
     load::Load,
@@ -9,8 +11,11 @@ use crate::{
     path::{Kind, Spec},
     plan::{Plan, Planned},
     report::{Answer, Column, Ended},
+    statistics,
 };
 
+#[cfg(test)]
+pub(crate) mod made_up;
 pub mod progress;
 pub mod slice;
 
@@ -76,6 +81,9 @@ struct Runner<'a, G: Ground> {
 struct Lane<S> {
     subject: Option<S>,
     column: Column,
+    /// Operations of all its rounds.
+    pooled: Histogram<u64>,
+    /// Memory without any connection.
     without: u64,
 }
 
@@ -119,6 +127,7 @@ impl<G: Ground> Runner<'_, G> {
 
         let mut columns = Vec::new();
         for mut lane in lanes {
+            lane.column.keep(&lane.pooled);
             if let Some(subject) = lane.subject.take().filter(|_| !fresh) {
                 self.standing.push((lane.column.path.clone(), subject));
             }
@@ -137,6 +146,7 @@ impl<G: Ground> Runner<'_, G> {
         let mut lane = Lane {
             subject: None,
             column: Column::new(spec.clone()),
+            pooled: statistics::histogram(),
             without: 0,
         };
         match self.stand(planned, spec) {
@@ -190,7 +200,11 @@ impl<G: Ground> Runner<'_, G> {
             .run(&planned.case.load)
             .and_then(|measured| Slice::of(&measured, lane.without).map(|slice| (slice, measured)));
         match slice {
-            Ok((slice, measured)) if counts => lane.column.add(slice, &measured.sample.latencies),
+            Ok((slice, measured)) if counts => {
+                lane.column.rounds.push(slice);
+                // It grows as it needs to: nothing is out of range.
+                let _ = lane.pooled.add(&measured.sample.latencies);
+            }
             Ok(_) => {}
             Err(trouble) => self.end(planned, lane, Ended::by(&trouble)),
         }

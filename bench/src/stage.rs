@@ -34,14 +34,14 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 
 /// The hosts of one path. Gone with all that runs on them when dropped.
 pub struct Stage {
+    // First: it ends what still runs on the hosts.
+    _tree: Tree,
     /// The client's.
     pub client: Host,
     /// The server's.
     pub server: Host,
     /// One between them, if it was asked for.
     pub router: Option<Host>,
-    // Last: it ends what still runs on the hosts.
-    _tree: Tree,
     _room: Room,
 }
 
@@ -87,6 +87,7 @@ impl Stage {
     }
 
     fn unwired(room: &Room, name: &str, hosts: &[&'static str]) -> Result<Self, Trouble> {
+        let _making = room::making();
         let number = room.next_stage();
         let tree = room.tree(&number.to_string())?;
         let mut made = Vec::new();

@@ -49,9 +49,14 @@ pub fn histogram() -> Histogram<u64> {
 }
 
 /// What `merit` was in one slice: seconds, operations or bits in a second, CPU seconds, bytes. None where the slice
-/// has nothing of it, as latencies of a bulk stream.
+/// has nothing of it, as latencies of a bulk stream, or a percentile beyond which it has no operation.
 pub fn value(merit: Merit, slice: &Slice) -> Option<f64> {
     let seconds = |nanos: u64| nanos as f64 / 1e9;
+    if let Some(quantile) = merit.quantile()
+        && (slice.done as f64) * (1.0 - quantile) < 0.999
+    {
+        return None;
+    }
     let value = match merit {
         Merit::P50 => seconds(slice.p50),
         Merit::P99 => seconds(slice.p99),
@@ -65,6 +70,18 @@ pub fn value(merit: Merit, slice: &Slice) -> Option<f64> {
         }
     };
     (value.is_finite() && value > 0.0).then_some(value)
+}
+
+/// A percentile of all rounds together, where ten operations or more are beyond it. It has no interval.
+pub fn pooled(merit: Merit, latencies: &Histogram<u64>, rounds: usize) -> Option<Figure> {
+    let quantile = merit.quantile()?;
+    let beyond = latencies.len() as f64 * (1.0 - quantile);
+    let median = latencies.value_at_quantile(quantile) as f64 / 1e9;
+    (beyond > 9.99).then_some(Figure {
+        median,
+        interval: None,
+        rounds,
+    })
 }
 
 /// `merit` of a path.

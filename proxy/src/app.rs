@@ -152,10 +152,10 @@ impl App {
             namespace,
             exempt_by_socket: plan.proxy.id == 0,
         }));
-        let listeners = Listeners::bind(config.intercept.listeners)?;
+        let listeners = Listeners::bind(config.intercept.listeners, &config.limits)?;
         let past = Past::of(listeners.addresses().map_err(StartError::Listen)?);
         let gateway = match &config.gateway {
-            Some(gateway) => Some(listeners::at(gateway.listen)?),
+            Some(gateway) => Some(listeners::at(gateway.listen, &config.limits)?),
             None => None,
         };
         let serving = Serving::default();

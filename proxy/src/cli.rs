@@ -20,6 +20,7 @@ use crate::{
     kernel::pins::{self, PinName},
 };
 
+pub mod bench;
 pub mod certs;
 pub mod check;
 pub mod close;
@@ -84,6 +85,11 @@ pub enum Command {
     Certs(certs::CertsArgs),
     /// Remove all that is attached, and what a dead daemon left.
     Detach(detach::DetachArgs),
+    /// Measure what interception and mutual TLS cost on this host.
+    Bench(bench::BenchArgs),
+    /// An end of a path that `bench` measures.
+    #[command(hide = true)]
+    BenchAgent(bench::BenchAgentArgs),
     /// The child of `exec`: enters the cgroup, drops privileges, becomes the command.
     #[command(hide = true)]
     ExecStage(exec::stage::ExecStageArgs),
@@ -188,6 +194,8 @@ impl Cli {
                 .map(|()| Exit::Done)
                 .map_err(|error| Failure::new(Exit::Failed, "certs").because(error.as_ref())),
             Command::Detach(args) => detach::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::BenchAgent(args) => bench::agent(&args),
             Command::ExecStage(args) => exec::stage::become_command(args),
             Command::Canary(args) => canary::child::connect(&args),
         }

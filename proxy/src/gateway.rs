@@ -94,7 +94,7 @@ async fn meet(
     record: &mut Record,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Refusal> {
-    let (mut stream, local) = socket::arrived(stream, &data.limits)?;
+    let (mut stream, local) = socket::arrived(stream)?;
     record.destination = Some(OriginalDst::new(local.get()));
     let policy = data.policy.load_full();
     let egress = match policy.egress() {
@@ -131,16 +131,15 @@ async fn meet(
     record.is_no_connection();
     let generation = policy.generation;
     drop((policy, egress));
-    lease::serve(
+    lease::begin(
         Door::Gateway,
         (Arc::clone(data), Arc::clone(&data.inward)),
-        *terminated,
+        terminated,
         generation,
         (local, peer),
+        place,
         stop,
-    )
-    .await;
-    drop(place);
+    );
     Ok(())
 }
 

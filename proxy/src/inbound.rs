@@ -122,7 +122,7 @@ impl Arrived {
             mut record,
             place,
         } = self;
-        let (mut stream, local) = match socket::arrived(stream, &data.limits) {
+        let (mut stream, local) = match socket::arrived(stream) {
             Ok(arrived) => arrived,
             Err(refusal) => return (record, Err(refusal)),
         };
@@ -188,7 +188,10 @@ impl Routed {
         let destination = OriginalDst::new(local.get());
         let mut reloads = data.reloads(policy.generation);
         let idle = data.limits.idle;
-        match recognise::meet(&data, &route, stream, peer, record).await? {
+        // Each of what follows in memory of its own: a connection has what one of them takes, and not
+        // what the largest does.
+        let met = Box::pin(recognise::meet(&data, &route, stream, peer, record));
+        match met.await? {
             Met::Plain(stream, prefix) => {
                 let mut client = Guarded::new(stream);
                 let permit = route.permit_plain(peer, destination)?;
@@ -259,16 +262,15 @@ impl Routed {
                 record.is_no_connection();
                 let generation = policy.generation;
                 drop(policy);
-                lease::serve(
+                lease::begin(
                     Door::Application,
                     (data, inward),
-                    *terminated,
+                    terminated,
                     generation,
                     (local, peer),
+                    place,
                     stop,
-                )
-                .await;
-                drop(place);
+                );
                 Ok(())
             }
         }

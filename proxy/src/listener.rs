@@ -146,7 +146,7 @@ async fn serve(
     record: &mut Record,
     moved: &mut Moved,
 ) -> Result<(), Refusal> {
-    let (mut stream, local) = socket::arrived(stream, &data.limits)?;
+    let (mut stream, local) = socket::arrived(stream)?;
     record.destination = Some(OriginalDst::new(local.get()));
     let policy = data.policy.load_full();
     let listener = match policy.listener(name) {

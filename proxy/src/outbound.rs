@@ -34,7 +34,7 @@ use crate::{
     record::{Direction, Record},
     refusal::{Reason, Refusal},
     relay::Moved,
-    socket::{self, Faces, Guarded, Turn},
+    socket::{self, Guarded, Turn},
 };
 
 mod carry;
@@ -139,7 +139,7 @@ fn refused_by_reload<'a>(
                 _ => Poll::Ready(()),
             })
             .await;
-            let found = policy_and_task(data, &redirected, netns, accepted).await;
+            let found = Box::pin(policy_and_task(data, &redirected, netns, accepted)).await;
             let carried = place.carried();
             let judged = match found {
                 // It may make classes, and read files for the names of containers.
@@ -234,17 +234,6 @@ impl<'a> Resolved<'a> {
     ) -> Result<(), Refusal> {
         let permitted = self.permit(record).await?;
         place.describe(record);
-        socket::tune(
-            permitted.app.stream(),
-            Faces::Application,
-            &permitted.data.limits,
-        )
-        .map_err(|error| {
-            Refusal::new(
-                Reason::Internal,
-                format!("setting up the application's socket: {error}"),
-            )
-        })?;
         permitted.carry(place, record, moved).await
     }
 
@@ -263,8 +252,9 @@ impl<'a> Resolved<'a> {
         } else {
             drop(policy);
             let netns = self.namespace.cookie();
-            let (policy, cgroup, redirected) =
-                policy_and_task(self.data, &self.redirected, netns, record.started()).await?;
+            // Seldom, so that what it takes is no part of each connection.
+            let task = policy_and_task(self.data, &self.redirected, netns, record.started());
+            let (policy, cgroup, redirected) = Box::pin(task).await?;
             // It may make classes, and read files for the names of containers.
             let judge = move || policy.unclassified(&redirected, &cgroup, netns);
             let judged = tokio::task::spawn_blocking(judge)

@@ -39,7 +39,11 @@ const KEEPALIVE_PROBES: u32 = 3;
 ///
 /// # Errors
 /// EADDRNOTAVAIL in a namespace without the address.
-pub fn listen_on_loopback(family: Family) -> io::Result<TcpListener> {
+pub fn listen_on_loopback(
+    family: Family,
+    faces: Faces,
+    limits: &Limits,
+) -> io::Result<TcpListener> {
     let (domain, ip): (Domain, IpAddr) = match family {
         Family::V4 => (Domain::IPV4, Ipv4Addr::LOCALHOST.into()),
         Family::V6 => (Domain::IPV6, Ipv6Addr::LOCALHOST.into()),
@@ -51,15 +55,14 @@ pub fn listen_on_loopback(family: Family) -> io::Result<TcpListener> {
     // (`__inet_inherit_port()`, net/ipv4/inet_hashtables.c). After bind(), which chooses a port
     // that nobody has.
     socket.set_reuse_address(true)?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    listen(socket, faces, limits)
 }
 
 /// A listener for other hosts. `::` takes both families.
 ///
 /// # Errors
 /// EADDRINUSE, EADDRNOTAVAIL.
-pub fn listen_at(at: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen_at(at: SocketAddr, limits: &Limits) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(at),
         Type::STREAM.nonblocking().cloexec(),
@@ -71,6 +74,13 @@ pub fn listen_at(at: SocketAddr) -> io::Result<TcpListener> {
     // To start again while connections of before linger.
     socket.set_reuse_address(true)?;
     socket.bind(&at.into())?;
+    listen(socket, Faces::Wire, limits)
+}
+
+/// Before the first connection is there: each takes over what its listener has
+/// (`inet_csk_clone_lock()`, net/ipv4/inet_connection_sock.c), which spares it five system calls.
+fn listen(socket: Socket, faces: Faces, limits: &Limits) -> io::Result<TcpListener> {
+    tune(&SockRef::from(&socket), faces, limits)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -86,30 +96,8 @@ pub enum Faces {
 
 /// Sets what every relayed connection has: no delay, keepalive and, towards another host, a bound
 /// on unacknowledged data.
-pub fn tune(stream: &TcpStream, faces: Faces, limits: &Limits) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    keep(&SockRef::from(stream), faces, limits)
-}
-
-/// What every connection from outside begins with, and our end of it. One that cannot be set up is
-/// reset.
-///
-/// # Errors
-/// [`Reason::Internal`]
-pub fn arrived(mut stream: TcpStream, limits: &Limits) -> Result<(TcpStream, LocalAddr), Refusal> {
-    match tune(&stream, Faces::Wire, limits).and_then(|()| stream.local_addr()) {
-        Ok(local) => Ok((stream, LocalAddr::new(local))),
-        Err(error) => {
-            stream.abort();
-            Err(Refusal::new(
-                Reason::Internal,
-                format!("setting up the socket: {error}"),
-            ))
-        }
-    }
-}
-
-fn keep(socket: &SockRef<'_>, faces: Faces, limits: &Limits) -> io::Result<()> {
+fn tune(socket: &SockRef<'_>, faces: Faces, limits: &Limits) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(limits.keepalive)
         .with_interval((limits.keepalive / KEEPALIVE_PROBES).max(Duration::from_secs(1)))
@@ -120,6 +108,23 @@ fn keep(socket: &SockRef<'_>, faces: Faces, limits: &Limits) -> io::Result<()> {
     match faces {
         Faces::Application => Ok(()),
         Faces::Wire => socket.set_tcp_user_timeout(Some(limits.user_timeout)),
+    }
+}
+
+/// Our end of a connection from outside. One of which the kernel does not tell is reset.
+///
+/// # Errors
+/// [`Reason::Internal`]
+pub fn arrived(mut stream: TcpStream) -> Result<(TcpStream, LocalAddr), Refusal> {
+    match stream.local_addr() {
+        Ok(local) => Ok((stream, LocalAddr::new(local))),
+        Err(error) => {
+            stream.abort();
+            Err(Refusal::new(
+                Reason::Internal,
+                format!("reading the socket's own address: {error}"),
+            ))
+        }
     }
 }
 
@@ -139,8 +144,7 @@ pub fn socket_towards(
         } else {
             TcpSocket::new_v6()
         }?;
-        socket.set_nodelay(true)?;
-        keep(&SockRef::from(&socket), faces, limits)?;
+        tune(&SockRef::from(&socket), faces, limits)?;
         Ok(socket)
     };
     made().map_err(|error: io::Error| {
@@ -197,4 +201,45 @@ pub fn connect_refusal(to: UpstreamAddr, error: &io::Error) -> Refusal {
         _ => Reason::ConnectFailed,
     };
     Refusal::new(reason, format!("connecting to {to}: {error}"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn limits() -> Limits {
+        Limits {
+            connections: 1,
+            handshakes: 1,
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            idle: None,
+            keepalive: Duration::from_secs(61),
+            user_timeout: Duration::from_secs(37),
+            idle_tunnels_per_peer: 1,
+            idle_tunnels: 1,
+            tunnel_idle: Duration::from_secs(60),
+            tunnel_age: Duration::from_secs(60),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_accepted_has_what_its_listener_was_given() {
+        for faces in [Faces::Application, Faces::Wire] {
+            let listener = listen_on_loopback(Family::V4, faces, &limits()).unwrap();
+            let to = listener.local_addr().unwrap();
+            let client = std::net::TcpStream::connect(to).unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert!(accepted.tcp_nodelay().unwrap());
+            assert!(accepted.keepalive().unwrap());
+            assert_eq!(accepted.tcp_keepalive_time().unwrap().as_secs(), 61);
+            assert_eq!(accepted.tcp_keepalive_interval().unwrap().as_secs(), 20);
+            assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
+            let bound = accepted.tcp_user_timeout().unwrap();
+            let wanted = (faces == Faces::Wire).then_some(limits().user_timeout);
+            assert_eq!(bound, wanted, "{faces:?}");
+            drop(client);
+        }
+    }
 }

@@ -26,6 +26,7 @@ pub mod judge;
 mod leaf;
 pub mod material;
 mod proven;
+mod remembered;
 pub mod server;
 mod verifier;
 

@@ -36,6 +36,9 @@ pub const REPLAY_LIMIT: usize = 64 << 10;
 /// to make the peer stop.
 pub const DISCARD_LIMIT: usize = 64 << 10;
 
+/// How long OPENED waits at a server for the first bytes of the answer, to leave with them.
+pub const OPENED_LATEST: Duration = crate::relay::vigil::CHECK;
+
 /// How long an end waits for the other's terminal frame after a reset before it closes the
 /// tunnel.
 pub const RESET_GRACE: Duration = Duration::from_secs(1);

@@ -74,6 +74,41 @@ fn curl_reaches_an_haproxy_that_requires_client_certificates() {
     }
 }
 
+/// For each of three connections, one after another, whether its session was resumed, and the group.
+fn handshakes(keys: &str) -> Vec<(bool, String)> {
+    let world = World::pair();
+    let b = world.pki.credential('b', Flaw::None);
+    let tls = haproxy_tls(&b, &world.pki);
+    let page = format!("frontend f\n    bind :7000 {tls}\n    http-request return status 200\n");
+    let _server = haproxy(&world.b, &page, 7000);
+    let rule = rules::outbound_mtls("tls", "spiffe://example.org/b") + keys;
+    let daemon = Setup::new(&world, &world.a).with(rule).start();
+    for _ in 0..3 {
+        curl(&world.a, world.b.at(7000), &[]).expect_code(0);
+    }
+    let records = daemon.wait_records(3);
+    let seen = records
+        .iter()
+        .map(|record| (record.is_resumed(), record.tls_group().to_owned()));
+    seen.collect()
+}
+
+#[test]
+#[ignore = "privileged: run by cargo xtask test"]
+fn a_rule_without_resumption_has_full_handshakes_of_the_group_that_it_names() {
+    let resumed = |seen: &[(bool, String)]| -> Vec<bool> {
+        seen.iter().map(|(resumed, _)| *resumed).collect()
+    };
+    let usual = handshakes("");
+    assert!(resumed(&usual).contains(&true), "the test's own proof");
+    let full = handshakes("resumption = false\ngroups = [\"secp384r1\"]\n");
+    assert_eq!(resumed(&full), [false; 3]);
+    assert!(
+        full.iter().all(|(_, group)| group == "secp384r1"),
+        "{full:?}"
+    );
+}
+
 /// curl on `a` asks the TLS client beside it, which asks `b`, whose application is plain NGINX.
 #[track_caller]
 fn is_let_in(world: &World, daemon: &Daemon, client: harness::Running) {

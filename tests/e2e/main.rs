@@ -10,6 +10,7 @@
 
 mod addresses;
 mod baseline;
+mod bench;
 mod bytes;
 mod cgroups;
 mod datagrams;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod certs;
 mod cmd;
@@ -41,6 +42,8 @@ enum Task {
     Demo(demo::Options),
     /// Run every test, the privileged ones on the real kernel included (needs root)
     Test(test::Options),
+    /// Measure what interception and mutual TLS cost, beside proxies of other make (needs root)
+    Bench(bench::Options),
     /// Formatting, clippy on host and BPF target, documentation, licences, tidiness
     Lint,
     /// Write a throw-away development CA and its leaves to certs/dev/
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Build(options) => build::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Lint => lint::run(),
         Task::Certs => certs::run(),
         Task::Dist => dist::run(),

@@ -21,12 +21,20 @@ pub(crate) enum Purpose {
     Demo,
     /// `Build`, and the peers and clients of other make that tests run.
     Test,
+    /// `Build`, and the peers that are measured beside Sidetrack.
+    Bench,
     /// `Build`, and cargo-deny.
     Lint,
 }
 
 pub(crate) fn run() -> Result<()> {
-    for purpose in [Purpose::Build, Purpose::Demo, Purpose::Test, Purpose::Lint] {
+    for purpose in [
+        Purpose::Build,
+        Purpose::Demo,
+        Purpose::Test,
+        Purpose::Bench,
+        Purpose::Lint,
+    ] {
         ensure(purpose)?;
     }
     println!("setup: everything is there");
@@ -37,11 +45,14 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     // Cheap refusals first: nobody should wait for a compiler to learn that root is missing.
     debian::ensure(purpose)?;
-    if matches!(purpose, Purpose::Demo | Purpose::Test) {
+    if matches!(purpose, Purpose::Demo | Purpose::Test | Purpose::Bench) {
         bpffs::ensure()?;
     }
     if purpose == Purpose::Test {
         mitmproxy::ensure()?;
+    }
+    if matches!(purpose, Purpose::Test | Purpose::Bench) {
+        debian::nginx_stream()?;
     }
     rust::component(
         "rust-src",

@@ -181,3 +181,36 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_travels_unchanged() {
+        let mut tally = Tally::new().unwrap();
+        let mut random = fastrand::Rng::with_seed(6);
+        for _ in 0..10_000 {
+            let magnitude = random.u32(0..36);
+            tally.done(Duration::from_nanos(random.u64(0..1 << magnitude)), 3);
+        }
+        tally.failed("a reason");
+        let sample = tally.finish(Duration::from_nanos(12_345_678_901));
+        let line = serde_json::to_string(&Travelling::pack(&sample)).unwrap();
+        let arrived = serde_json::from_str::<Travelling>(&line).unwrap();
+        let arrived = arrived.unpack().unwrap();
+        assert_eq!(arrived.latencies, sample.latencies);
+        for quantile in [0.0, 0.5, 0.99, 0.999, 1.0] {
+            assert_eq!(
+                arrived.latencies.value_at_quantile(quantile),
+                sample.latencies.value_at_quantile(quantile)
+            );
+        }
+        assert_eq!(arrived.latencies.mean(), sample.latencies.mean());
+        assert_eq!(
+            (arrived.done, arrived.failed, arrived.reason, arrived.bytes),
+            (10_000, 1, Some("a reason".into()), 30_000)
+        );
+        assert_eq!(arrived.took, sample.took);
+    }
+}

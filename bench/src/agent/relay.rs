@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::{Uid, setuid},
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::workers;
@@ -20,30 +23,39 @@ const SILENCE: u16 = 60_000;
 /// How long a connect() may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Listens at `at`, says so in one line, and relays until it is killed.
-pub(super) fn run(at: SocketAddr) -> Result<(), Trouble> {
+/// Listens at `at`, becomes `user`, by whom iptables tells what it connects from what applications do,
+/// says so in one line, and relays until it is killed.
+pub(super) fn run(at: SocketAddr, user: Uid) -> Result<(), Trouble> {
     files::raise()?;
+    // First, while it is root: whose listening socket it is, is whom Sidetrack takes for the proxy.
     let listener = workers::listen(at)?;
+    setuid(user).map_err(|error| Trouble::new(format!("becoming user {user}"), error))?;
     println!("listening at {at}");
     Err(serve(listener, original))
 }
 
-/// Relays who connects to `listener` to where `destination` says.
+/// Relays who connects to `listener` to where `destination` says; comes back with why it can no
+/// longer.
 pub(super) fn serve(
     listener: TcpListener,
     destination: impl Fn(&TcpStream) -> io::Result<SocketAddr> + Send + Sync + 'static,
 ) -> Trouble {
     workers::serve(listener, move |client, scratch| {
-        // Who is not to be connected is reset, as by any proxy; both ends see and tell it.
-        if relay(&client, &destination, scratch).is_err() {
-            let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+        if let Ok(server) = connect(&client, &destination) {
+            if relay(&client, &server, scratch).is_err() {
+                // A reset passes. By a FIN, TIME_WAIT would keep the port from which this connected.
+                reset(&client);
+                reset(&server);
+            }
+        } else {
+            reset(&client);
         }
     })
 }
 
 /// SO_ORIGINAL_DST. A connection that was not redirected has its own address for it, and would come
 /// back without end.
-fn original(client: &TcpStream) -> io::Result<SocketAddr> {
+pub(super) fn original(client: &TcpStream) -> io::Result<SocketAddr> {
     let original = SockRef::from(client)
         .original_dst_v4()?
         .as_socket()
@@ -54,22 +66,29 @@ fn original(client: &TcpStream) -> io::Result<SocketAddr> {
     Ok(original)
 }
 
-fn relay(
+/// Has it closed by a reset; both ends see and tell it.
+fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+fn connect(
     client: &TcpStream,
     destination: &impl Fn(&TcpStream) -> io::Result<SocketAddr>,
-    scratch: &mut [u8],
-) -> io::Result<()> {
+) -> io::Result<TcpStream> {
     let to = destination(client)?;
     let server = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     server.set_tcp_nodelay(true)?;
     server.set_write_timeout(Some(CONNECT))?;
     server.connect(&to.into())?;
-    let server = TcpStream::from(server);
+    Ok(server.into())
+}
+
+fn relay(client: &TcpStream, server: &TcpStream, scratch: &mut [u8]) -> io::Result<()> {
     server.set_nonblocking(true)?;
     client.set_nonblocking(true)?;
     let (up, down) = scratch.split_at_mut(scratch.len() / 2);
-    let mut up = Flow::new(client, &server, up);
-    let mut down = Flow::new(&server, client, down);
+    let mut up = Flow::new(client, server, up);
+    let mut down = Flow::new(server, client, down);
     // What a client says at once is there by now; the server has not had the time to answer.
     let (mut from_client, mut from_server) = (true, false);
     loop {

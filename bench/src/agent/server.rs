@@ -3,7 +3,6 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
 };
 
 use super::{
@@ -24,16 +23,19 @@ pub(super) fn run(at: SocketAddr) -> Result<(), Trouble> {
     files::raise()?;
     let listener = workers::listen(at)?;
     println!("listening at {at}");
-    Err(serve(listener)?)
+    Err(serve(listener))
 }
 
-/// Serves who connects to `listener`.
-pub(crate) fn serve(listener: TcpListener) -> Result<Trouble, Trouble> {
-    let held = Arc::new(Held::start()?);
-    Ok(workers::serve(listener, move |stream, scratch| {
+/// Serves who connects to `listener`; comes back with why it can no longer.
+pub(super) fn serve(listener: TcpListener) -> Trouble {
+    let held = match Held::start() {
+        Ok(held) => held,
+        Err(trouble) => return trouble,
+    };
+    workers::serve(listener, move |stream, scratch| {
         // Whatever fails here, the client sees and tells; some of its loads end by a reset.
         let _ = answer(stream, scratch, &held);
-    }))
+    })
 }
 
 fn answer(mut stream: TcpStream, scratch: &mut [u8], held: &Held) -> io::Result<()> {

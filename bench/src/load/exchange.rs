@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::Barrier,
     thread,
     time::Duration,
 };
@@ -142,7 +143,7 @@ pub(super) fn requests(
     }
     together(open, time, |connection, tally, until| match connection {
         Some(mut connection) => {
-            closed_loop(tally, until, || Ok((connection.exchange()?, sizes.both())))
+            closed_loop(tally, until, || Ok((connection.exchange()?, sizes.both())));
         }
         None => {
             let mut request = sizes.verb(true).encode();
@@ -181,21 +182,25 @@ pub(super) fn at_once(connections: u32) -> Result<u32, Trouble> {
     ))
 }
 
-/// `operation` again and again until then, or until it fails too often.
+/// `operation` again and again until then, or until it fails too often; at least once.
 pub(super) fn closed_loop(
     tally: &mut Tally,
     until: Moment,
     mut operation: impl FnMut() -> Result<(Duration, u64), Failed>,
 ) {
-    while Moment::now() < until && !tally.is_hopeless() {
+    loop {
         match operation() {
             Ok((took, bytes)) => tally.done(took, bytes),
             Err(failed) => tally.failed(failed),
         }
+        if Moment::now() >= until || tally.is_hopeless() {
+            return;
+        }
     }
 }
 
-/// Has a thread for each of `items` do `work` until `time` is over, and counts it all.
+/// Has a thread for each of `items` do `work` until `time` is over, and counts it all. The time begins
+/// when all threads run.
 pub(super) fn together<T: Send>(
     items: Vec<T>,
     time: Duration,
@@ -203,29 +208,33 @@ pub(super) fn together<T: Send>(
 ) -> Result<Sample, Trouble> {
     let work = &work;
     let mut total = Tally::new()?;
-    let tallies: Vec<_> = items
-        .iter()
-        .map(|_| Tally::new())
-        .collect::<Result<_, _>>()?;
-    let from = Moment::now();
-    let until = from.after(time);
+    let tallies = items.iter().map(|_| Tally::new());
+    let tallies: Vec<_> = tallies.collect::<Result<_, _>>()?;
+    let ready = &Barrier::new(items.len());
+    let mut begun = Vec::new();
     thread::scope(|scope| {
         let threads: Vec<_> = items
             .into_iter()
             .zip(tallies)
             .map(|(item, mut tally)| {
                 scope.spawn(move || {
-                    work(item, &mut tally, until);
-                    tally
+                    ready.wait();
+                    let from = Moment::now();
+                    work(item, &mut tally, from.after(time));
+                    (from, tally)
                 })
             })
             .collect();
         for thread in threads {
             match thread.join() {
-                Ok(tally) => total.add(tally),
+                Ok((from, tally)) => {
+                    begun.push(from);
+                    total.add(tally);
+                }
                 Err(_) => total.failed("a thread of the client panicked"),
             }
         }
     });
+    let from = begun.into_iter().min().unwrap_or_else(Moment::now);
     Ok(total.finish(Moment::now().since(from)))
 }

@@ -125,24 +125,30 @@ fn send(mut stream: &TcpStream, write: u32, span: Span) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads to the end. Nothing is given where the end came within the span. Beside it the last bytes,
-/// as many as a report has.
+/// Reads to the end. Nothing is given where the end came before that of the span. Beside it the last
+/// bytes, as many as a report has.
 fn receive(mut stream: &TcpStream, span: Span) -> io::Result<(Option<Received>, Vec<u8>)> {
+    // A reader that did not run for most of the span must not take the little that is left for all.
+    let least = span.until.since(span.from) / 2;
     let mut buffer = vec![0; BUFFER];
     let mut last = Vec::new();
     let mut total = 0;
     let (mut begin, mut end) = (None, None);
     loop {
         let got = stream.read(&mut buffer)?;
-        if got == 0 {
-            break;
-        }
         total += got as u64;
-        let seen = (total, Moment::now());
-        if begin.is_none() && seen.1 >= span.from {
-            begin = Some(seen);
-        } else if end.is_none() && seen.1 >= span.until {
-            end = Some(seen);
+        let now = Moment::now();
+        match begin {
+            None if now >= span.from => begin = Some((total, now)),
+            Some((_, since)) if end.is_none() && now >= span.until && now.since(since) >= least => {
+                end = Some((total, now));
+            }
+            _ => {}
+        }
+        if got == 0 {
+            // The sender has gone on to after the span; a busy machine shows it late.
+            end = end.or((now >= span.until).then_some((total, now)));
+            break;
         }
         let tail = got.saturating_sub(Received::LENGTH)..got;
         last.extend_from_slice(buffer.get(tail).unwrap_or_default());

@@ -86,7 +86,7 @@ fn configuration(end: &End<'_>, module: &str) -> String {
         "{module}daemon off;\nuser root;\npid {folder}/nginx.pid;\nerror_log stderr crit;\n\
          worker_processes {workers};\nworker_rlimit_nofile {files};\n\
          events {{ worker_connections {files}; }}\n\
-         stream {{\nproxy_buffer_size {BUFFER};\nproxy_timeout 1h;\nserver {{\n{server}}}\n}}\n",
+         stream {{\nproxy_buffer_size {BUFFER};\nproxy_timeout 1h;\nproxy_half_close on;\nserver {{\n{server}}}\n}}\n",
         workers = pair::cpus(),
         files = pair::connections() * 2,
     )

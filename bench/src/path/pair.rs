@@ -32,13 +32,17 @@ pub(super) const GROUP: &str = "X25519";
 /// The suite of all their handshakes.
 pub(super) const SUITE: &str = "TLS_AES_128_GCM_SHA256";
 
-/// Connections that a proxy of this host can have open, each with two descriptors.
+/// Descriptors that a process of this host can have.
+pub(super) fn descriptors() -> u64 {
+    const MOST: u64 = 40_000;
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard.min(MOST))
+}
+
+/// Connections that a proxy can have open, each with two of them.
 pub(super) fn connections() -> u64 {
-    const MOST: u64 = 20_000;
-    // What a proxy has open beside: listeners, event loops, pipes.
+    // What it has open beside: listeners, event loops, pipes.
     const OTHERS: u64 = 500;
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard);
-    (descriptors.saturating_sub(OTHERS) / 2).min(MOST)
+    descriptors().saturating_sub(OTHERS) / 2
 }
 
 /// As many threads or processes as this machine has CPUs.
@@ -83,6 +87,7 @@ pub(super) fn set_up(
         client: Place::Other,
         groups: vec![stage.client.proxy.clone(), stage.server.proxy.clone()],
         processes: vec![near, far],
+        ..Proxies::none()
     })
 }
 

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Kind, Spec, direct, haproxy, iptables, nginx, relay, sidetrack, stunnel};
+use super::{
+    Kind, Spec, direct, haproxy, iptables, nginx, relay,
+    sidetrack::{self, Daemon},
+    stunnel,
+};
 use crate::{
     Trouble,
     agent::{Client, Target},
@@ -19,6 +23,7 @@ use crate::{
 pub(crate) const PORT: u16 = 7000;
 /// Connections that a path must carry before it is taken for one that stands.
 const PROOF: u32 = 20;
+const RUNNING: &str = "running a slice";
 
 /// In which cgroup of its host the client lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +44,9 @@ pub(crate) struct Proxies {
     pub(crate) client: Place,
     /// Whose use of the machine is that of the proxies.
     pub(crate) groups: Vec<Group>,
-    /// What runs; ended in this order.
+    /// The daemon of the client's host, which is ended first.
+    pub(crate) daemon: Option<Daemon>,
+    /// What runs beside; ended in this order.
     pub(crate) processes: Vec<Process>,
 }
 
@@ -54,6 +61,7 @@ impl Proxies {
             handshakes: None,
             client: Place::Other,
             groups: Vec::new(),
+            daemon: None,
             processes: Vec::new(),
         }
     }
@@ -71,7 +79,7 @@ pub struct Ready {
     client: Process,
     server: Process,
     proxies: Proxies,
-    _stage: Stage,
+    stage: Stage,
 }
 
 /// Whether this host has all that `kind` needs.
@@ -100,9 +108,9 @@ pub fn available(kind: Kind) -> Result<(), Trouble> {
 pub fn set_up(spec: &Spec, room: &Room) -> Result<Ready, Trouble> {
     available(spec.kind)?;
     let stage = match spec.kind {
-        Kind::TproxyHaproxy => Stage::with_router(room, spec.kind.name())?,
-        kind => Stage::new(room, kind.name())?,
-    };
+        Kind::TproxyHaproxy => Stage::with_router(room, spec.kind.name()),
+        kind => Stage::new(room, kind.name()),
+    }?;
     let proxies = match spec.kind {
         Kind::Direct => direct::set_up(),
         Kind::Unselected
@@ -120,11 +128,11 @@ pub fn set_up(spec: &Spec, room: &Room) -> Result<Ready, Trouble> {
         Kind::NginxPair => nginx::pair(&stage, room),
         Kind::StunnelPair => stunnel::pair(&stage, room),
     }?;
-    Ready::new(stage, proxies, room)
+    Ready::new(stage, proxies, room, spec.kind)
 }
 
 impl Ready {
-    fn new(stage: Stage, proxies: Proxies, room: &Room) -> Result<Self, Trouble> {
+    fn new(stage: Stage, proxies: Proxies, room: &Room, kind: Kind) -> Result<Self, Trouble> {
         let at = server(PORT);
         let server = serve(&stage, room, at)?;
         let group = match proxies.client {
@@ -141,27 +149,46 @@ impl Ready {
             client,
             server,
             proxies,
-            _stage: stage,
+            stage,
         };
-        ready.prove()?;
+        ready.prove(kind)?;
         Ok(ready)
     }
 
-    /// Lets some connections through. A path is not measured past the proxies that it is said to have.
-    fn prove(&mut self) -> Result<(), Trouble> {
-        let before = self.used()?;
+    /// Lets some connections through, and looks who carried them: nothing is measured past the proxies
+    /// that a path is said to have.
+    fn prove(&mut self, kind: Kind) -> Result<(), Trouble> {
+        let doing = "trying the path";
+        let (used, redirected) = (self.used()?, self.redirected()?);
         let sample = self.run(&Load::FirstByte { count: PROOF })?.sample;
         if sample.failed > 0 {
-            let cause = format!("{} of {PROOF} connections failed", sample.failed);
-            return Err(self.blame("trying the path", &cause));
+            let reason = sample.reason.unwrap_or_default();
+            let cause = format!("{} of {PROOF} connections failed: {reason}", sample.failed);
+            return Err(self.blame(doing, &cause));
         }
-        let idle = self.used()?.into_iter().zip(before);
-        match idle.filter(|(after, before)| after == before).count() {
-            0 => Ok(()),
-            _ => Err(self.blame(
-                "trying the path",
-                "connections went past a proxy that should carry them",
-            )),
+        let redirected = self.redirected()? - redirected;
+        let left_alone = matches!(kind, Kind::Unselected | Kind::Passed);
+        let idle = self
+            .used()?
+            .iter()
+            .zip(&used)
+            .any(|(after, before)| after == before);
+        let by_rule = self.proxies.daemon.is_none() || (redirected >= PROOF.into()) != left_alone;
+        if by_rule && !idle {
+            return Ok(());
+        }
+        let cause = match left_alone {
+            true => "connections were redirected that should be left alone",
+            false => "connections went past a proxy that should carry them",
+        };
+        Err(self.blame(doing, cause))
+    }
+
+    /// Connections that the daemon of the client's host has redirected so far.
+    fn redirected(&self) -> Result<u64, Trouble> {
+        match &self.proxies.daemon {
+            Some(daemon) => daemon.redirected(&self.stage.client),
+            None => Ok(0),
         }
     }
 
@@ -189,8 +216,15 @@ impl Ready {
         let sample = self.agent.run(target, load);
         let machine = machine::cpu()?.saturating_sub(machine);
         let sample = match sample {
-            Ok(sample) => sample,
-            Err(trouble) => return Err(self.blame("running a slice", &trouble.to_string())),
+            Ok(sample) if sample.failed == 0 => sample,
+            Ok(sample) => match self.gone() {
+                Some(process) => {
+                    let reason = sample.reason.as_deref();
+                    return Err(process.trouble(RUNNING, reason.unwrap_or("connections failed")));
+                }
+                None => sample,
+            },
+            Err(trouble) => return Err(self.blame(RUNNING, &trouble.to_string())),
         };
         let mut proxies = Usage::default();
         for (group, before) in self.proxies.groups.iter().zip(before) {
@@ -205,14 +239,19 @@ impl Ready {
         })
     }
 
+    /// One of the path's programs that has ended, which none should.
+    fn gone(&mut self) -> Option<&mut Process> {
+        let daemon = self.proxies.daemon.iter_mut();
+        daemon
+            .map(|daemon| &mut daemon.process)
+            .chain(&mut self.proxies.processes)
+            .chain([&mut self.server])
+            .find_map(|process| process.ended().is_some().then_some(process))
+    }
+
     /// A trouble of this path: with the log of whoever has ended, else of the client.
     fn blame(&mut self, doing: &str, cause: &str) -> Trouble {
-        let others = self.proxies.processes.iter_mut().chain([&mut self.server]);
-        let ended = others.into_iter().find_map(|process| {
-            let gone = process.ended().is_some();
-            gone.then_some(process)
-        });
-        match ended {
+        match self.gone() {
             Some(process) => process.trouble(doing, cause),
             None => self.client.trouble(doing, cause),
         }

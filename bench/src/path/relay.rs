@@ -29,7 +29,7 @@ pub(super) fn set_up(stage: &Stage, spec: &Spec, room: &Room) -> Result<Proxies,
             iptables::redirect(host, spec.rules, PORT, USER)?;
             Proxies::none()
         }
-        _ => sidetrack::redirect(stage, spec, room, at, USER)?,
+        _ => sidetrack::redirect(stage, spec, room, at)?,
     };
     proxies.client = Place::Selected;
     proxies.groups.push(own);

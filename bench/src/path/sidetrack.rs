@@ -15,7 +15,7 @@ use crate::{
 
 mod daemon;
 
-use daemon::Daemon;
+pub(crate) use daemon::Daemon;
 
 /// Where the server listens for clients that speak TLS themselves: no rule of the client's host names
 /// it, so that they meet the daemon of the server's host.
@@ -33,15 +33,14 @@ pub(super) fn set_up(stage: &Stage, spec: &Spec, room: &Room) -> Result<Proxies,
     Ok(proxies)
 }
 
-/// A daemon that sends the client to a proxy of others, which listens at `at` and is run by `user`.
+/// A daemon that sends the client to a proxy of others, which listens at `at` on a socket of root.
 pub(crate) fn redirect(
     stage: &Stage,
     spec: &Spec,
     room: &Room,
     at: SocketAddr,
-    user: u32,
 ) -> Result<Proxies, Trouble> {
-    let tables = format!("[proxy.other]\nlisten = [\"{at}\"]\nuser = \"{user}\"\n");
+    let tables = format!("[proxy.other]\nlisten = [\"{at}\"]\n");
     near(
         stage,
         spec,
@@ -65,7 +64,7 @@ fn near(
     Ok(Proxies {
         client: Place::Selected,
         groups: vec![host.proxy.clone()],
-        processes: vec![daemon.process],
+        daemon: Some(daemon),
         ..Proxies::none()
     })
 }
@@ -82,19 +81,23 @@ fn pair(stage: &Stage, spec: &Spec, room: &Room) -> Result<Proxies, Trouble> {
     let handshakes = ready::server(HANDSHAKES);
     let server = ready::serve(stage, room, handshakes)?;
     let tables = identity(&certificates, &certificates.client);
-    // Where handshakes are compared with those of other make, they are of the same group.
-    let (group, wire) = match spec.kind {
-        Kind::Mtls => ("X25519MLKEM768", "wire = \"tunnel\""),
-        Kind::MtlsTls => (GROUP, "wire = \"tls\""),
-        _ => (GROUP, "wire = \"tls\"\nresumption = false"),
+    let wire = match spec.kind {
+        Kind::Mtls => "wire = \"tunnel\"".to_owned(),
+        // Where handshakes are compared with those of other make, they are of the same group.
+        Kind::MtlsTls => format!("wire = \"tls\"\ngroups = [\"{GROUP}\"]"),
+        _ => format!("wire = \"tls\"\ngroups = [\"{GROUP}\"]\nresumption = false"),
     };
     let action = format!(
-        "action = \"mtls\"\nidentity = \"own\"\nexpect = [\"{}\"]\ngroups = [\"{group}\"]\n{wire}",
+        "action = \"mtls\"\nidentity = \"own\"\nexpect = [\"{}\"]\n{wire}",
         certificates.server.spiffe
     );
     let mut proxies = near(stage, spec, room, &tables, &action)?;
     proxies.groups.push(host.proxy.clone());
     proxies.processes.extend([far.process, server]);
+    let group = match spec.kind {
+        Kind::Mtls => "X25519MLKEM768",
+        _ => GROUP,
+    };
     proxies.handshakes = Some(Target {
         to: handshakes,
         tls: Some(Tls {

@@ -11,7 +11,8 @@ use crate::{
 
 /// Whether it is there.
 pub(crate) fn available() -> Result<(), Trouble> {
-    has("stunnel", "stunnel4")
+    has("stunnel", "stunnel4")?;
+    has("prlimit", "util-linux")
 }
 
 /// One at each end.
@@ -21,8 +22,11 @@ pub(super) fn pair(stage: &Stage, room: &Room) -> Result<Proxies, Trouble> {
 
 fn start(end: &End<'_>) -> Result<Process, Trouble> {
     let file = end.host.write("stunnel.conf", &configuration(end))?;
+    // It takes as many clients as it finds descriptors for, and does not raise the limit itself.
+    let limit = format!("--nofile={0}:{0}", pair::descriptors());
+    let words = [limit.as_ref(), "stunnel".as_ref(), file.as_os_str()];
     end.host
-        .spawn(&end.host.proxy, "stunnel", &[file], Streams::Log)
+        .spawn(&end.host.proxy, "prlimit", &words, Streams::Log)
 }
 
 fn configuration(end: &End<'_>) -> String {

@@ -4,7 +4,7 @@ use super::Profile;
 
 /// Numbers of operations, lengths and rounds.
 pub(super) struct Size {
-    /// Rounds that count. With twelve, the interval of order statistics leaves out the two outermost values on each side.
+    /// Rounds that count. With fifteen, the interval of order statistics leaves out the three outermost values on each side.
     pub(super) rounds: u32,
     /// Rounds that are thrown away.
     pub(super) warm_up: u32,
@@ -40,8 +40,8 @@ impl Size {
                 connects: 20,
                 first_bytes: 10,
                 round_trips: 20,
-                millis: 20,
-                rate_millis: 50,
+                millis: 100,
+                rate_millis: 100,
                 rate: 200,
                 idle: 20,
                 rules: &[1, 100],
@@ -62,7 +62,7 @@ impl Size {
                 writes: &[64, 1 << 10, 16 << 10, 64 << 10],
             },
             Profile::Full => Self {
-                rounds: 12,
+                rounds: 15,
                 warm_up: 2,
                 memory_rounds: 6,
                 connects: 4_000,

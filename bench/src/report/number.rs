@@ -51,6 +51,22 @@ pub(crate) fn shown(merit: Merit, value: f64) -> String {
     format!("{} {}", digits(value / unit.size), unit.name)
 }
 
+/// A round value with its unit, as at an axis.
+pub(crate) fn short(merit: Merit, value: f64) -> String {
+    // What was computed as a round number may be a little less.
+    let unit = Unit::fitting(merit, value * 1.000_001);
+    format!("{} {}", trimmed(value / unit.size), unit.name)
+}
+
+/// A round value, without zeros that say nothing.
+pub(crate) fn trimmed(value: f64) -> String {
+    let text = digits(value);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
 /// The ends of the interval of a figure, in the unit of its median.
 pub(crate) fn interval(merit: Merit, figure: &Figure) -> Option<String> {
     let unit = Unit::fitting(merit, figure.median);

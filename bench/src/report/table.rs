@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     compare::{Change, Comparison},
-    goals::{GOALS, Goal, Verdict},
+    goals::{Goal, Verdict},
     plan::Profile,
 };
 
@@ -38,11 +38,12 @@ impl Report {
                 }
             }
         }
-        if self.profile == Profile::Full {
+        let goals = Goal::verdicts(self);
+        if self.profile == Profile::Full && !goals.is_empty() {
             text.push_str("\nWhat must be reached, by the ratio in the same round:\n");
-            let rows: Vec<_> = GOALS
+            let rows: Vec<_> = goals
                 .iter()
-                .map(|goal| goal_row(goal, &goal.verdict(self)))
+                .map(|(goal, verdict)| goal_row(goal, verdict))
                 .collect();
             text.push_str(&lines(&rows));
         }
@@ -96,14 +97,14 @@ impl Comparison {
 }
 
 fn rows(answer: &Answer) -> Vec<Vec<String>> {
-    let base = answer
-        .base()
-        .map(|column| column.path.label())
-        .unwrap_or_default();
     let mut head = vec!["path".to_owned()];
     for merit in &answer.merits {
-        head.push(merit.title().to_lowercase());
-        head.push(format!("to {base}"));
+        head.push(merit.words());
+        head.push(
+            answer
+                .base(*merit)
+                .map_or(String::new(), |base| format!("to {}", base.path.label())),
+        );
     }
     let mut rows = vec![head];
     for column in answer.measured() {
@@ -129,7 +130,7 @@ fn goal_row(goal: &Goal, verdict: &Verdict) -> Vec<String> {
     };
     vec![
         verdict.word().to_owned(),
-        goal.about.to_owned(),
+        goal.title(),
         goal.wanted(),
         found,
     ]
@@ -144,7 +145,7 @@ fn change_row(change: &Change, word: &str) -> Vec<String> {
         change.case.clone(),
         change.path.clone(),
         change.against.clone().unwrap_or_default(),
-        change.merit.title().to_lowercase(),
+        change.merit.words(),
         shown(&change.then),
         shown(&change.now),
         word.to_owned(),

@@ -41,10 +41,14 @@ impl Slice {
         let doing = || "measuring a slice".to_owned();
         if sample.failed > 0 {
             let all = sample.done.saturating_add(sample.failed);
+            let cause = sample
+                .reason
+                .as_deref()
+                .unwrap_or("for a reason that nobody told");
             return Err(Trouble::new(
                 doing(),
                 format!(
-                    "{} of {all} operations failed, so that what the others took says little",
+                    "{} of {all} operations failed, the first one: {cause}",
                     sample.failed
                 ),
             )

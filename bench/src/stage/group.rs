@@ -12,7 +12,7 @@ use crate::{Trouble, measured::Usage};
 /// How long processes that were killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A cgroup, which goes with the [`Tree`] that it is in.
+/// A cgroup, which goes with the tree that it is in.
 #[derive(Clone, Debug)]
 pub struct Group {
     folder: PathBuf,

@@ -13,6 +13,7 @@ use super::{
     group::Tree,
     netns::Netns,
     process::{self, Output},
+    room,
 };
 use crate::Trouble;
 
@@ -126,6 +127,7 @@ impl Host {
         let log = self.folder.join(format!("{number}-{name}.log"));
         let mut command = self.command(group, program.as_ref());
         command.args(args);
+        let _making = room::making();
         Process::spawn(name, &mut command, streams, log)
     }
 

@@ -24,6 +24,8 @@ const END: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(2);
 /// Lines of a log that stand in an error.
 const TAIL: usize = 20;
+/// With which `sidetrack` ends where a privilege or a feature of the kernel is missing.
+const MISSING: i32 = 77;
 /// `TCP_LISTEN`, as /proc/net/tcp writes it.
 const LISTEN: &str = "0A";
 
@@ -109,15 +111,21 @@ impl Process {
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines.len().saturating_sub(TAIL);
         let tail = lines.get(tail..).unwrap_or_default().join("\n    ");
-        let cause = match self.ended() {
-            Some(status) => format!("{cause}; it ended ({status})"),
-            None => cause.to_owned(),
+        let (cause, missing) = match self.ended() {
+            Some(status) => (
+                format!("{cause}; it ended ({status})"),
+                status.code() == Some(MISSING),
+            ),
+            None => (cause.to_owned(), false),
         };
         let doing = format!("{}: {doing}", self.name);
-        if tail.is_empty() {
-            Trouble::new(doing, format!("{cause}, and its log is empty"))
-        } else {
-            Trouble::new(doing, format!("{cause}; its log ends with\n    {tail}"))
+        let cause = match tail.is_empty() {
+            true => format!("{cause}, and its log is empty"),
+            false => format!("{cause}; its log ends with\n    {tail}"),
+        };
+        match missing {
+            true => Trouble::missing(doing, cause),
+            false => Trouble::new(doing, cause),
         }
     }
 

@@ -3,12 +3,15 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    process::Command,
+    process::{self as this, Command},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
 };
+
+use signal_hook::{consts, iterator::Signals};
 
 use super::{
     Certificates, Group,
@@ -17,6 +20,15 @@ use super::{
     process,
 };
 use crate::Trouble;
+
+/// Held while something is made, and for ever by an interrupt's clean-up, so that nothing is made
+/// behind its back and nobody reports what it broke.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// Waits for ever once an interrupt cleans up.
+pub(super) fn making() -> MutexGuard<'static, ()> {
+    MAKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Cheap to clone; all that it has is removed with its last clone.
 #[derive(Clone)]
@@ -54,6 +66,24 @@ impl Room {
             stages: AtomicU32::new(0),
             certificates: Mutex::new(None),
         })))
+    }
+
+    /// From now on Ctrl-C, SIGTERM and SIGHUP end this process when all of the room is removed.
+    ///
+    /// # Errors
+    /// The signals cannot be waited for.
+    pub fn undo_on_interrupt(&self) -> Result<(), Trouble> {
+        let mut signals = Signals::new([consts::SIGINT, consts::SIGTERM, consts::SIGHUP])
+            .map_err(|error| Trouble::new("waiting for signals", error))?;
+        let place = self.0.place.clone();
+        thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                let _for_ever = making();
+                place.remove();
+                this::exit(128 + signal);
+            }
+        });
+        Ok(())
     }
 
     /// The program that is measured, unless a path has another build of it.
@@ -109,6 +139,7 @@ impl Room {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let _making = making();
         self.place.remove();
     }
 }

@@ -6,10 +6,12 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{StartError, heartbeat::Heartbeat};
 use crate::{
+    config::Limits,
     data::DataPath,
     inbound,
     kernel::{Family, KernelError, Redirector, sys},
-    outbound, socket,
+    outbound,
+    socket::{self, Faces},
 };
 
 /// One place in the registries: a listener for each direction.
@@ -25,11 +27,11 @@ pub(super) struct Listeners(Vec<Pair>);
 
 impl Listeners {
     /// Binds `slots` of each family that the namespace has.
-    pub(super) fn bind(slots: u32) -> Result<Self, StartError> {
+    pub(super) fn bind(slots: u32, limits: &Limits) -> Result<Self, StartError> {
         let mut bound = Vec::new();
         for family in [Family::V4, Family::V6] {
             for slot in 0..slots {
-                match Pair::bind(family, slot) {
+                match Pair::bind(family, slot, limits) {
                     Ok(pair) => bound.push(pair),
                     // A namespace without IPv6: its sockets cannot connect over it either.
                     Err(error) if family == Family::V6 && is_family_missing(&error) => {
@@ -87,24 +89,29 @@ impl Listeners {
 }
 
 /// Binds the listener of a gateway.
-pub(super) fn at(at: SocketAddr) -> Result<TcpListener, StartError> {
-    socket::listen_at(at).map_err(|source| StartError::Gateway { at, source })
+pub(super) fn at(at: SocketAddr, limits: &Limits) -> Result<TcpListener, StartError> {
+    socket::listen_at(at, limits).map_err(|source| StartError::Gateway { at, source })
 }
 
 impl Pair {
-    fn bind(family: Family, slot: u32) -> io::Result<Self> {
+    fn bind(family: Family, slot: u32, limits: &Limits) -> io::Result<Self> {
         Ok(Self {
             family,
             slot,
-            outward: socket::listen_on_loopback(family)?,
-            inward: inward(family)?,
+            outward: outward(family, limits)?,
+            inward: inward(family, limits)?,
         })
     }
 }
 
+/// Binds a listener for what applications connect, in this thread's network namespace.
+pub(super) fn outward(family: Family, limits: &Limits) -> io::Result<TcpListener> {
+    socket::listen_on_loopback(family, Faces::Application, limits)
+}
+
 /// Binds a listener for connections from outside, in this thread's network namespace.
-pub(super) fn inward(family: Family) -> io::Result<TcpListener> {
-    let inward = socket::listen_on_loopback(family)?;
+pub(super) fn inward(family: Family, limits: &Limits) -> io::Result<TcpListener> {
+    let inward = socket::listen_on_loopback(family, Faces::Wire, limits)?;
     // Applications of this host are let in by their cgroup, those of others by their address.
     if let Err(error) = sys::refuse_fast_open(&inward) {
         tracing::debug!(%error, "refusing TCP Fast Open");

@@ -109,11 +109,12 @@ impl Serving {
             for at in &listener.bind {
                 wanted.insert(*at, Arc::from(listener.name.as_str()));
                 if !bound.contains_key(at) {
-                    let socket = socket::listen_at(*at).map_err(|source| BindError {
-                        listener: listener.name.clone(),
-                        at: *at,
-                        source,
-                    })?;
+                    let socket =
+                        socket::listen_at(*at, &config.limits).map_err(|source| BindError {
+                            listener: listener.name.clone(),
+                            at: *at,
+                            source,
+                        })?;
                     new.push((*at, socket));
                 }
             }

@@ -1,14 +1,20 @@
 //! `sidetrack bench`: the latency that interception and mTLS add on this host.
 
-use std::{env, ffi::OsString, io::Write as _, path::PathBuf};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use clap::Args;
 use nix::unistd::geteuid;
 use sidetrack_bench::{
     Trouble, agent,
-    bench::{self, Options},
+    bench::{self, Options, Outcome},
     path::{self, Kind},
-    plan::{self, Profile},
+    plan::{Plan, Profile},
+    run::progress::Line,
 };
 
 use super::{Exit, Failure, print, print_json, table};
@@ -23,26 +29,24 @@ const OF_A_USER: [Kind; 4] = [
 
 /// Arguments of `bench`.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Examples:\n  sidetrack bench\n  \
+#[command(after_help = "Examples:\n  sidetrack bench\n  \
                   sidetrack bench --profile full --out report\n  \
                   sidetrack bench --case first-byte --path direct --path mtls --compare report/report.json\n\n\
                   Everything runs in network namespaces and cgroups of its own, which are gone afterwards; \
-                  a daemon of this host is\nleft alone. Needs root. On a machine that does other work, \
-                  the figures are that work's too."
-)]
+                  a daemon of this host is left alone. Needs root. On a machine that does other work, \
+                  the figures are that work's too.")]
 pub struct BenchArgs {
     /// How much is measured: "smoke" (seconds, figures without meaning), "quick" or "full".
-    #[arg(long, value_name = "PROFILE", default_value = "quick", value_parser = profile)]
+    #[arg(long, value_name = "PROFILE", default_value = "quick")]
     pub profile: Profile,
     /// Only this case; may be repeated. Default: all of the profile.
     #[arg(long = "case", value_name = "NAME")]
     pub cases: Vec<String>,
-    /// Only this path; may be repeated. Default: direct, redirected, mtls, and iptables-relay if
+    /// Only this path; may be repeated. Default: direct, redirected, mtls, and iptables-relay where
     /// iptables is there.
     #[arg(long = "path", value_name = "NAME")]
     pub paths: Vec<Kind>,
-    /// Every path that can be set up here, proxies of other make among them.
+    /// Every path, those with proxies of other make among them.
     #[arg(long, conflicts_with = "paths")]
     pub peers: bool,
     /// How many times each path has its turn. Default: as the profile says.
@@ -87,14 +91,35 @@ pub fn run(args: BenchArgs) -> Result<Exit, Failure> {
         return list(args.profile);
     }
     if !geteuid().is_root() {
-        return Err(Failure::new(Exit::Missing, "measuring")
-            .because(&Trouble::missing("bench", "it takes root"))
-            .fix("run it as root: it makes network namespaces and cgroups, and removes them again"));
+        return Err(Failure::new(
+            Exit::Missing,
+            "measuring takes root: each path stands in network namespaces and cgroups of its own",
+        )
+        .fix("run it as root; all of it is removed again"));
     }
+    let (json, asked) = (args.json, !args.paths.is_empty());
+    let options = options(args)?;
+    let mut line = Line::new(io::stderr(), io::stderr().is_terminal());
+    let outcome = bench::run(&options, &mut |progress| {
+        // Nobody reads it: the figures are wanted all the same.
+        let _ = line.show(&progress);
+    });
+    let _ = line.end();
+    let outcome = outcome.map_err(failure)?;
+    if json {
+        print_json(&outcome.report)?;
+    } else {
+        print(&outcome.to_string())?;
+    }
+    Ok(exit(&outcome, asked))
+}
+
+fn options(args: BenchArgs) -> Result<Options, Failure> {
     let program = env::current_exe().map_err(|error| {
         Failure::new(Exit::Failed, "finding the path of this program").because(&error)
     })?;
-    let options = Options {
+    let words = env::args_os().map(|word| word.to_string_lossy().into_owned());
+    Ok(Options {
         profile: args.profile,
         cases: args.cases,
         paths: paths(args.paths, args.peers),
@@ -103,18 +128,22 @@ pub fn run(args: BenchArgs) -> Result<Exit, Failure> {
         compare: args.compare,
         also: args.also,
         program,
-    };
-    let report = bench::run(&options, &mut |line: &str| {
-        // Nobody reads it: the figures are still wanted.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        command: words.collect::<Vec<_>>().join(" "),
     })
-    .map_err(failure)?;
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&report.to_string())?;
+}
+
+/// A path that failed is a failure; one that this host lacks something for is one if it was asked for.
+fn exit(outcome: &Outcome, asked: bool) -> Exit {
+    let columns = outcome.report.cases.iter().flat_map(|case| &case.columns);
+    let mut exit = Exit::Done;
+    for ended in columns.filter_map(|column| column.ended.as_ref()) {
+        match ended.missing {
+            false => return Exit::Failed,
+            true if asked => exit = Exit::Missing,
+            true => {}
+        }
     }
-    Ok(Exit::Done)
+    exit
 }
 
 /// Plays a part at one end of a path.
@@ -126,29 +155,24 @@ pub fn agent(args: &BenchAgentArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What was asked for must be there; of what was not, whatever is there.
+/// What was asked for; else of what a user asks whatever can be set up here.
 fn paths(asked: Vec<Kind>, peers: bool) -> Vec<Kind> {
-    if !asked.is_empty() {
-        return asked;
+    match (asked.is_empty(), peers) {
+        (false, _) => asked,
+        (true, true) => Kind::ALL.to_vec(),
+        (true, false) => {
+            let of_a_user = OF_A_USER.into_iter();
+            let here = of_a_user.filter(|kind| path::available(*kind).is_ok());
+            here.collect()
+        }
     }
-    let all: &[Kind] = if peers { &Kind::ALL } else { &OF_A_USER };
-    let here = all.iter().filter(|kind| path::available(**kind).is_ok());
-    here.copied().collect()
 }
 
 fn list(profile: Profile) -> Result<Exit, Failure> {
-    let cases: Vec<Vec<String>> = plan::cases(profile, &Kind::ALL)
-        .into_iter()
-        .map(|case| vec![case.name, case.about])
-        .collect();
-    let paths: Vec<Vec<String>> = Kind::ALL
-        .into_iter()
-        .map(|kind| {
-            let missing = path::available(kind).err();
-            let missing = missing.map_or_else(String::new, |trouble| trouble.to_string());
-            vec![kind.name().into(), kind.about().into(), missing]
-        })
-        .collect();
+    let plan = Plan::new(profile, &Kind::ALL).map_err(failure)?;
+    let cases = plan.cases.into_iter().map(|planned| planned.case);
+    let cases: Vec<_> = cases.map(|case| vec![case.name, case.about]).collect();
+    let paths: Vec<_> = Kind::ALL.into_iter().map(row).collect();
     print(&format!(
         "{}\n{}",
         table(&["CASE", "WHAT IS MEASURED"], &cases),
@@ -157,16 +181,18 @@ fn list(profile: Profile) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+fn row(kind: Kind) -> Vec<String> {
+    let missing = path::available(kind).err();
+    let missing = missing.map_or_else(String::new, |trouble| {
+        trouble.to_string().replace("\n  fix: ", "; ")
+    });
+    vec![kind.name().into(), kind.about().into(), missing]
+}
+
 fn failure(trouble: Trouble) -> Failure {
     let exit = match trouble.is_missing() {
         true => Exit::Missing,
         false => Exit::Failed,
     };
     Failure::new(exit, trouble.to_string())
-}
-
-fn profile(text: &str) -> Result<Profile, String> {
-    let all = [Profile::Smoke, Profile::Quick, Profile::Full];
-    let named = all.into_iter().find(|profile| profile.name() == text);
-    named.ok_or_else(|| "it is \"smoke\", \"quick\" or \"full\"".into())
 }

@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::watch, time::sleep};
+use tokio_rustls::server::TlsStream;
 
 use super::{dial, inward::Inward};
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     gateway,
     identity::PeerIdentity,
     kernel::hop,
-    live::{Live, Place},
+    live::{Live, Place, TunnelPlace},
     policy::{Policy, again::LiveLease},
     record::{Carriage, Direction, Record, TlsFacts},
     refusal::{Reason, Refusal},
@@ -72,29 +73,25 @@ pub(crate) struct Lease {
     _place: Place,
 }
 
-/// Serves a tunnel until either end closes it.
-pub(crate) async fn serve(
+/// Serves a tunnel until either end closes it, in a task of its own: the one that shook hands holds
+/// several times what a tunnel needs.
+pub(crate) fn begin(
     door: Door,
     (data, inward): (Arc<DataPath>, Arc<Inward>),
-    terminated: Terminated,
+    terminated: Box<Terminated>,
     generation: u32,
     (local, from): (LocalAddr, SocketAddr),
-    mut stop: watch::Receiver<bool>,
+    place: TunnelPlace,
+    stop: watch::Receiver<bool>,
 ) {
     let Terminated {
         stream,
         peer,
         facts,
-    } = terminated;
+    } = *terminated;
+    // It has a kilobyte of its own, and each future through which it goes would have it too.
+    let stream = Box::new(stream);
     let label: Arc<str> = peer.to_string().into();
-    let options = Options {
-        // Longer than the client keeps it, so that it is the client that closes: then no OPEN
-        // meets a CLOSE.
-        idle: data.limits.tunnel_idle * 2,
-        lease_idle: data.limits.idle,
-    };
-    let mut cut = data.live.deadline();
-    let mut reloaded = data.reloaded.subscribe();
     let handler = Peer {
         data,
         inward,
@@ -108,6 +105,24 @@ pub(crate) async fn serve(
         leases: AtomicU64::new(0),
         running: Arc::default(),
     };
+    tokio::spawn(serve(stream, handler, place, stop));
+}
+
+async fn serve(
+    stream: Box<TlsStream<TcpStream>>,
+    handler: Peer,
+    place: TunnelPlace,
+    mut stop: watch::Receiver<bool>,
+) {
+    let data = &handler.data;
+    let options = Options {
+        // Longer than the client keeps it, so that it is the client that closes: then no OPEN
+        // meets a CLOSE.
+        idle: data.limits.tunnel_idle * 2,
+        lease_idle: data.limits.idle,
+    };
+    let mut cut = data.live.deadline();
+    let mut reloaded = data.reloaded.subscribe();
     // CLOSE goes out before the certificate expires, so that the client moves on to a tunnel
     // that is judged by the next one; and after a reload, so that both ends prove themselves
     // anew, with the certificates and under the policy of now.
@@ -120,7 +135,7 @@ pub(crate) async fn serve(
     let stopped = async {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
-            _ = reloaded.wait_for(|current| *current != generation) => {}
+            _ = reloaded.wait_for(|current| *current != handler.generation) => {}
             () = sleep(valid) => {}
             () = handler.inward.namespace.ended() => {}
         }
@@ -133,8 +148,9 @@ pub(crate) async fn serve(
         refusal = handler.cut_off() => Err(refusal),
     };
     if let Err(refusal) = end {
-        tracing::info!(peer = %handler.label, %from, %refusal, "a tunnel ended");
+        tracing::info!(peer = %handler.label, from = %handler.from, %refusal, "a tunnel ended");
     }
+    drop(place);
 }
 
 impl Peer {
@@ -265,7 +281,7 @@ impl LeaseHandler for Peer {
         let Some(record) = dropped.record.as_mut() else {
             return Err(Refusal::new(Reason::Internal, "a record was taken twice"));
         };
-        match Box::pin(self.admit(&open, record)).await {
+        match self.admit(&open, record).await {
             Ok((app, place)) => match dropped.record.take() {
                 Some(record) => Ok(Admitted {
                     app,

@@ -17,7 +17,7 @@ use crate::{
     refusal::{Reason, Refusal},
     relay::{Moved, Start, relay},
     tls::client::Originated,
-    tunnel::{Open, Opening, Outcome, Patience, PoolKey, Tunnel},
+    tunnel::{OPENED_LATEST, Open, Opening, Outcome, Patience, PoolKey, Tunnel},
 };
 
 /// How often a lease that its server never took is tried on another tunnel. Each attempt takes
@@ -170,7 +170,7 @@ impl Permitted<'_> {
             let limits = &data.limits;
             let patience = Patience {
                 // What a connection of its own might have taken.
-                answer: limits.connect_timeout + limits.handshake_timeout,
+                answer: limits.connect_timeout + limits.handshake_timeout + OPENED_LATEST,
                 idle: limits.idle,
             };
             let end = tunnel.lease(&open, app, first, patience, moved).await;

@@ -25,7 +25,8 @@ use crate::{
 /// A TLS connection to a peer, with what records need to know of it.
 #[derive(Debug)]
 pub struct TunnelIo {
-    stream: TlsStream<TcpStream>,
+    /// It has a kilobyte of its own, and each future through which a tunnel goes would have it too.
+    stream: Box<TlsStream<TcpStream>>,
     /// Our end.
     pub local: LocalAddr,
     /// Whom the peer proved to be, for records.
@@ -87,7 +88,7 @@ pub(super) async fn connect(
 impl TunnelIo {
     pub(super) fn new(originated: Originated, local: LocalAddr) -> Self {
         Self {
-            stream: originated.stream,
+            stream: Box::new(originated.stream),
             local,
             peer: originated.peer.to_string().into(),
             proven: Arc::new(originated.peer),

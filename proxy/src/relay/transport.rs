@@ -63,6 +63,21 @@ impl Transport for TcpStream {
     }
 }
 
+/// So that what is moved from one future to the next is small.
+impl<T: Transport> Transport for Box<T> {
+    fn abort(&mut self) {
+        (**self).abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        (**self).is_reset()
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(cx)
+    }
+}
+
 impl<T: Transport> Transport for client::TlsStream<T> {
     fn abort(&mut self) {
         self.get_mut().0.abort();

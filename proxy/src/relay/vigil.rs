@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 /// How often a socket that nobody reads is asked whether it was reset. It is a timer and not
 /// a wake-up because tokio keeps one waiting reader for each socket, and that one is not
 /// woken by what it did not ask for.
-const CHECK: Duration = Duration::from_millis(500);
+pub(crate) const CHECK: Duration = Duration::from_millis(500);
 
 /// What has become due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

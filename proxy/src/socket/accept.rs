@@ -80,13 +80,16 @@ fn accept_queued(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kernel::Family, socket::listen_on_loopback};
+    use crate::{
+        kernel::Family,
+        socket::{Faces, listen_on_loopback, tests::limits},
+    };
 
     #[tokio::test]
     async fn everybody_in_the_queue_is_accepted_before_the_listener_is_closed() {
         // More than the runtime lets one task accept in one go.
         const QUEUED: usize = 300;
-        let listener = listen_on_loopback(Family::V4).unwrap();
+        let listener = listen_on_loopback(Family::V4, Faces::Wire, &limits()).unwrap();
         let to = listener.local_addr().unwrap();
         let clients: Vec<_> = (0..QUEUED)
             .map(|_| std::net::TcpStream::connect(to).unwrap())

@@ -1,9 +1,9 @@
 //! A client's socket, which a refusal must reset.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 
 use crate::relay::{Transport as _, forward_transport};
 
@@ -43,14 +43,23 @@ impl Guarded {
     }
 
     /// What the client has sent already, without waiting: up to 4 KiB. Read past the
-    /// reactor, which knows nothing yet of a socket that was just accepted.
+    /// reactor, which most of the time knows nothing yet of a socket that was just accepted.
     pub fn already_sent(&self) -> Vec<u8> {
-        let mut bytes = vec![0; FIRST_BYTES];
-        let read = (&*SockRef::from(&self.stream))
-            .read(&mut bytes)
-            .unwrap_or(0);
-        bytes.truncate(read);
-        bytes
+        let mut bytes = [0; FIRST_BYTES];
+        let read = |bytes: &mut [u8]| (&*SockRef::from(&self.stream)).read(bytes);
+        let mut known = None;
+        // Where it knows already, it is told that nothing is left: the next read then asks it,
+        // and not the kernel.
+        let _ = self.stream.try_io(Interest::READABLE, || {
+            let count = read(&mut bytes).unwrap_or(0);
+            known = Some(count);
+            match 0 < count && count < FIRST_BYTES {
+                true => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+                false => Ok(()),
+            }
+        });
+        let count = known.unwrap_or_else(|| read(&mut bytes).unwrap_or(0));
+        bytes.get(..count).unwrap_or_default().to_vec()
     }
 }
 

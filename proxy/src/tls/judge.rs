@@ -15,7 +15,7 @@ use webpki::{
     RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
-use super::{leaf, provider};
+use super::{leaf, remembered};
 use crate::{
     identity::{Expected, PeerIdentity, TrustDomain},
     refusal::{Reason, Refusal},
@@ -162,7 +162,7 @@ impl Bundle {
         });
         EndEntityCert::try_from(leaf)?
             .verify_for_usage(
-                provider().signature_verification_algorithms.all,
+                remembered::algorithms(),
                 &self.anchors,
                 intermediates,
                 now,

@@ -96,6 +96,8 @@ pub(super) struct Exchange<'m, T: Transport, A: Transport> {
     deliver: usize,
     app_unflushed: bool,
     owed: Owed,
+    /// OPENED has waited for long enough.
+    opened_late: bool,
     /// The server said CLOSE, or is about to.
     pub(super) closing: bool,
     moved: &'m mut Moved,
@@ -106,6 +108,8 @@ pub(super) struct Exchange<'m, T: Transport, A: Transport> {
 #[derive(Debug, Default)]
 struct Owed {
     open: Option<Vec<u8>>,
+    /// It waits for the first bytes of the answer: by itself it would cost a write here, and there a
+    /// wake-up while the application thinks.
     opened: bool,
     eof: bool,
     reset: Option<ResetCode>,
@@ -178,6 +182,7 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
             deliver: 0,
             app_unflushed: false,
             owed: Owed::default(),
+            opened_late: false,
             closing: false,
             moved,
             role,
@@ -222,11 +227,14 @@ impl<'m, T: Transport, A: Transport> Exchange<'m, T, A> {
                 // now, and what comes after them is read.
                 continue;
             }
-            if !tunnel_read || !app_read {
+            if !tunnel_read || !app_read || self.owed.opened {
                 vigil.watch();
             }
             match ready!(vigil.poll(cx)) {
-                Alarm::Check => self.check(),
+                Alarm::Check => {
+                    self.opened_late = true;
+                    self.check();
+                }
                 Alarm::Idle => {
                     let detail = "no byte moved for the idle time";
                     self.fail(Refusal::new(Reason::IdleTimeout, detail));

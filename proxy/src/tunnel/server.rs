@@ -94,16 +94,17 @@ where
     loop {
         let (number, open) = match next_open(&mut wire, &mut stop, options.idle, last).await? {
             Next::Open(number, open) => (number, open),
-            Next::Close => return close(wire, Some(last)).await,
+            Next::Close => return Box::pin(close(wire, Some(last))).await,
             Next::Ended => return Ok(()),
         };
         last = number;
         wire.leased = true;
         let mut lease = Lease::new(Role::Server, number);
         let mut early = Vec::new();
-        let answer = dial(&mut wire, &mut lease, &mut early, handler.open(open)).await?;
-        // It lives on the heap: the fast path between two leases is short, the lease is long,
-        // and a future that holds both would be large for each of many idle tunnels.
+        // The dial and the lease live on the heap while they last: a future that holds both would
+        // be large for each of many idle tunnels.
+        let opening = handler.open(open);
+        let answer = Box::pin(dial(&mut wire, &mut lease, &mut early, opening)).await?;
         let run = Run {
             stop: &mut stop,
             idle: options.lease_idle,
@@ -133,7 +134,7 @@ where
             }
         };
         if stop.said {
-            return close(wire, None).await;
+            return Box::pin(close(wire, None)).await;
         }
     }
 }

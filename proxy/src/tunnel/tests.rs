@@ -24,6 +24,7 @@ mod faults;
 mod hostile;
 mod idle_race;
 mod leases;
+mod opened;
 mod storm;
 
 /// Longer than any test.

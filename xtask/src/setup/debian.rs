@@ -21,19 +21,23 @@ struct Package {
 }
 
 const BOTH: &[Purpose] = &[Purpose::Demo, Purpose::Test];
+const ALL: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::Bench];
 const TEST: &[Purpose] = &[Purpose::Test];
+const PEER: &[Purpose] = &[Purpose::Test, Purpose::Bench];
 
 #[rustfmt::skip]
-const PACKAGES: [Package; 18] = [
-    Package { name: "iproute2", program: "ip", why: "network namespaces", used_by: BOTH },
+const PACKAGES: [Package; 20] = [
+    Package { name: "make", program: "make", why: "builds the allocator (jemalloc)", used_by: ALL },
+    Package { name: "iproute2", program: "ip", why: "network namespaces", used_by: ALL },
     Package { name: "curl", program: "curl", why: "the unmodified client", used_by: BOTH },
     Package { name: "python3", program: "python3", why: "the unmodified server", used_by: BOTH },
     Package { name: "tcpdump", program: "tcpdump", why: "captures the wire", used_by: BOTH },
     Package { name: "nftables", program: "nft", why: "proves that no rule exists", used_by: BOTH },
-    Package { name: "iptables", program: "iptables-save", why: "masquerades; proves that no rule exists", used_by: BOTH },
+    Package { name: "iptables", program: "iptables-save", why: "masquerades; proves that no rule exists; is measured", used_by: ALL },
     Package { name: "openssl", program: "openssl", why: "makes and judges certificates", used_by: TEST },
-    Package { name: "haproxy", program: "haproxy", why: "a peer of other make", used_by: TEST },
-    Package { name: "nginx-light", program: "nginx", why: "a peer of other make", used_by: TEST },
+    Package { name: "haproxy", program: "haproxy", why: "a peer of other make", used_by: PEER },
+    Package { name: "nginx-light", program: "nginx", why: "a peer of other make", used_by: PEER },
+    Package { name: "stunnel4", program: "stunnel", why: "a peer of other make, measured beside", used_by: PEER },
     Package { name: "redsocks", program: "redsocks", why: "a proxy written for iptables", used_by: TEST },
     Package { name: "microsocks", program: "microsocks", why: "the SOCKS server behind it", used_by: TEST },
     Package { name: "podman", program: "podman", why: "containers", used_by: TEST },
@@ -71,6 +75,19 @@ pub(super) fn ensure(purpose: Purpose) -> Result<()> {
         announce(&format!("Debian package {}", package.name), package.why);
     }
     install_or_update(&names)
+}
+
+/// NGINX's stream module, a file without a program; some builds have it in them.
+pub(super) fn nginx_stream() -> Result<()> {
+    let says = cmd::output(Command::new("sh").args(["-c", "PATH=$PATH:/usr/sbin nginx -V 2>&1"]))?;
+    let built_in = says.split_whitespace().any(|word| word == "--with-stream");
+    if built_in || Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").is_file() {
+        return Ok(());
+    }
+    add(
+        "libnginx-mod-stream",
+        "a peer of other make, measured beside",
+    )
 }
 
 /// Installs one package that no program shows to be there.

@@ -1,6 +1,6 @@
 //! One daemon.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -14,8 +14,11 @@ use crate::{
 const ACCESS: &str = "off";
 
 /// A daemon that has attached all and serves.
-pub(super) struct Daemon {
-    pub(super) process: Process,
+pub(crate) struct Daemon {
+    pub(crate) process: Process,
+    program: PathBuf,
+    instance: String,
+    runtime_dir: PathBuf,
 }
 
 /// What `sidetrack status --json` says, as far as it is asked here.
@@ -24,11 +27,20 @@ struct Status {
     effective: bool,
     #[serde(default)]
     proxies: Vec<Proxy>,
+    #[serde(default)]
+    counters: Counters,
 }
 
 #[derive(Deserialize)]
 struct Proxy {
     state: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Counters {
+    redirected: u64,
+    redirected_to_proxy: u64,
 }
 
 impl Daemon {
@@ -46,31 +58,53 @@ impl Daemon {
         let mut process = host.spawn(&host.proxy, program, &words, Streams::Log)?;
         // A daemon that ends leaves its rules in force.
         process.afterwards(detach(program, instance, &runtime_dir));
-        let said = runtime_dir.to_string_lossy().into_owned();
-        let ask = [
+        let mut daemon = Self {
+            process,
+            program: program.to_owned(),
+            instance: instance.to_owned(),
+            runtime_dir,
+        };
+        daemon.wait_serving(host)?;
+        Ok(daemon)
+    }
+
+    fn wait_serving(&mut self, host: &Host) -> Result<(), Trouble> {
+        let (program, words) = (&self.program, self.status());
+        self.process
+            .wait_until("it says that all is effective", || {
+                // Until then the command fails, and says so by its code.
+                let Ok(answer) = host.run(program, &words, "") else {
+                    return Ok(false);
+                };
+                let status = read(&answer)?;
+                let serving = status.proxies.iter().all(|proxy| proxy.state == "serving");
+                Ok(status.effective && serving)
+            })
+    }
+
+    /// Connections that its programs have sent anywhere else than where they were going.
+    pub(crate) fn redirected(&self, host: &Host) -> Result<u64, Trouble> {
+        let status = read(&host.run(&self.program, &self.status(), "")?)?;
+        Ok(status.counters.redirected + status.counters.redirected_to_proxy)
+    }
+
+    fn status(&self) -> [String; 6] {
+        let folder = self.runtime_dir.to_string_lossy();
+        [
             "status",
             "--json",
             "--instance",
-            instance,
+            &self.instance,
             "--runtime-dir",
-            &said,
-        ];
-        process.wait_until("it says that all is effective", || {
-            // Until then the command fails, and says so by its code.
-            let Ok(answer) = host.run(program, &ask, "") else {
-                return Ok(false);
-            };
-            serves(&answer)
-        })?;
-        Ok(Self { process })
+            &folder,
+        ]
+        .map(str::to_owned)
     }
 }
 
-fn serves(answer: &str) -> Result<bool, Trouble> {
-    let status: Status = serde_json::from_str(answer)
-        .map_err(|error| Trouble::new("reading what `sidetrack status --json` says", error))?;
-    let proxies = status.proxies.iter();
-    Ok(status.effective && proxies.into_iter().all(|proxy| proxy.state == "serving"))
+fn read(answer: &str) -> Result<Status, Trouble> {
+    serde_json::from_str(answer)
+        .map_err(|error| Trouble::new("reading what `sidetrack status --json` says", error))
 }
 
 #[cfg(test)]
@@ -78,16 +112,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_serves_when_all_is_effective_and_the_proxy_of_others_is_registered() {
-        let said = |text: &str| serves(text).unwrap();
-        assert!(said(r#"{"effective":true,"other":1}"#));
-        assert!(said(
-            r#"{"effective":true,"proxies":[{"state":"serving"}]}"#
-        ));
-        assert!(!said(
-            r#"{"effective":true,"proxies":[{"state":"absent"}]}"#
-        ));
-        assert!(!said(r#"{"effective":false}"#));
-        assert!(serves("no daemon").is_err());
+    fn what_status_says_beside_is_no_matter() {
+        let status = read(
+            r#"{"effective":true,"proxies":[{"state":"absent","proxy":"other"}],
+                "counters":{"redirected":3,"ignored":1}}"#,
+        )
+        .unwrap();
+        assert!(status.effective);
+        assert_eq!(status.counters.redirected, 3);
+        assert_eq!(
+            status.proxies.first().map(|proxy| &*proxy.state),
+            Some("absent")
+        );
+        assert!(!read(r#"{"effective":false}"#).unwrap().effective);
+        assert!(read("no daemon").is_err());
     }
 }

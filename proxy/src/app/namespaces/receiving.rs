@@ -9,6 +9,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use super::{Means, serving::ServeError};
 use crate::{
     app::listeners::{inward, is_family_missing},
+    config::Limits,
     inbound::{self, inward::Inward, owners::selected_cgroups},
     kernel::{
         Family, KernelError,
@@ -60,7 +61,7 @@ impl Receiving {
             if let Some(hop) = means.hop {
                 hop.ensure_elsewhere()?;
             }
-            listeners(&self.missing)
+            listeners(&self.missing, &means.data.limits)
         });
         for (family, listener) in made.map_err(ServeError::Enter)?? {
             means
@@ -124,10 +125,13 @@ impl Receiving {
 }
 
 /// Listeners of those of `families` that this thread's namespace has.
-fn listeners(families: &[Family]) -> Result<Vec<(Family, TcpListener)>, ServeError> {
+fn listeners(
+    families: &[Family],
+    limits: &Limits,
+) -> Result<Vec<(Family, TcpListener)>, ServeError> {
     let mut made = Vec::new();
     for family in families {
-        match inward(*family) {
+        match inward(*family, limits) {
             Ok(listener) => made.push((*family, listener)),
             Err(error) if is_family_missing(&error) => {}
             Err(error) => return Err(ServeError::Listen(error)),

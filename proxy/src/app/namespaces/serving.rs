@@ -7,7 +7,11 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{Means, receiving::Receiving};
 use crate::{
-    app::{heartbeat::Heartbeat, listeners::is_family_missing},
+    app::{
+        heartbeat::Heartbeat,
+        listeners::{is_family_missing, outward},
+    },
+    config::Limits,
     kernel::{
         Family, KernelError,
         changes::Changes,
@@ -15,7 +19,7 @@ use crate::{
     },
     netns::Namespace,
     outbound,
-    socket::{self, Turn},
+    socket::Turn,
 };
 
 /// Why a namespace has no listeners.
@@ -94,7 +98,7 @@ impl Serving {
     }
 
     fn look(&mut self, means: Means<'_>, namespace: &Namespace) -> Result<(), ServeError> {
-        let inside = namespace.enter(|| Inside::make(&self.missing));
+        let inside = namespace.enter(|| Inside::make(&self.missing, &means.data.limits));
         let inside = inside.map_err(ServeError::Enter)??;
         if !inside.facts.has_loopback || (self.listeners.is_empty() && inside.listeners.is_empty())
         {
@@ -153,10 +157,10 @@ impl Serving {
 
 impl Inside {
     /// Listeners of those of `families` that the namespace has.
-    fn make(families: &[Family]) -> Result<Self, ServeError> {
+    fn make(families: &[Family], limits: &Limits) -> Result<Self, ServeError> {
         let mut listeners = Vec::new();
         for family in families {
-            match socket::listen_on_loopback(*family) {
+            match outward(*family, limits) {
                 Ok(listener) => listeners.push((*family, listener)),
                 Err(error) if is_family_missing(&error) => {}
                 Err(error) => return Err(ServeError::Listen(error)),

@@ -69,6 +69,7 @@ impl<T: Transport, A: Transport> Exchange<'_, T, A> {
 
     /// Writes what is due to the application, then its end of the stream.
     fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let closes_now = self.closes_now();
         let moved = match self.role {
             Role::Client => &mut self.moved.down,
             Role::Server => &mut self.moved.up,
@@ -105,6 +106,9 @@ impl<T: Transport, A: Transport> Exchange<'_, T, A> {
                         true
                     }),
                 }
+            } else if self.shutdown_owed && closes_now {
+                self.shutdown_owed = false;
+                Ok(true)
             } else if self.shutdown_owed {
                 ready!(Pin::new(app).poll_shutdown(cx)).map(|()| {
                     self.shutdown_owed = false;
@@ -121,6 +125,12 @@ impl<T: Transport, A: Transport> Exchange<'_, T, A> {
         }
         self.discard();
         Poll::Ready(())
+    }
+
+    /// Whether the application's socket is closed next, with nothing left in it: that says all that
+    /// a shutdown before it would.
+    fn closes_now(&self) -> bool {
+        self.app_ended && self.lease.is_over() && !self.owed.eof && self.wire.is_flushed()
     }
 
     fn gone(&mut self, what: impl std::fmt::Display) -> Poll<()> {

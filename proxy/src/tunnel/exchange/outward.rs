@@ -12,6 +12,12 @@ use super::{
 };
 use crate::relay::{Transport, buffer::Then};
 
+/// After so many bytes OPENED leaves by itself, so that a client that sends without end never has to
+/// stop at [`REPLAY_LIMIT`] for it.
+///
+/// [`REPLAY_LIMIT`]: super::super::REPLAY_LIMIT
+const EAGER: u64 = 16 << 10;
+
 /// Kept free behind DATA, so that EOF, RESET and CLOSE leave in the same write.
 const TAIL: usize = 32;
 
@@ -52,9 +58,11 @@ impl<T: Transport, A: Transport> Exchange<'_, T, A> {
         if let Some(open) = self.owed.open.take() {
             output.append(&open);
         }
-        if std::mem::take(&mut self.owed.opened) {
+        let opened = std::mem::take(&mut self.owed.opened);
+        if opened {
             output.append(&frame::numbered(Kind::Opened, number));
         }
+        let lead = output.len();
         let reading = self.compose_data(cx);
         let output = &mut self.wire.output;
         if std::mem::take(&mut self.owed.eof) {
@@ -66,7 +74,17 @@ impl<T: Transport, A: Transport> Exchange<'_, T, A> {
         if std::mem::take(&mut self.owed.close) {
             output.append(&frame::numbered(Kind::Close, number));
         }
+        let alone = output.len() == lead;
+        if opened && reading && alone && !self.is_opened_due() {
+            self.wire.output.truncate(0);
+            self.owed.opened = true;
+        }
         reading
+    }
+
+    /// Whether OPENED waits no longer for something to leave with.
+    fn is_opened_due(&self) -> bool {
+        self.opened_late || self.moved.up > EAGER
     }
 
     fn compose_data(&mut self, cx: &mut Context<'_>) -> bool {
