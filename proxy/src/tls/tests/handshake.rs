@@ -49,7 +49,7 @@ async fn the_key_exchange_is_post_quantum_and_the_suite_the_cheap_one() {
 #[tokio::test]
 async fn the_key_exchange_is_of_the_group_that_a_rule_names_first() {
     for group in Group::ALL {
-        let groups = vec![group, Group::X25519];
+        let groups = [group, Group::X25519];
         let handshakes = Handshakes {
             groups: groups[..1 + usize::from(group != Group::X25519)].to_vec(),
             ..Handshakes::default()
