@@ -3,7 +3,8 @@
 use std::{
     net::{SocketAddr, SocketAddrV4},
     path::Path,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -24,6 +25,9 @@ pub(crate) const PORT: u16 = 7000;
 /// Connections that a path must carry before it is taken for one that stands.
 const PROOF: u32 = 20;
 const RUNNING: &str = "running a slice";
+/// How long a program that failed a connection may take to be gone, and how often that is looked at.
+const DYING: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// In which cgroup of its host the client lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,14 +243,30 @@ impl Ready {
         })
     }
 
-    /// One of the path's programs that has ended, which none should.
+    /// One of the path's programs that has ended, which none should. One that is killed closes its
+    /// sockets, which fails a connection, before anybody can see that it has ended.
     fn gone(&mut self) -> Option<&mut Process> {
+        let deadline = Instant::now() + DYING;
+        loop {
+            let ended = self
+                .programs()
+                .position(|process| process.ended().is_some());
+            if let Some(number) = ended {
+                return self.programs().nth(number);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn programs(&mut self) -> impl Iterator<Item = &mut Process> {
         let daemon = self.proxies.daemon.iter_mut();
         daemon
             .map(|daemon| &mut daemon.process)
             .chain(&mut self.proxies.processes)
             .chain([&mut self.server])
-            .find_map(|process| process.ended().is_some().then_some(process))
     }
 
     /// A trouble of this path: with the log of whoever has ended, else of the client.
